@@ -1,0 +1,259 @@
+//! THE HANDS: one folder per outside system, behind the few ports below.
+//!
+//! An adapter turns a vendor's wire format into domain types and back. It never decides: what to do with a
+//! signal, an outcome or an observation is the domain's business. It never touches the store, and it never reads
+//! the clock: callers pass `now`.
+
+pub mod argocd;
+pub mod dcr;
+pub mod discord;
+pub mod github;
+pub mod http;
+pub mod jira;
+pub mod signature;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::domain::doc::Doc;
+use crate::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
+use crate::domain::ids::{BackendName, Platform, Repo, ThreadRef};
+use crate::domain::policy::{Answer, Lookup};
+use crate::domain::run::{CheckTarget, FailureClass, Observation};
+use crate::domain::signal::{MessageRef, ReplyHandle, Said, Signal};
+
+/// A request as it came in. Nothing in it is believed before `Door::verify` said so.
+#[derive(Clone)]
+pub struct RawRequest {
+    /// `POST`.
+    pub method: String,
+    /// Path and query as sent.
+    pub target: String,
+    /// Headers, names in lower case, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body, byte for byte.
+    pub body: Bytes,
+}
+
+impl RawRequest {
+    /// The header's value; `None` if absent, not text or sent twice.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        values.next().filter(|_| values.next().is_none())
+    }
+}
+
+/// A request that proved itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The platform's id for this delivery, the same when it is delivered again.
+    pub delivery_id: String,
+    /// What kind of event the platform says it is, for lists: `issue_comment.created`.
+    pub kind: String,
+    /// What to answer.
+    pub answer: DoorAnswer,
+}
+
+/// What a door answers once the delivery is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DoorAnswer {
+    /// 202, empty.
+    Accepted,
+    /// 200 with this JSON; the delivery is stored first.
+    Json(String),
+    /// 200 with this JSON; nothing to store (Discord's PING).
+    JsonOnly(String),
+    /// 200 with suggestions for a half-typed argument; nothing to store.
+    Suggest {
+        /// The argument being typed.
+        arg: String,
+        /// What stands there so far.
+        typed: String,
+    },
+}
+
+/// Why a request is turned away before anything else is done with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TurnedAway {
+    /// It did not prove itself: 401. The text says which proof was missing or wrong, never what was expected.
+    #[error("{0}")]
+    Forged(String),
+    /// It proved itself but cannot even be stored as a delivery (no delivery id): 400.
+    #[error("{0}")]
+    Malformed(String),
+    /// Its content type is not one this door takes: 415.
+    #[error("{0}")]
+    UnsupportedType(String),
+}
+
+/// A verified delivery that makes no sense: it is parked, listed and can be replayed after an update.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(pub String);
+
+/// Where a platform's deliveries come in.
+pub trait Door: Send + Sync {
+    /// Proves the request by its raw bytes. No parsing beyond what the proof itself needs, no look-ups, no calls.
+    fn verify(&self, request: &RawRequest, now: Timestamp) -> Result<Verified, TurnedAway>;
+    /// Reads what a stored, verified delivery means. Called later, possibly several times.
+    fn read(&self, request: &RawRequest, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable>;
+    /// The answer to `DoorAnswer::Suggest`: values with labels, best first.
+    fn suggestions(&self, choices: &[(String, String)]) -> String {
+        let _ = choices;
+        String::new()
+    }
+}
+
+/// Why a call to the outside did not work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// It may work later: 429, secondary limits, 5xx, time-outs, cut connections. The call may have taken effect.
+    #[error("{why}")]
+    Retry {
+        /// What happened, without secrets.
+        why: String,
+        /// The least time to wait, if the vendor said.
+        after: Option<Duration>,
+        /// What kind of failure it is if it never works.
+        class: FailureClass,
+    },
+    /// It will not work by itself.
+    #[error("{why}")]
+    Permanent {
+        /// What happened, without secrets.
+        why: String,
+        /// What kind of failure.
+        class: FailureClass,
+    },
+}
+
+/// Repositories and pull requests.
+#[async_trait]
+pub trait Forge: Send + Sync {
+    /// A file of the default branch; `None` if absent.
+    async fn read_file(&self, repo: &Repo, path: &str) -> Result<Option<String>, CallError>;
+    /// Makes the change and its pull request, or finds them. Outcomes: `ChangeOpened`, `ChangeAlreadyMerged`,
+    /// `ChangeUnneeded`, `ChangeClosed`, `Failed`.
+    async fn change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError>;
+    /// Merges or looks. Outcomes: `Merged`, `MergeWaits`, `Failed`.
+    async fn merge(&self, intent: &MergeIntent) -> Result<Outcome, CallError>;
+    /// Makes the commit's check show this.
+    async fn check(&self, target: &CheckTarget, show: &CheckShow) -> Result<(), CallError>;
+}
+
+/// What a check shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckShow {
+    /// The check's name: `stepherd/dcr`.
+    pub name: String,
+    /// Names the run for ever; a check made before is found by it.
+    pub external_id: String,
+    /// Its state.
+    pub state: CheckState,
+    /// One line.
+    pub title: String,
+    /// The card.
+    pub doc: Doc,
+    /// Where "Details" leads.
+    pub url: Option<String>,
+}
+
+/// The state of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckState {
+    /// Not begun.
+    Queued,
+    /// Under way.
+    InProgress,
+    /// Ended well.
+    Success,
+    /// Ended badly.
+    Failure,
+    /// Canceled.
+    Canceled,
+}
+
+/// Tickets.
+#[async_trait]
+pub trait Tracker: Send + Sync {
+    /// Moves the ticket by whichever transition leads there now, or finds it moved. Outcomes: `TicketMoved`, `Failed`.
+    async fn move_ticket(&self, intent: &MoveIntent) -> Result<Outcome, CallError>;
+}
+
+/// Names a message of ours for ever: run and purpose. Adapters hide it in the message (or use it as the nonce), so
+/// that after a crash or an unclear time-out the message is found instead of posted again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marker(pub String);
+
+/// A message that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Posted {
+    /// The message.
+    pub message: MessageRef,
+    /// A thread that was opened with it, where the platform opens one; later messages of the run go there.
+    pub opened: Option<ThreadRef>,
+}
+
+/// Messages in threads.
+#[async_trait]
+pub trait Threads: Send + Sync {
+    /// Posts a message, or finds it by its marker where `maybe_there` says an earlier try may have got through.
+    /// `title` names a thread that is opened with the message, for platforms that do so; only for cards.
+    async fn post(
+        &self,
+        thread: &ThreadRef,
+        marker: &Marker,
+        doc: &Doc,
+        title: Option<&str>,
+        maybe_there: bool,
+    ) -> Result<Posted, CallError>;
+    /// Makes the message show this. `false` if the message is gone (deleted by people).
+    async fn edit(&self, message: &MessageRef, marker: &Marker, doc: &Doc) -> Result<bool, CallError>;
+    /// Uses a platform's short-lived right to answer directly. `false` if the right has lapsed.
+    async fn answer(&self, handle: &ReplyHandle, doc: &Doc) -> Result<bool, CallError> {
+        let _ = (handle, doc);
+        Ok(false)
+    }
+    /// Shows that the message was accepted. Platforms without reactions do nothing.
+    async fn acknowledge(&self, message: &MessageRef) -> Result<(), CallError> {
+        let _ = message;
+        Ok(())
+    }
+    /// Whether the message still says what it said, unedited, by the same author.
+    async fn still_stands(&self, said: &Said) -> Result<bool, CallError>;
+    /// Answers a question about an account's rights. Errors become `Answer::Unknown`.
+    async fn answer_lookup(&self, lookup: &Lookup) -> Answer;
+}
+
+/// Where `Work` runs.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Starts the job unless one with its marker is there. Outcomes: `JobStarted`, `Failed`.
+    async fn start(&self, intent: &JobIntent) -> Result<Outcome, CallError>;
+    /// Looks. `started` says whether stepherd started the job (with `intent.marker`) or only watches.
+    async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError>;
+    /// Asks the job to end if it runs. Outcomes: `JobCanceled`, `Failed`.
+    async fn cancel(&self, intent: &JobIntent) -> Result<Outcome, CallError>;
+}
+
+/// Every adapter that is switched on, by what it is asked for. Built by `wiring`, nowhere else.
+#[derive(Clone, Default)]
+pub struct Hands {
+    /// Doors by the last part of their path: `/webhooks/{platform}`.
+    pub doors: BTreeMap<Platform, Arc<dyn Door>>,
+    /// The forge.
+    pub forge: Option<Arc<dyn Forge>>,
+    /// The tracker.
+    pub tracker: Option<Arc<dyn Tracker>>,
+    /// Threads by platform.
+    pub threads: BTreeMap<Platform, Arc<dyn Threads>>,
+    /// Back-ends by name.
+    pub backends: BTreeMap<BackendName, Arc<dyn Backend>>,
+    /// Platforms and back-ends that are off, and why.
+    pub off: BTreeMap<String, String>,
+}

@@ -1,0 +1,1 @@
+//! Step-unique branch names: `{ticket}_{run}_Step{Name}`, parsed both ways.

@@ -1,0 +1,135 @@
+//! What people may say: the declared commands, and the grammar that finds them in text.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{CommandName, ParamName, PipelineName, Platform, RoleName, VerbName};
+use super::pipeline::ParamKind;
+use super::signal::PrChange;
+use super::template::Template;
+
+/// A declared chat command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Its name without the slash.
+    pub name: CommandName,
+    /// One line for help.
+    pub summary: String,
+    /// The pipeline its verbs act on.
+    pub pipeline: PipelineName,
+    /// Its verbs, in the order of the file.
+    pub verbs: Vec<Verb>,
+    /// What starts it without words.
+    pub triggers: Vec<Trigger>,
+}
+
+/// A verb of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verb {
+    /// Its name.
+    pub name: VerbName,
+    /// One line for help.
+    pub help: String,
+    /// What it does.
+    pub action: Action,
+    /// Its arguments. Required ones may be given by position, in this order; all by `name=value`.
+    pub args: Vec<Arg>,
+    /// Who may: any of these roles. Empty means nobody.
+    pub roles: Vec<RoleName>,
+    /// Where it may be said; empty means nowhere.
+    pub places: Vec<Platform>,
+    /// An example of its use, with the slash.
+    pub example: String,
+}
+
+/// What verbs do. Closed: a new one leads through `decide` and `policy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Start a run.
+    Start,
+    /// Show where a run stands.
+    Status,
+    /// Resume a run that stopped.
+    Retry,
+    /// Cancel what runs and end the run.
+    Stop,
+    /// List runs.
+    List,
+    /// Say what can be said.
+    Help,
+    /// Say why a run stands where it does: its decisions, by whom and under which role.
+    Why,
+    /// Answer a run's question.
+    Answer,
+}
+
+/// An argument of a verb.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arg {
+    /// Its name.
+    pub name: ParamName,
+    /// What it takes.
+    pub kind: ParamKind,
+    /// One line for help.
+    pub help: String,
+    /// Whether it must be given.
+    pub required: bool,
+}
+
+/// What starts a verb without words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    /// What must happen.
+    pub on: TriggerOn,
+    /// The verb it means.
+    pub verb: VerbName,
+    /// The verb's arguments, rendered over the event's fields (`ticket`, `fields.…`; `pr.repo`, `pr.number`, …).
+    pub args: BTreeMap<ParamName, Template>,
+}
+
+/// What must happen for a trigger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TriggerOn {
+    /// A ticket reaches a status.
+    Ticket {
+        /// Project key; empty means any.
+        project: String,
+        /// Status id or name.
+        to: String,
+    },
+    /// A pull request changes.
+    Pr {
+        /// `owner/name`; empty means any.
+        repo: String,
+        /// The change.
+        change: PrChange,
+        /// The label that must be present; empty means none needed.
+        label: String,
+    },
+}
+
+/// A command somebody gave, valid in form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    /// The command.
+    pub command: CommandName,
+    /// The verb.
+    pub verb: VerbName,
+    /// What it does.
+    pub action: Action,
+    /// Its arguments, valid by kind and in canonical form.
+    pub args: BTreeMap<ParamName, String>,
+}
+
+/// Text that starts like a command of ours but is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misread {
+    /// The command it was taken for.
+    pub command: CommandName,
+    /// What is wrong, for people; may quote outside input.
+    pub problem: String,
+    /// What was probably meant, ready to type.
+    pub suggestion: Option<String>,
+}

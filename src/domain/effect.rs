@@ -1,0 +1,223 @@
+//! What a decision wants done in the world, and what comes back. Every effect is carried out at least once and is
+//! safe to repeat.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::doc::Doc;
+use super::edit::Edit;
+use super::ids::{BackendName, PrRef, Repo, RunId, Sha, StepName, ThreadRef, TicketKey};
+use super::pipeline::MergeMethod;
+use super::run::{CheckTarget, FailureClass, OpenedPr};
+use super::signal::{MessageRef, ReplyHandle};
+
+/// Something to do in the world.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Effect {
+    /// Part of a step; its outcome comes back as an event.
+    Act(Act),
+    /// Make this thread's card show the run as it is when this is carried out.
+    Report {
+        /// The thread.
+        thread: ThreadRef,
+    },
+    /// Post what this history entry says, once, as a new message.
+    Notice {
+        /// The thread.
+        thread: ThreadRef,
+        /// The entry.
+        seq: u64,
+    },
+    /// Make this commit's check show the run.
+    Check(CheckTarget),
+    /// Answer somebody.
+    Reply(Reply),
+    /// Show that a message was accepted (👀).
+    Acknowledge {
+        /// The message.
+        message: MessageRef,
+    },
+}
+
+/// A direct answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The invocation's key and its place in the message: names this answer for ever.
+    pub key: String,
+    /// Where.
+    pub thread: ThreadRef,
+    /// The platform's right to answer directly, if it gave one.
+    pub handle: Option<ReplyHandle>,
+    /// What.
+    pub doc: Doc,
+}
+
+/// A part of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Act {
+    /// The step.
+    pub step: StepName,
+    /// The attempt; an outcome for another attempt changes nothing.
+    pub attempt: u32,
+    /// What to do.
+    pub what: Deed,
+}
+
+/// What a part of a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deed {
+    /// Make the edits on the branch and open or find the pull request.
+    Change(ChangeIntent),
+    /// Merge the pull request, or see whether people have.
+    Merge(MergeIntent),
+    /// Start a job unless it is already there.
+    StartJob(JobIntent),
+    /// Cancel a job.
+    CancelJob(JobIntent),
+    /// Move a ticket.
+    MoveTicket(MoveIntent),
+    /// Post a note to a thread, once.
+    Note {
+        /// The thread.
+        thread: ThreadRef,
+        /// What.
+        doc: Doc,
+    },
+}
+
+/// Edits on a branch of one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeIntent {
+    /// The repository.
+    pub repo: Repo,
+    /// The branch, unique to run and step.
+    pub branch: String,
+    /// The edits, rendered.
+    pub edits: Vec<Edit<String>>,
+    /// Title of the pull request and first line of the commit.
+    pub title: String,
+    /// Body of the pull request, Markdown of our own making (templates escape outside input).
+    pub body: String,
+    /// What this step already recorded; the only ground for "already merged".
+    pub recorded: Option<OpenedPr>,
+}
+
+/// Merging what a step opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeIntent {
+    /// The pull request.
+    pub pr: PrRef,
+    /// The head that was recorded; another head is never merged.
+    pub head: Sha,
+    /// How; absent when people merge and stepherd only looks.
+    pub method: Option<MergeMethod>,
+    /// First line of the merge commit.
+    pub title: String,
+}
+
+/// One job on one back-end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobIntent {
+    /// The back-end.
+    pub backend: BackendName,
+    /// The job's name in its step.
+    pub job: String,
+    /// What the back-end is told.
+    pub with: BTreeMap<String, String>,
+    /// Names this run, step, attempt and job in the back-end: `URMO7YZ2/Rebuild/1`. Looked for before starting.
+    pub marker: String,
+}
+
+/// Moving a ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveIntent {
+    /// The ticket.
+    pub ticket: TicketKey,
+    /// Status id or name.
+    pub to: String,
+}
+
+/// What came of an act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The pull request is open with the step's commit at its head (made now or found).
+    ChangeOpened(OpenedPr),
+    /// The step's recorded pull request was already merged at its recorded head.
+    ChangeAlreadyMerged {
+        /// The merge commit.
+        merged: Sha,
+    },
+    /// The edits change nothing on the current default branch; no pull request was opened.
+    ChangeUnneeded,
+    /// The step's pull request was closed without merging: a new branch is needed.
+    ChangeClosed {
+        /// Which.
+        pr: PrRef,
+    },
+    /// The pull request is merged at the recorded head.
+    Merged {
+        /// The merge commit.
+        commit: Sha,
+    },
+    /// It cannot be merged yet; look again later.
+    MergeWaits {
+        /// What for, as the forge says. Outside input.
+        why: String,
+    },
+    /// The job runs, or did: it was started now or found by its marker.
+    JobStarted,
+    /// The back-end took the request to cancel, or there was nothing to cancel.
+    JobCanceled,
+    /// The ticket has the status.
+    TicketMoved,
+    /// The note stands in the thread.
+    Noted,
+    /// It did not work and trying again will not help by itself.
+    Failed {
+        /// Why. Outside input.
+        reason: String,
+        /// What kind of failure.
+        class: FailureClass,
+    },
+}
+
+impl Effect {
+    /// Names the effect within its run. The store keeps one unfinished effect per key: asking again for a report
+    /// that is already on its way changes nothing but that it will show the newest state.
+    pub fn key(&self, run: Option<&RunId>) -> String {
+        let run = run.map_or("-", RunId::as_str);
+        match self {
+            Self::Act(act) => format!("act:{run}:{}:{}:{}", act.step, act.attempt, act.what.key()),
+            Self::Report { thread } => format!("report:{run}:{thread}"),
+            Self::Notice { thread, seq } => format!("notice:{run}:{seq}:{thread}"),
+            Self::Check(target) => format!("check:{run}:{}:{}", target.repo, target.head),
+            Self::Reply(reply) => format!("reply:{}", reply.key),
+            Self::Acknowledge { message } => format!("ack:{}:{}", message.thread, message.id),
+        }
+    }
+
+    /// Lower goes first: what changes the world, then checks, then new messages, then edits (a status
+    /// must not wait for a comment, nor a comment for an edit).
+    pub fn lane(&self) -> u8 {
+        match self {
+            Self::Act(_) => 0,
+            Self::Check(_) => 1,
+            Self::Acknowledge { .. } | Self::Reply(_) | Self::Notice { .. } => 2,
+            Self::Report { .. } => 3,
+        }
+    }
+}
+
+impl Deed {
+    fn key(&self) -> String {
+        match self {
+            Self::Change(intent) => format!("change:{}", intent.branch),
+            Self::Merge(_) => "merge".to_owned(),
+            Self::StartJob(intent) => format!("start:{}", intent.job),
+            Self::CancelJob(intent) => format!("cancel:{}", intent.job),
+            Self::MoveTicket(_) => "move".to_owned(),
+            Self::Note { thread, .. } => format!("note:{thread}"),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! THE BRAIN: what stepherd is about, as pure types and functions.
+//!
+//! Nothing in here does input or output, waits, reads a clock or draws chance, and nothing in here knows a vendor.
+//! The shell gathers facts as data, calls in, and carries out what comes back. That is what lets every rule be
+//! tested by a table and every story be replayed.
+
+pub mod branch;
+pub mod card;
+pub mod command;
+pub mod decide;
+pub mod doc;
+pub mod edit;
+pub mod effect;
+pub mod grammar;
+pub mod ids;
+pub mod pipeline;
+pub mod policy;
+pub mod process;
+pub mod run;
+pub mod signal;
+pub mod template;

@@ -1,0 +1,1 @@
+//! The seven-field status of a long process.

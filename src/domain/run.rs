@@ -1,0 +1,406 @@
+//! A run: what passed, at most one attempt under way, the frozen plan. Two active steps are unrepresentable.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ids::{
+    BackendName, ParamName, Percent, PersonName, PrRef, Repo, RunId, Sha, StepName, ThreadRef, TicketKey,
+};
+use super::pipeline::Pipeline;
+use super::signal::Account;
+
+/// A run of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Counts the commits that changed it; the store compares and sets it.
+    pub version: u64,
+    /// The plan as it was when the run started.
+    pub plan: Pipeline,
+    /// The parameters' values.
+    pub params: BTreeMap<ParamName, String>,
+    /// What it is about.
+    pub subject: Subject,
+    /// Who asked for it.
+    pub asked_by: By,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// Threads that are kept up to date, first the one where it was asked for.
+    pub audience: Vec<ThreadRef>,
+    /// The steps that passed, in order.
+    pub passed: Vec<Passed>,
+    /// Pull requests that steps opened, by step. Kept beside `passed`: a step may fail after opening one.
+    pub prs: BTreeMap<StepName, OpenedPr>,
+    /// Where it stands.
+    pub state: RunState,
+    /// The number of the newest history entry; the next is one more.
+    pub history_len: u64,
+}
+
+/// What a run is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The ticket, if the pipeline has one.
+    pub ticket: Option<TicketKey>,
+    /// The pull request it was asked on and the commit that was reviewed there; every later step uses that commit.
+    pub pinned: Option<Pinned>,
+}
+
+/// A pull request and the head commit pinned when the command was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// The pull request.
+    pub pr: PrRef,
+    /// Its head as recorded before the command was given.
+    pub head: Sha,
+}
+
+/// Who did something, for history and reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct By {
+    /// The account that acted; absent when stepherd acted by itself.
+    pub account: Option<Account>,
+    /// The person it is linked to.
+    pub person: Option<PersonName>,
+    /// The name shown. Outside input.
+    pub name: String,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunState {
+    /// Waits for locks.
+    Queued {
+        /// Runs that must end first, the holder first; never empty.
+        ahead: Vec<RunId>,
+    },
+    /// One attempt of one step is under way.
+    Active(Attempt),
+    /// A step failed; the run can be resumed with `retry` or ended with `stop`, and keeps its locks till then.
+    Stopped {
+        /// Why.
+        why: Failure,
+        /// The attempt that failed, as it was then.
+        attempt: Attempt,
+    },
+    /// It ended.
+    Finished {
+        /// How.
+        verdict: Verdict,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Every step passed.
+    Completed,
+    /// Somebody stopped it, or answered a question with an option that ends it.
+    Canceled {
+        /// Who.
+        by: By,
+    },
+}
+
+/// One attempt of one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The step's place in the plan.
+    pub step: usize,
+    /// 1 for the first attempt of this step, then counting up.
+    pub number: u32,
+    /// How many attempts were made without asking.
+    pub auto: u32,
+    /// When it began.
+    pub since: Timestamp,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Time the back-end spent waiting for something else; the deadline moves by as much.
+    pub waited: Duration,
+    /// Since when the back-end has been waiting, if it is.
+    pub waiting_since: Option<Timestamp>,
+    /// The branch's own number: 1, or more when a pull request closed unmerged forced a new branch.
+    pub branch: u32,
+}
+
+/// What an attempt is doing. Which phases a step goes through depends on its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// `Change`, `Merge`, `Tell`: an effect is on its way and its outcome is awaited.
+    Acting {
+        /// Why the outcome takes long, where that is known ("required review missing").
+        waiting_for: Option<String>,
+    },
+    /// `Work`: after a retry, the world is read again before anything is started.
+    Checking {
+        /// The jobs as last seen.
+        jobs: Vec<Job>,
+    },
+    /// `Work`: jobs are starting or being observed.
+    Watching {
+        /// The jobs.
+        jobs: Vec<Job>,
+    },
+    /// `Ask`: waits for an answer.
+    Asking {
+        /// The question, rendered.
+        question: String,
+    },
+    /// `stop` was said: what runs is being canceled, what is in flight is awaited.
+    Stopping {
+        /// Who said so.
+        by: By,
+        /// The jobs being canceled; empty for steps without jobs.
+        jobs: Vec<Job>,
+    },
+}
+
+/// One job of a `Work` step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name in the step.
+    pub name: String,
+    /// The back-end.
+    pub backend: BackendName,
+    /// What the back-end was told, rendered.
+    pub with: BTreeMap<String, String>,
+    /// Where it stands.
+    pub state: JobState,
+    /// The last observation; absent before the first.
+    pub seen: Option<Observation>,
+}
+
+/// Where a job stands with us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobState {
+    /// Its start is on its way.
+    Starting,
+    /// It runs, or starts by itself; it is observed.
+    Watched,
+    /// It ended; its last observation says how.
+    Ended,
+}
+
+/// What a back-end says about a job, normalised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Its state.
+    pub state: ObservedState,
+    /// How far it is.
+    pub progress: Option<Percent>,
+    /// What it is doing or waiting for. Outside input.
+    pub detail: Option<String>,
+    /// Why it failed, as the back-end gave it. Outside input.
+    pub reason: Option<String>,
+    /// How often the back-end restarted it by itself.
+    pub restarts: u32,
+    /// Where a person can look.
+    pub link: Option<String>,
+}
+
+/// A job's state. Unknown vendor values become `Unknown`, which is never terminal and never success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ObservedState {
+    /// Nothing runs there yet.
+    Pending,
+    /// It runs.
+    Running,
+    /// It was started and waits for something else (farmers below the minimum); the deadline stands still.
+    Waiting,
+    /// Done well.
+    Succeeded,
+    /// Failed.
+    Failed,
+    /// Canceled.
+    Canceled,
+    /// Not needed; counts as passed.
+    Skipped,
+    /// The back-end contradicts itself or says something new.
+    Unknown,
+}
+
+impl ObservedState {
+    /// Whether it will not change any more by itself.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled | Self::Skipped)
+    }
+}
+
+/// A step that passed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// Which.
+    pub step: StepName,
+    /// How many attempts it took.
+    pub attempts: u32,
+    /// When.
+    pub at: Timestamp,
+    /// What there is to say about it ("nothing to change", "merged as 1a2b3c4").
+    pub note: Option<String>,
+    /// The commit a merge made, for later templates.
+    pub merged: Option<Sha>,
+    /// How often the back-end restarted its jobs.
+    pub restarts: u32,
+}
+
+/// A pull request that a step opened, as recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedPr {
+    /// The pull request.
+    pub pr: PrRef,
+    /// Its branch.
+    pub branch: String,
+    /// The commit stepherd made; only a merge of exactly this counts as the step's.
+    pub head: Sha,
+    /// Where a person can look.
+    pub url: String,
+    /// Its thread.
+    pub thread: ThreadRef,
+    /// Whether it has been merged.
+    pub merged: bool,
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which step.
+    pub step: StepName,
+    /// Which attempt.
+    pub attempt: u32,
+    /// The reason as the back-end gave it. Outside input.
+    pub reason: String,
+    /// How far it was.
+    pub progress: Option<Percent>,
+    /// How often the back-end had restarted it by itself.
+    pub restarts: u32,
+    /// What kind of failure.
+    pub class: FailureClass,
+    /// Where a person can look.
+    pub link: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What kind of failure it was, which decides what helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum FailureClass {
+    /// Something a person wrote or configured.
+    User,
+    /// A machine, a network, a service.
+    Infrastructure,
+    /// It may pass when tried again.
+    Flaky,
+    /// stepherd or the person lacks a right.
+    Permission,
+    /// A vendor's limit.
+    RateLimit,
+}
+
+/// Something that happened to a run. The newest carries the highest number; numbers are never reused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// Counts from 1 within the run.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: Happened,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Happened {
+    /// The run was asked for and accepted.
+    Accepted {
+        /// By whom.
+        by: By,
+        /// Where.
+        thread: ThreadRef,
+        /// The role that allowed it.
+        role: String,
+    },
+    /// It waits for locks behind so many runs.
+    Queued {
+        /// Its place: 1 is next.
+        position: usize,
+    },
+    /// An attempt of a step began.
+    StepStarted {
+        /// Which step.
+        step: StepName,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// A step passed.
+    StepPassed(Passed),
+    /// A pull request was opened.
+    PrOpened {
+        /// By which step.
+        step: StepName,
+        /// Which.
+        pr: PrRef,
+        /// On which branch.
+        branch: String,
+    },
+    /// A back-end restarted a job by itself after a failure that may never have been seen.
+    Restarted {
+        /// Which step.
+        step: StepName,
+        /// Which job.
+        job: String,
+        /// How many restarts there have been now.
+        restarts: u32,
+        /// How far it was when last seen before.
+        progress: Option<Percent>,
+        /// The reason, if the back-end still tells. Outside input.
+        reason: Option<String>,
+    },
+    /// A step failed and the run stopped.
+    Failed(Failure),
+    /// A step failed and is tried again without asking.
+    AutoRetried(Failure),
+    /// Somebody resumed the run.
+    Retried {
+        /// Who.
+        by: By,
+    },
+    /// After a retry the job was found still running; nothing was started.
+    Reattached {
+        /// Which step.
+        step: StepName,
+    },
+    /// Somebody said stop.
+    StopAsked {
+        /// Who.
+        by: By,
+    },
+    /// A question was answered.
+    Answered {
+        /// Who.
+        by: By,
+        /// The option's value.
+        value: String,
+    },
+    /// The run ended.
+    Finished {
+        /// How.
+        verdict: Verdict,
+        /// For a canceled run: what was undone and what was not, a line each.
+        left: Vec<String>,
+    },
+}
+
+/// A commit whose check shows a run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CheckTarget {
+    /// The repository.
+    pub repo: Repo,
+    /// The commit.
+    pub head: Sha,
+}

@@ -1,0 +1,210 @@
+//! What a delivery means once a platform's adapter has read it: the same few shapes for every platform.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ids::{Platform, PrRef, Repo, Sha, ThreadRef, TicketKey};
+
+/// An account on a platform.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Account {
+    /// The platform it belongs to.
+    pub platform: Platform,
+    /// The platform's stable id for it (a number, an `accountId`, a snowflake), never a user name.
+    pub id: String,
+}
+
+/// Who did something, as the verified payload says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The account.
+    pub account: Account,
+    /// The name shown to people. Outside input: escaped wherever it lands, never used to authorise.
+    pub name: String,
+    /// A person, another bot, or stepherd itself.
+    pub kind: ActorKind,
+    /// Role ids of that platform that the verified payload itself carries (Discord's `member.roles`).
+    pub roles: Vec<String>,
+}
+
+/// Whether an actor may be listened to at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ActorKind {
+    /// A person.
+    Human,
+    /// Another program: never obeyed.
+    Bot,
+    /// stepherd itself: never obeyed.
+    Ours,
+}
+
+/// What a verified delivery means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// Somebody wrote text that may hold commands.
+    Said(Said),
+    /// Somebody used a structured command or a button.
+    Invoked(Invoked),
+    /// A ticket changed its status.
+    TicketMoved(TicketMoved),
+    /// A pull request was opened, got a new head, was merged or closed.
+    PrChanged(PrChanged),
+    /// Something changed about a commit of a repository: whoever watches it should look now.
+    Hint(Hint),
+    /// Verified and understood, and of no interest (`ping`, an edited comment): why, for the log.
+    Nothing(String),
+}
+
+/// Text somebody wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Who wrote it.
+    pub actor: Actor,
+    /// Where.
+    pub thread: ThreadRef,
+    /// What.
+    pub text: Text,
+    /// When, by the platform's clock.
+    pub at: Timestamp,
+    /// Names this text for ever, whatever the delivery id: `github:acme/deploy:issue_comment:123`.
+    pub key: String,
+    /// The message itself, for re-reading it and acknowledging it.
+    pub message: MessageRef,
+    /// The pull request it was said on, if any.
+    pub pr: Option<PrRef>,
+}
+
+/// Text in the form its platform has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Text {
+    /// CommonMark source: commands count only where a top-level paragraph line starts.
+    Markdown(String),
+    /// Lines that an adapter already reduced to the starts of top-level paragraph lines (ADF, wiki text).
+    Lines(Vec<String>),
+}
+
+/// One message on a platform. `id` is the adapter's own notation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MessageRef {
+    /// The thread it stands in.
+    pub thread: ThreadRef,
+    /// The platform's id for it.
+    pub id: String,
+}
+
+/// A structured command: a slash command's options or a button's id, already taken apart by the adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invoked {
+    /// Who.
+    pub actor: Actor,
+    /// Where.
+    pub thread: ThreadRef,
+    /// Command name without the slash; not yet known to exist.
+    pub command: String,
+    /// Verb; not yet known to exist.
+    pub verb: String,
+    /// Arguments by name; not yet known to exist or to be valid.
+    pub args: Vec<(String, String)>,
+    /// When, by the platform's clock.
+    pub at: Timestamp,
+    /// Names this invocation for ever: `discord:interaction:1`.
+    pub key: String,
+    /// How to answer it directly while the platform still allows.
+    pub handle: Option<ReplyHandle>,
+}
+
+/// A platform's short-lived right to answer one invocation (Discord's interaction token).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyHandle {
+    /// The adapter's notation; secret while it lives.
+    pub token: String,
+    /// After this the answer goes to the thread instead.
+    pub until: Timestamp,
+}
+
+impl std::fmt::Debug for ReplyHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReplyHandle(…, until {})", self.until)
+    }
+}
+
+/// A ticket went from one status to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TicketMoved {
+    /// Who moved it.
+    pub actor: Actor,
+    /// The ticket's thread.
+    pub thread: ThreadRef,
+    /// The ticket.
+    pub ticket: TicketKey,
+    /// The status it left; absent where the platform does not tell (Jira Automation).
+    pub from: Option<TicketStatus>,
+    /// The status it has now.
+    pub to: TicketStatus,
+    /// The ticket's fields that are text, numbers or options, flattened: `summary`, `customfield_10042`, `project`.
+    pub fields: BTreeMap<String, String>,
+    /// When, by the platform's clock.
+    pub at: Timestamp,
+    /// Names this transition for ever: `jira:10001:changelog:89708`.
+    pub key: String,
+}
+
+/// A status of a ticket: ids are stable, names are translatable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketStatus {
+    /// The tracker's id, empty where it tells only the name.
+    pub id: String,
+    /// The name people see.
+    pub name: String,
+}
+
+/// A pull request changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrChanged {
+    /// Who changed it.
+    pub actor: Actor,
+    /// Its thread.
+    pub thread: ThreadRef,
+    /// Which.
+    pub pr: PrRef,
+    /// What happened.
+    pub change: PrChange,
+    /// The head commit after it.
+    pub head: Sha,
+    /// The branch it would change.
+    pub base: String,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// Its title. Outside input.
+    pub title: String,
+    /// When, by the platform's clock.
+    pub at: Timestamp,
+    /// Names this change for ever.
+    pub key: String,
+}
+
+/// What happened to a pull request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PrChange {
+    /// Opened or reopened.
+    Opened,
+    /// New commits.
+    Pushed,
+    /// A label was added.
+    Labeled,
+    /// Closed and merged.
+    Merged,
+    /// Closed without merging.
+    Closed,
+}
+
+/// A commit's checks, workflows or statuses changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// The repository.
+    pub repo: Repo,
+    /// The commit it is about.
+    pub head: Sha,
+}

@@ -1,0 +1,11 @@
+//! stepherd.
+pub mod adapters;
+pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod domain;
+pub mod engine;
+pub mod sandbox;
+pub mod store;
+pub mod web;
+pub mod wiring;

@@ -1,0 +1,2 @@
+//! The stepherd program.
+fn main() {}

@@ -1,0 +1,300 @@
+//! What goes into and comes out of the store's verbs.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::effect::Effect;
+use crate::domain::ids::{LockName, Platform, RunId, Sha, ThreadRef, TicketKey};
+use crate::domain::run::{History, Run};
+use crate::domain::signal::MessageRef;
+
+/// Why a verb did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot take or give it now; trying again later may help.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be read (a newer version wrote it, or it is damaged).
+    #[error("cannot read {what} from the database: {why}")]
+    Unreadable {
+        /// What was read.
+        what: String,
+        /// Why it failed.
+        why: String,
+    },
+    /// The database cannot be used at all: wrong version, not writable, not a database.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// A verified delivery to be made durable.
+#[derive(Clone)]
+pub struct NewDelivery {
+    /// Where it came in.
+    pub platform: Platform,
+    /// The platform's id for it; unique with the platform.
+    pub delivery_id: String,
+    /// What kind of event.
+    pub kind: String,
+    /// Request target (path and query).
+    pub target: String,
+    /// The headers that reading needs; credentials are already left out.
+    pub headers: Vec<(String, String)>,
+    /// The raw body.
+    pub body: Vec<u8>,
+    /// When it was received.
+    pub received_at: Timestamp,
+}
+
+/// Whether a delivery was new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is durable now.
+    New,
+    /// It already was.
+    Again,
+}
+
+/// A delivery that this worker holds until its lease ends.
+#[derive(Clone)]
+pub struct ClaimedDelivery {
+    /// Row number, counting up in the order of arrival.
+    pub seq: i64,
+    /// Fencing: only the newest claim can settle it.
+    pub epoch: i64,
+    /// How often it was claimed before this.
+    pub attempts: u32,
+    /// What it is.
+    pub delivery: NewDelivery,
+}
+
+/// How work on a delivery ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeliverySettled {
+    /// Dealt with; what came of it, for lists.
+    Done {
+        /// One line.
+        note: String,
+    },
+    /// It makes no sense, or keeps failing: kept, listed, replayable, not tried again by itself.
+    Parked {
+        /// Why.
+        reason: String,
+    },
+    /// Something outside was not available; try again then.
+    RetryAt {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A delivery as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryView {
+    /// Row number.
+    pub seq: i64,
+    /// Where it came in.
+    pub platform: Platform,
+    /// The platform's id.
+    pub delivery_id: String,
+    /// What kind of event.
+    pub kind: String,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// `pending`, `done` or `parked`.
+    pub state: String,
+    /// What came of it, or why it is parked or waits.
+    pub note: String,
+    /// How often it was claimed.
+    pub attempts: u32,
+    /// Size of the body in bytes.
+    pub body_bytes: u64,
+}
+
+/// One transaction of the engine.
+#[derive(Clone, Default)]
+pub struct Commit {
+    /// Names what caused it for ever; if it is already there, nothing at all is done.
+    pub key: Option<String>,
+    /// The run to insert (`expected` absent) or to replace.
+    pub run: Option<RunWrite>,
+    /// Entries to append.
+    pub history: Vec<History>,
+    /// Effects to carry out, due at once.
+    pub effects: Vec<Effect>,
+    /// What happens to the run's locks.
+    pub locks: LockChange,
+    /// The effect whose outcome this is; it is settled as done in the same transaction.
+    pub settles: Option<EffectClaim>,
+}
+
+/// A run to be written. Its `version` field is the new version: `expected + 1`, or 1 for a new run.
+#[derive(Clone)]
+pub struct RunWrite {
+    /// The run as it shall be.
+    pub run: Run,
+    /// The version that was read; absent for a new run.
+    pub expected: Option<u64>,
+}
+
+/// What happens to a run's locks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum LockChange {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// The run joins the end of these queues, each of which holds exactly these runs, holder first; if one has
+    /// changed meanwhile the commit is stale.
+    Join(Vec<(LockName, Vec<RunId>)>),
+    /// The run leaves all its queues, and the runs that wait in them count as changed.
+    Leave,
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// All of it is durable.
+    Done,
+    /// The run or a queue has changed since it was read: reload and decide again. Nothing was done.
+    Stale,
+    /// The key was there already. Nothing was done, except that `settles` is settled.
+    AlreadyDone,
+    /// Another worker has taken over the effect. Nothing was done.
+    LeaseLost,
+}
+
+/// The right to settle an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EffectClaim {
+    /// Row number.
+    pub id: i64,
+    /// Fencing: only the newest claim can settle it.
+    pub epoch: i64,
+    /// Counts how often the effect was asked for; if it was asked for again meanwhile it stays pending.
+    pub generation: i64,
+}
+
+/// An effect that this worker holds until its lease ends.
+#[derive(Clone)]
+pub struct ClaimedEffect {
+    /// The right to settle it.
+    pub claim: EffectClaim,
+    /// The run it belongs to.
+    pub run: Option<RunId>,
+    /// What to do.
+    pub effect: Effect,
+    /// How often it failed before this.
+    pub failures: u32,
+    /// Whether an earlier claim was made and never settled, or failed unclearly: it may have taken effect.
+    pub maybe_done: bool,
+    /// When it was first asked for.
+    pub since: Timestamp,
+}
+
+/// How work on an effect ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EffectSettled {
+    /// Carried out.
+    Done,
+    /// It failed; try again then.
+    RetryAt {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// Not yet: it is too early (edits are spaced). Does not count as a failure.
+    NotBefore {
+        /// When.
+        at: Timestamp,
+    },
+    /// It keeps failing: kept, listed, can be released by hand.
+    Parked {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// An effect as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EffectView {
+    /// Row number.
+    pub id: i64,
+    /// The run it belongs to.
+    pub run: Option<RunId>,
+    /// Its key.
+    pub key: String,
+    /// `pending`, `done` or `parked`.
+    pub state: String,
+    /// When it is due.
+    pub due: Timestamp,
+    /// How often it failed.
+    pub failures: u32,
+    /// Why it failed last.
+    pub reason: String,
+}
+
+/// Which runs to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Only runs with this thread in their audience (or opened for them).
+    pub thread: Option<ThreadRef>,
+    /// Only runs about this ticket.
+    pub ticket: Option<TicketKey>,
+    /// Only runs that are not finished.
+    pub live_only: bool,
+    /// Only runs of this pipeline.
+    pub pipeline: Option<String>,
+    /// At most so many; 0 means 50.
+    pub limit: u32,
+}
+
+/// A message of ours that stands in a thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The message.
+    pub message: MessageRef,
+    /// Digest of what it shows.
+    pub digest: String,
+    /// When it was last written.
+    pub at: Timestamp,
+    /// The thread that was opened with it.
+    pub opened: Option<ThreadRef>,
+}
+
+/// A pull request's head at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadSeen {
+    /// The head commit.
+    pub head: Sha,
+    /// When it became the head, by the platform's clock.
+    pub at: Timestamp,
+}
+
+/// How long a claim lasts before others may take over.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease(pub Duration);
+
+/// Counts for `/readyz`, `/metrics` and `runs list`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Deliveries not yet dealt with.
+    pub deliveries_pending: u64,
+    /// Deliveries parked.
+    pub deliveries_parked: u64,
+    /// Effects not yet carried out.
+    pub effects_pending: u64,
+    /// Effects parked.
+    pub effects_parked: u64,
+    /// Runs that wait for a lock.
+    pub runs_queued: u64,
+    /// Runs with a step under way.
+    pub runs_active: u64,
+    /// Runs that stopped on a failure.
+    pub runs_stopped: u64,
+    /// Runs that ended.
+    pub runs_finished: u64,
+}
