@@ -10,7 +10,9 @@ pub fn last_seen(attempt: &Attempt) -> Option<&Observation> {
         Phase::Checking { jobs } | Phase::Watching { jobs } | Phase::Stopping { jobs, .. } => jobs,
         Phase::Acting { .. } | Phase::Asking { .. } => return None,
     };
-    let live = jobs.iter().find(|job| job.state != JobState::Ended && job.seen.is_some());
+    let live = jobs
+        .iter()
+        .find(|job| job.state != JobState::Ended && job.seen.is_some());
     live.or(jobs.iter().rev().find(|job| job.seen.is_some()))?.seen.as_ref()
 }
 
@@ -24,7 +26,13 @@ pub fn attempt(run: &Run) -> Option<&Attempt> {
 
 /// How far the run is: the progress of the step that stands for it, or steps passed of all.
 pub fn progress(run: &Run) -> Percent {
-    if matches!(run.state, RunState::Finished { verdict: Verdict::Completed, .. }) {
+    if matches!(
+        run.state,
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        }
+    ) {
         return Percent::FULL;
     }
     let now = attempt(run).and_then(|attempt| {
@@ -36,7 +44,9 @@ pub fn progress(run: &Run) -> Percent {
     });
     match &run.plan.progress_of {
         Some(step) if run.passed.iter().any(|passed| passed.step == *step) => Percent::FULL,
-        Some(step) => now.filter(|(name, _)| *name == step).map_or(Percent::ZERO, |(_, shown)| shown),
+        Some(step) => now
+            .filter(|(name, _)| *name == step)
+            .map_or(Percent::ZERO, |(_, shown)| shown),
         None => {
             let part = now.map_or(0.0, |(_, shown)| shown.as_f64() / 100.0);
             Percent::clamped((run.passed.len() as f64 + part) * 100.0 / run.plan.steps.len().max(1) as f64)
@@ -65,8 +75,15 @@ pub fn process_status(run: &Run) -> ProcessStatus {
         RunState::Queued { .. } => (false, false, false, false),
         RunState::Active(attempt) if attempt.step == 0 && attempt.number == 1 => (true, false, false, false),
         RunState::Active(_) => (true, true, false, false),
-        RunState::Stopped { .. } | RunState::Finished { verdict: Verdict::Canceled { .. }, .. } => (true, false, false, true),
-        RunState::Finished { verdict: Verdict::Completed, .. } => (true, false, true, false),
+        RunState::Stopped { .. }
+        | RunState::Finished {
+            verdict: Verdict::Canceled { .. },
+            ..
+        } => (true, false, false, true),
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => (true, false, true, false),
     };
     ProcessStatus {
         has_started,
@@ -82,7 +99,10 @@ pub fn process_status(run: &Run) -> ProcessStatus {
 fn failure_reason(run: &Run) -> Option<String> {
     match &run.state {
         RunState::Stopped { why, .. } => Some(why.reason.clone()),
-        RunState::Finished { verdict: Verdict::Canceled { by }, .. } => Some(format!("stopped by {}", by.name)),
+        RunState::Finished {
+            verdict: Verdict::Canceled { by },
+            ..
+        } => Some(format!("stopped by {}", by.name)),
         _ => None,
     }
 }

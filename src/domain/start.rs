@@ -30,15 +30,26 @@ pub struct FileWanted {
 ///
 /// # Errors
 /// A problem with the arguments or the configuration, in words for the person who asked.
-pub fn file_wanted(plan: &Pipeline, args: &Params, files: &BTreeMap<ParamName, Option<String>>) -> Result<Option<FileWanted>, String> {
+pub fn file_wanted(
+    plan: &Pipeline,
+    args: &Params,
+    files: &BTreeMap<ParamName, Option<String>>,
+) -> Result<Option<FileWanted>, String> {
     let mut known = Params::new();
     for param in &plan.params {
         if let (None, Some(file), None) = (args.get(&param.name), &param.file, files.get(&param.name)) {
             let context = values_context(plan, &known, None, None);
             let render = |template: &Template| template.render(&context).map_err(|e| format!("`{}`: {e}", param.name));
-            let repo = render(&file.repo)?.parse().map_err(|e| format!("`{}`: {e}", param.name))?;
+            let repo = render(&file.repo)?
+                .parse()
+                .map_err(|e| format!("`{}`: {e}", param.name))?;
             let path = render(&file.path)?;
-            return Ok(Some(FileWanted { param: param.name.clone(), repo, path, pointer: file.pointer.clone() }));
+            return Ok(Some(FileWanted {
+                param: param.name.clone(),
+                repo,
+                path,
+                pointer: file.pointer.clone(),
+            }));
         }
         if let Some(value) = value_of(plan, param, args, files, &known)? {
             known.insert(param.name.clone(), value);
@@ -75,7 +86,11 @@ pub fn lock_names(plan: &Pipeline, params: &Params) -> Result<Vec<LockName>, Str
     let context = values_context(plan, params, None, None);
     let mut names = Vec::new();
     for template in &plan.locks {
-        let name: LockName = template.render(&context).map_err(|e| format!("lock: {e}"))?.parse().map_err(|e| format!("lock: {e}"))?;
+        let name: LockName = template
+            .render(&context)
+            .map_err(|e| format!("lock: {e}"))?
+            .parse()
+            .map_err(|e| format!("lock: {e}"))?;
         if !names.contains(&name) {
             names.push(name);
         }
@@ -89,7 +104,10 @@ pub fn lock_names(plan: &Pipeline, params: &Params) -> Result<Vec<LockName>, Str
 /// A template that does not render to a thread.
 pub fn audience(plan: &Pipeline, params: &Params, run: &RunId) -> Result<Vec<ThreadRef>, String> {
     let context = values_context(plan, params, Some(run), None);
-    let rendered = plan.audience.iter().map(|template| template.render(&context).map_err(|e| format!("audience: {e}")));
+    let rendered = plan
+        .audience
+        .iter()
+        .map(|template| template.render(&context).map_err(|e| format!("audience: {e}")));
     rendered
         .filter(|text| !text.as_ref().is_ok_and(|t| t.trim().ends_with(':')))
         .map(|text| text?.trim().parse().map_err(|e| format!("audience: {e}")))
@@ -104,7 +122,13 @@ pub fn values_context(plan: &Pipeline, params: &Params, run: Option<&RunId>, hea
         context.insert(param.name.to_string(), typed(&param.kind, text));
     }
     context.insert("run".into(), run.map_or("", RunId::as_str).into());
-    context.insert("ticket".into(), ticket_of(plan, params).map(|t| t.to_string()).unwrap_or_default().into());
+    context.insert(
+        "ticket".into(),
+        ticket_of(plan, params)
+            .map(|t| t.to_string())
+            .unwrap_or_default()
+            .into(),
+    );
     context.insert("head_sha".into(), head.map_or("", Sha::as_str).into());
     Value::Object(context)
 }
@@ -131,12 +155,17 @@ fn value_of(
         (text.clone(), "the repository's file")
     } else if let Some(default) = &param.default {
         let context = values_context(plan, known, None, None);
-        (default.render(&context).map_err(|e| format!("`{}`: {e}", param.name))?, "the default")
+        (
+            default.render(&context).map_err(|e| format!("`{}`: {e}", param.name))?,
+            "the default",
+        )
     } else {
         return Ok(None);
     };
     if text.is_empty() && param.default.is_some() {
         return Ok(Some(text));
     }
-    values::parse_value(&param.kind, &text).map(Some).map_err(|e| format!("`{}` from {source}: {e}", param.name))
+    values::parse_value(&param.kind, &text)
+        .map(Some)
+        .map_err(|e| format!("`{}` from {source}: {e}", param.name))
 }

@@ -17,16 +17,27 @@ pub fn plain(text: &str) -> Doc {
 /// A command was accepted, for platforms that wait for an answer.
 pub fn accepted(run: &Run, said: &str) -> Doc {
     let mut doc = card(run);
-    doc.blocks.insert(0, Block::Paragraph(vec![Span::strong(name(run)), Span::text(format!(": {said}."))]));
+    doc.blocks.insert(
+        0,
+        Block::Paragraph(vec![Span::strong(name(run)), Span::text(format!(": {said}."))]),
+    );
     doc.buttons.clear();
     doc
 }
 
 /// Somebody may not do this.
 pub fn refused(invocation: &Invocation, missing: &[RoleName], unknown: &[String]) -> Doc {
-    let mut spans = vec![Span::text("You may not say "), Span::code(said(invocation)), Span::text(": it takes the role ")];
+    let mut spans = vec![
+        Span::text("You may not say "),
+        Span::code(said(invocation)),
+        Span::text(": it takes the role "),
+    ];
     if missing.is_empty() {
-        spans = vec![Span::text("Nobody may say "), Span::code(said(invocation)), Span::text(": no role is configured for it")];
+        spans = vec![
+            Span::text("Nobody may say "),
+            Span::code(said(invocation)),
+            Span::text(": no role is configured for it"),
+        ];
     }
     for (i, role) in missing.iter().enumerate() {
         spans.extend((i > 0).then(|| Span::text(" or ")));
@@ -35,8 +46,11 @@ pub fn refused(invocation: &Invocation, missing: &[RoleName], unknown: &[String]
     spans.push(Span::text(". Roles are given in people.toml by an administrator."));
     let mut doc = Doc::paragraph(spans);
     if !unknown.is_empty() {
-        doc.blocks.push(Block::Paragraph(vec![Span::text("What could not be found out counts as no:")]));
-        doc.blocks.push(Block::List(unknown.iter().map(|why| vec![Span::text(why)]).collect()));
+        doc.blocks.push(Block::Paragraph(vec![Span::text(
+            "What could not be found out counts as no:",
+        )]));
+        doc.blocks
+            .push(Block::List(unknown.iter().map(|why| vec![Span::text(why)]).collect()));
     }
     doc
 }
@@ -59,7 +73,9 @@ pub fn no_run(invocation: &Invocation, why: &NoRun) -> Doc {
             list,
         ]),
         NoRun::Several(ids) => {
-            let mut spans = vec![Span::text("Several runs belong to this thread. Name the one you mean: ")];
+            let mut spans = vec![Span::text(
+                "Several runs belong to this thread. Name the one you mean: ",
+            )];
             spans.extend(commas(ids.iter().map(|id| example(id.as_str()))));
             Doc::paragraph(spans)
         }
@@ -104,14 +120,18 @@ pub fn other_head(invocation: &Invocation, named: &Sha, recorded: &Sha) -> Doc {
 pub fn nothing_to_retry(run: &Run) -> Doc {
     let mut doc = card(run);
     doc.buttons.clear();
-    let why = "There is nothing to retry: only a run that has failed can be resumed. Nothing was started. Where it stands:";
+    let why =
+        "There is nothing to retry: only a run that has failed can be resumed. Nothing was started. Where it stands:";
     doc.blocks.insert(0, Block::Paragraph(vec![Span::text(why)]));
     doc
 }
 
 /// There is nothing to stop.
 pub fn nothing_to_stop(run: &Run) -> Doc {
-    Doc::paragraph(vec![Span::text("There is nothing more to stop: "), Span::text(headline(run))])
+    Doc::paragraph(vec![
+        Span::text("There is nothing more to stop: "),
+        Span::text(headline(run)),
+    ])
 }
 
 /// The run asks nothing now.
@@ -127,7 +147,10 @@ pub fn no_question(run: &Run, history: &[History]) -> Doc {
             Span::text(": "),
             Span::code(value),
         ]),
-        None => Doc::paragraph(vec![Span::text("This run asks nothing now: "), Span::text(headline(run))]),
+        None => Doc::paragraph(vec![
+            Span::text("This run asks nothing now: "),
+            Span::text(headline(run)),
+        ]),
     }
 }
 
@@ -146,7 +169,10 @@ pub fn misread(misread: &Misread) -> Doc {
     if let Some(suggestion) = &misread.suggestion {
         spans.extend([Span::text("Did you mean "), Span::code(suggestion), Span::text("? ")]);
     }
-    spans.extend([Span::text("What can be said: "), Span::code(format!("/{} help", misread.command))]);
+    spans.extend([
+        Span::text("What can be said: "),
+        Span::code(format!("/{} help", misread.command)),
+    ]);
     Doc::paragraph(spans)
 }
 
@@ -158,29 +184,56 @@ pub fn list(runs: &[Run]) -> Doc {
     let line = |run: &Run| {
         vec![
             Span::code(run.id.as_str()),
-            Span::text(format!(" {} · {} · since {}", headline(run), standing::progress(run), minute(run.asked_at))),
+            Span::text(format!(
+                " {} · {} · since {}",
+                headline(run),
+                standing::progress(run),
+                minute(run.asked_at)
+            )),
         ]
     };
-    Doc { blocks: vec![Block::List(runs.iter().map(line).collect())], ..Doc::default() }
+    Doc {
+        blocks: vec![Block::List(runs.iter().map(line).collect())],
+        ..Doc::default()
+    }
 }
 
 /// What can be said: all verbs, or one with its arguments.
 pub fn help(command: &Command, verb: Option<&str>) -> Doc {
     let asked = verb.and_then(|name| command.verbs.iter().find(|v| v.name.as_str() == name));
     let verbs: Vec<&Verb> = asked.map_or_else(|| command.verbs.iter().collect(), |verb| vec![verb]);
-    let mut blocks = vec![Block::Paragraph(vec![Span::strong(format!("/{}", command.name)), Span::text(format!(" — {}", command.summary))])];
+    let mut blocks = vec![Block::Paragraph(vec![
+        Span::strong(format!("/{}", command.name)),
+        Span::text(format!(" — {}", command.summary)),
+    ])];
     blocks.push(Block::List(verbs.iter().map(|verb| usage(command, verb)).collect()));
     if let Some(verb) = asked {
         if !verb.args.is_empty() {
             blocks.push(Block::List(verb.args.iter().map(argument).collect()));
         }
-        blocks.push(Block::Paragraph(vec![Span::text("For example: "), Span::code(&verb.example)]));
+        blocks.push(Block::Paragraph(vec![
+            Span::text("For example: "),
+            Span::code(&verb.example),
+        ]));
     }
-    Doc { blocks, ..Doc::default() }
+    Doc {
+        blocks,
+        ..Doc::default()
+    }
 }
 
 fn usage(command: &Command, verb: &Verb) -> Vec<Span> {
-    let args: String = verb.args.iter().map(|arg| if arg.required { format!(" <{}>", arg.name) } else { format!(" [{}=…]", arg.name) }).collect();
+    let args: String = verb
+        .args
+        .iter()
+        .map(|arg| {
+            if arg.required {
+                format!(" <{}>", arg.name)
+            } else {
+                format!(" [{}=…]", arg.name)
+            }
+        })
+        .collect();
     let roles = if verb.roles.is_empty() {
         "nobody".to_owned()
     } else {
@@ -198,12 +251,17 @@ fn argument(arg: &Arg) -> Vec<Span> {
 
 /// Why a run stands where it does: who decided what, when, and under which role.
 pub fn why(run: &Run, history: &[History]) -> Doc {
-    let lines = history.iter().map(|entry| vec![Span::text(format!("{} — {}", minute(entry.at), happened(&entry.what)))]);
+    let lines = history
+        .iter()
+        .map(|entry| vec![Span::text(format!("{} — {}", minute(entry.at), happened(&entry.what)))]);
     Doc {
         blocks: vec![
             Block::Heading(vec![Span::text(headline(run))]),
             Block::List(lines.collect()),
-            Block::Paragraph(vec![Span::text(format!("Plan and parameters as of its start. Asked in {}.", run.audience.first().map_or_else(String::new, ToString::to_string)))]),
+            Block::Paragraph(vec![Span::text(format!(
+                "Plan and parameters as of its start. Asked in {}.",
+                run.audience.first().map_or_else(String::new, ToString::to_string)
+            ))]),
         ],
         ..Doc::default()
     }
@@ -212,31 +270,64 @@ pub fn why(run: &Run, history: &[History]) -> Doc {
 /// One line of history.
 fn happened(what: &Happened) -> String {
     match what {
-        Happened::Accepted { by, thread, role } => format!("accepted from {} in {thread}, allowed by the role {role}", by.name),
+        Happened::Accepted { by, thread, role } => {
+            format!("accepted from {} in {thread}, allowed by the role {role}", by.name)
+        }
         Happened::Queued { position } => format!("waits in line with {position} before it"),
         Happened::StepStarted { step, attempt } => format!("{step}: attempt {attempt} began"),
         Happened::StepPassed(passed) => {
-            format!("{}: passed{}", passed.step, passed.note.as_ref().map(|n| format!(" ({n})")).unwrap_or_default())
+            format!(
+                "{}: passed{}",
+                passed.step,
+                passed.note.as_ref().map(|n| format!(" ({n})")).unwrap_or_default()
+            )
         }
         Happened::PrOpened { step, pr, branch } => format!("{step}: {pr} on branch {branch}"),
-        Happened::Restarted { step, job, restarts, progress, .. } => {
-            format!("{step}: {job} was restarted by its back-end at {} (restart {restarts})", progress_text(*progress))
+        Happened::Restarted {
+            step,
+            job,
+            restarts,
+            progress,
+            ..
+        } => {
+            format!(
+                "{step}: {job} was restarted by its back-end at {} (restart {restarts})",
+                progress_text(*progress)
+            )
         }
-        Happened::Failed(failure) => format!("{}: failed at {}: {}", failure.step, progress_text(failure.progress), failure.reason),
-        Happened::AutoRetried(failure) => format!("{}: failed and was tried again without asking: {}", failure.step, failure.reason),
+        Happened::Failed(failure) => format!(
+            "{}: failed at {}: {}",
+            failure.step,
+            progress_text(failure.progress),
+            failure.reason
+        ),
+        Happened::AutoRetried(failure) => format!(
+            "{}: failed and was tried again without asking: {}",
+            failure.step, failure.reason
+        ),
         Happened::Retried { by } => format!("resumed by {}", by.name),
         Happened::Reattached { step } => format!("{step}: found still running or done; nothing was started"),
         Happened::StopAsked { by } => format!("{} said stop", by.name),
         Happened::Asked { step, question } => format!("{step}: asked “{question}”"),
         Happened::Noted { step, text } => format!("{step}: {text}"),
         Happened::Answered { by, value } => format!("{} answered {value}", by.name),
-        Happened::Finished { verdict: Verdict::Completed, .. } => "completed".to_owned(),
-        Happened::Finished { verdict: Verdict::Canceled { by }, left } => format!("stopped by {}: {}", by.name, left.join("; ")),
+        Happened::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => "completed".to_owned(),
+        Happened::Finished {
+            verdict: Verdict::Canceled { by },
+            left,
+        } => format!("stopped by {}: {}", by.name, left.join("; ")),
     }
 }
 
 /// The command as it was said, in canonical form.
 fn said(invocation: &Invocation) -> String {
-    let args: String = invocation.args.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+    let args: String = invocation
+        .args
+        .iter()
+        .map(|(name, value)| format!(" {name}={value}"))
+        .collect();
     format!("/{} {}{args}", invocation.command, invocation.verb)
 }

@@ -33,7 +33,11 @@ pub fn card(run: &Run) -> Doc {
     }
     blocks.push(Block::List(steps(run)));
     blocks.push(Block::Paragraph(next(run)));
-    Doc { blocks, buttons: buttons(run), tone: tone(run) }
+    Doc {
+        blocks,
+        buttons: buttons(run),
+        tone: tone(run),
+    }
 }
 
 /// One line that says which run it is and where it stands: the card's heading and the check's title.
@@ -43,7 +47,12 @@ pub fn headline(run: &Run) -> String {
 
 /// What people call the run: pipeline, ticket, id. Also the name of a thread opened for it.
 pub fn name(run: &Run) -> String {
-    let ticket = run.subject.ticket.as_ref().map(|t| format!("{t} · ")).unwrap_or_default();
+    let ticket = run
+        .subject
+        .ticket
+        .as_ref()
+        .map(|t| format!("{t} · "))
+        .unwrap_or_default();
     format!("{} · {ticket}{}", run.plan.title, run.id)
 }
 
@@ -56,8 +65,14 @@ fn icon(run: &Run) -> &'static str {
             _ => "▶️",
         },
         RunState::Stopped { .. } => "❌",
-        RunState::Finished { verdict: Verdict::Completed, .. } => "✅",
-        RunState::Finished { verdict: Verdict::Canceled { .. }, .. } => "⏹️",
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => "✅",
+        RunState::Finished {
+            verdict: Verdict::Canceled { .. },
+            ..
+        } => "⏹️",
     }
 }
 
@@ -79,8 +94,14 @@ fn state(run: &Run) -> String {
             }
         }
         RunState::Stopped { why, .. } => failed_at(why),
-        RunState::Finished { verdict: Verdict::Completed, .. } => "completed".to_owned(),
-        RunState::Finished { verdict: Verdict::Canceled { by }, .. } => format!("stopped by {}", by.name),
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => "completed".to_owned(),
+        RunState::Finished {
+            verdict: Verdict::Canceled { by },
+            ..
+        } => format!("stopped by {}", by.name),
     }
 }
 
@@ -116,12 +137,31 @@ fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
     }
     field("Restarts", vec![Span::text(standing::restarts(run).to_string())]);
     if !run.prs.is_empty() {
-        field("Pull requests", commas(run.prs.values().map(|opened| Span::link(opened.pr.to_string(), &opened.url))));
+        field(
+            "Pull requests",
+            commas(
+                run.prs
+                    .values()
+                    .map(|opened| Span::link(opened.pr.to_string(), &opened.url)),
+            ),
+        );
     }
     if let Some(pinned) = &run.subject.pinned {
-        field("Commit", vec![Span::code(pinned.head.short()), Span::text(format!(" of {}", pinned.pr))]);
+        field(
+            "Commit",
+            vec![
+                Span::code(pinned.head.short()),
+                Span::text(format!(" of {}", pinned.pr)),
+            ],
+        );
     }
-    field("Asked by", vec![Span::text(&run.asked_by.name), Span::text(format!(", {}", minute(run.asked_at)))]);
+    field(
+        "Asked by",
+        vec![
+            Span::text(&run.asked_by.name),
+            Span::text(format!(", {}", minute(run.asked_at))),
+        ],
+    );
     fields
 }
 
@@ -132,7 +172,11 @@ fn doing(attempt: &Attempt) -> Option<String> {
         _ => standing::last_seen(attempt).and_then(|seen| {
             let waiting = matches!(seen.state, ObservedState::Waiting | ObservedState::Pending);
             let detail = seen.detail.clone()?;
-            Some(if waiting { format!("waiting for: {detail}") } else { detail })
+            Some(if waiting {
+                format!("waiting for: {detail}")
+            } else {
+                detail
+            })
         }),
     }
 }
@@ -147,8 +191,15 @@ fn steps(run: &Run) -> Vec<Vec<Span>> {
             (None, true, _) => "▶️",
             (None, false, _) => "▫️",
         };
-        let note = passed.and_then(|passed| passed.note.as_ref()).map(|note| format!(" — {note}")).unwrap_or_default();
-        vec![Span::text(format!("{mark} ")), Span::text(step.title.as_str()), Span::text(note)]
+        let note = passed
+            .and_then(|passed| passed.note.as_ref())
+            .map(|note| format!(" — {note}"))
+            .unwrap_or_default();
+        vec![
+            Span::text(format!("{mark} ")),
+            Span::text(step.title.as_str()),
+            Span::text(note),
+        ]
     };
     run.plan.steps.iter().enumerate().map(line).collect()
 }
@@ -157,14 +208,22 @@ fn steps(run: &Run) -> Vec<Vec<Span>> {
 fn next(run: &Run) -> Vec<Span> {
     let command = |verb: &str| Span::code(command_line(run, verb));
     match &run.state {
-        RunState::Queued { .. } => vec![Span::text("It starts by itself when its turn comes. To give up: "), command("stop")],
+        RunState::Queued { .. } => vec![
+            Span::text("It starts by itself when its turn comes. To give up: "),
+            command("stop"),
+        ],
         RunState::Active(attempt) => match (&attempt.phase, &run.plan.steps[attempt.step].kind) {
             (Phase::Asking { .. }, StepKind::Ask(ask)) => asking(run, ask),
             (Phase::Stopping { .. }, _) => vec![Span::text("It ends as soon as what runs has ended.")],
             _ => vec![Span::text("Nothing to do. To cancel: "), command("stop")],
         },
         RunState::Stopped { .. } => {
-            vec![Span::text("To go on: "), command("retry"), Span::text(". To give up and free its locks: "), command("stop")]
+            vec![
+                Span::text("To go on: "),
+                command("retry"),
+                Span::text(". To give up and free its locks: "),
+                command("stop"),
+            ]
         }
         RunState::Finished { .. } => vec![Span::text("Nothing left to do.")],
     }
@@ -181,7 +240,12 @@ fn asking(run: &Run, ask: &AskSpec) -> Vec<Span> {
 fn buttons(run: &Run) -> Vec<Button> {
     let button = |label: &str, verb: &str, mut args: Vec<(String, String)>| {
         args.push(("run".to_owned(), run.id.to_string()));
-        Button { label: label.to_owned(), command: run.plan.command.to_string(), verb: verb.to_owned(), args }
+        Button {
+            label: label.to_owned(),
+            command: run.plan.command.to_string(),
+            verb: verb.to_owned(),
+            args,
+        }
     };
     match &run.state {
         RunState::Stopped { .. } => vec![button("Retry", "retry", Vec::new()), button("Stop", "stop", Vec::new())],
@@ -203,8 +267,14 @@ fn tone(run: &Run) -> Tone {
         RunState::Queued { .. } => Tone::Neutral,
         RunState::Active(_) => Tone::Busy,
         RunState::Stopped { .. } => Tone::Bad,
-        RunState::Finished { verdict: Verdict::Completed, .. } => Tone::Good,
-        RunState::Finished { verdict: Verdict::Canceled { .. }, .. } => Tone::Neutral,
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => Tone::Good,
+        RunState::Finished {
+            verdict: Verdict::Canceled { .. },
+            ..
+        } => Tone::Neutral,
     }
 }
 

@@ -10,27 +10,53 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
     match what {
         Happened::Failed(failure) => Some(failed(run, failure)),
         Happened::AutoRetried(failure) => Some(auto_retried(run, failure)),
-        Happened::Restarted { step, job, restarts, progress, reason } => {
+        Happened::Restarted {
+            step,
+            job,
+            restarts,
+            progress,
+            reason,
+        } => {
             let spans = vec![
                 Span::text("🔁 "),
                 Span::strong(step.as_str()),
-                Span::text(format!(": {job} failed at {} and was restarted by its back-end (restart {restarts}). ", progress_text(*progress))),
+                Span::text(format!(
+                    ": {job} failed at {} and was restarted by its back-end (restart {restarts}). ",
+                    progress_text(*progress)
+                )),
                 Span::text("It runs again from where it was; nothing to do."),
             ];
-            let mut doc = Doc { tone: Tone::Busy, ..Doc::paragraph(spans) };
+            let mut doc = Doc {
+                tone: Tone::Busy,
+                ..Doc::paragraph(spans)
+            };
             doc.blocks.extend(reason.clone().map(Block::Verbatim));
             Some(doc)
         }
         Happened::Asked { step, question } => Some(asked(run, step, question)),
         Happened::Noted { text, .. } => Some(Doc::paragraph(vec![Span::text(text)])),
-        Happened::Finished { verdict: Verdict::Completed, .. } => {
+        Happened::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => {
             let spans = vec![Span::text("✅ "), Span::strong(name(run)), Span::text(" completed.")];
-            Some(Doc { tone: Tone::Good, ..Doc::paragraph(spans) })
+            Some(Doc {
+                tone: Tone::Good,
+                ..Doc::paragraph(spans)
+            })
         }
-        Happened::Finished { verdict: Verdict::Canceled { by }, left } => {
-            let spans = vec![Span::text("⏹️ "), Span::strong(name(run)), Span::text(format!(" was stopped by {}. What is left:", by.name))];
+        Happened::Finished {
+            verdict: Verdict::Canceled { by },
+            left,
+        } => {
+            let spans = vec![
+                Span::text("⏹️ "),
+                Span::strong(name(run)),
+                Span::text(format!(" was stopped by {}. What is left:", by.name)),
+            ];
             let mut doc = Doc::paragraph(spans);
-            doc.blocks.push(Block::List(left.iter().map(|line| vec![Span::text(line)]).collect()));
+            doc.blocks
+                .push(Block::List(left.iter().map(|line| vec![Span::text(line)]).collect()));
             Some(doc)
         }
         Happened::Accepted { .. }
@@ -58,15 +84,23 @@ fn failed(run: &Run, failure: &Failure) -> Doc {
 
 fn auto_retried(run: &Run, failure: &Failure) -> Doc {
     let allowed = run.plan.step(&failure.step).map_or(0, |(_, step)| step.auto_retries);
-    let mut doc = failure_doc(&format!("{} failed and is tried again without asking", failure.step), failure);
+    let mut doc = failure_doc(
+        &format!("{} failed and is tried again without asking", failure.step),
+        failure,
+    );
     doc.tone = Tone::Busy;
-    doc.blocks.push(Block::Paragraph(vec![Span::text(format!("The plan allows {allowed} such retries of this step."))]));
+    doc.blocks.push(Block::Paragraph(vec![Span::text(format!(
+        "The plan allows {allowed} such retries of this step."
+    ))]));
     doc
 }
 
 fn failure_doc(title: &str, failure: &Failure) -> Doc {
     let mut fields = vec![
-        ("Progress at failure".to_owned(), vec![Span::text(progress_text(failure.progress))]),
+        (
+            "Progress at failure".to_owned(),
+            vec![Span::text(progress_text(failure.progress))],
+        ),
         ("Attempt".to_owned(), vec![Span::text(failure.attempt.to_string())]),
         ("Restarts".to_owned(), vec![Span::text(failure.restarts.to_string())]),
         ("Class".to_owned(), vec![Span::text(class_text(failure.class))]),
@@ -79,7 +113,11 @@ fn failure_doc(title: &str, failure: &Failure) -> Doc {
         Block::Verbatim(failure.reason.clone()),
         Block::Fields(fields),
     ];
-    Doc { blocks, buttons: Vec::new(), tone: Tone::Bad }
+    Doc {
+        blocks,
+        buttons: Vec::new(),
+        tone: Tone::Bad,
+    }
 }
 
 fn asked(run: &Run, step: &crate::domain::ids::StepName, question: &str) -> Doc {
@@ -91,5 +129,9 @@ fn asked(run: &Run, step: &crate::domain::ids::StepName, question: &str) -> Doc 
         })));
         blocks.push(Block::Paragraph(spans));
     }
-    Doc { blocks, buttons: buttons(run), tone: Tone::Busy }
+    Doc {
+        blocks,
+        buttons: buttons(run),
+        tone: Tone::Busy,
+    }
 }

@@ -2,17 +2,15 @@
 
 use super::draft::Draft;
 use super::steps;
-use super::{Asked, Decision, Facts, HeadKnown, Known, LockChange, NoRun, StartFacts, Via};
+use super::{Asked, Decision, Facts, HeadKnown, Known, LockChange, StartFacts, Via};
 use crate::domain::card;
 use crate::domain::command::Action;
 use crate::domain::doc::Doc;
 use crate::domain::effect::{Deed, Effect, Reply};
-use crate::domain::ids::{ParamName, RunId, Sha, ThreadRef};
+use crate::domain::ids::{ParamName, RoleName, RunId, Sha, ThreadRef};
 use crate::domain::pipeline::{Pipeline, StepKind};
 use crate::domain::policy::Permission;
-use crate::domain::run::{
-    Attempt, Happened, Job, JobState, Phase, Pinned, Run, RunState, Subject,
-};
+use crate::domain::run::{Attempt, Happened, History, Job, JobState, Phase, Pinned, Run, RunState, Subject};
 use crate::domain::start::{self, Params};
 
 /// Decides what follows from a command. Whatever is refused is answered with what would help.
@@ -34,17 +32,28 @@ pub(super) fn decide(run: Option<&Run>, asked: &Asked, facts: &Facts) -> Decisio
         (Action::Stop, _, Some(run)) => stop(run, asked, facts),
         (Action::Answer, Known::History(history), Some(run)) => answer_question(run, asked, history, facts),
         // The shell found out something else than the action needs: a fault of ours, said openly.
-        _ => answer(&asked.via, card::plain("stepherd could not find out what it needs to do this; please report it")),
+        _ => answer(
+            &asked.via,
+            card::plain("stepherd could not find out what it needs to do this; please report it"),
+        ),
     }
 }
 
 /// An answer to a command.
 pub(super) fn reply(via: &Via, doc: Doc) -> Effect {
-    Effect::Reply(Reply { key: via.key.clone(), thread: via.thread.clone(), handle: via.handle.clone(), doc })
+    Effect::Reply(Reply {
+        key: via.key.clone(),
+        thread: via.thread.clone(),
+        handle: via.handle.clone(),
+        doc,
+    })
 }
 
 fn answer(via: &Via, doc: Doc) -> Decision {
-    Decision { effects: vec![reply(via, doc)], ..Decision::default() }
+    Decision {
+        effects: vec![reply(via, doc)],
+        ..Decision::default()
+    }
 }
 
 impl Asked {
@@ -61,7 +70,11 @@ impl Asked {
 /// Shows that the command was taken: a reaction on a message, and an answer where the platform waits for one.
 /// Elsewhere the status card speaks, so that threads stay short.
 fn accept(draft: &mut Draft<'_>, via: &Via, said: &str) {
-    draft.effects.extend(via.message.iter().map(|message| Effect::Acknowledge { message: message.clone() }));
+    draft
+        .effects
+        .extend(via.message.iter().map(|message| Effect::Acknowledge {
+            message: message.clone(),
+        }));
     if via.handle.is_some() {
         draft.effects.push(reply(via, card::accepted(&draft.run, said)));
     }
@@ -88,7 +101,11 @@ fn start(asked: &Asked, known: &StartFacts, role: String, facts: &Facts) -> Deci
         history_len: 0,
     };
     let mut draft = Draft::new(run, facts);
-    draft.record(Happened::Accepted { by: asked.by.clone(), thread: asked.via.thread.clone(), role });
+    draft.record(Happened::Accepted {
+        by: asked.by.clone(),
+        thread: asked.via.thread.clone(),
+        role,
+    });
     draft.locks = LockChange::Join(known.queues.clone());
     if ahead.is_empty() {
         steps::begin(&mut draft, 0);
@@ -106,17 +123,28 @@ struct Prepared {
 }
 
 fn prepare(asked: &Asked, known: &StartFacts, facts: &Facts) -> Result<Prepared, Doc> {
-    let params = known.params.clone().map_err(|problem| card::bad_start(&asked.invocation, &problem))?;
+    let params = known
+        .params
+        .clone()
+        .map_err(|problem| card::bad_start(&asked.invocation, &problem))?;
     let pinned = pin(&known.head, asked)?;
     let mut audience = vec![asked.via.thread.clone()];
-    let named = start::audience(&known.plan, &params, &facts.new_run).map_err(|problem| card::bad_start(&asked.invocation, &problem))?;
+    let named = start::audience(&known.plan, &params, &facts.new_run)
+        .map_err(|problem| card::bad_start(&asked.invocation, &problem))?;
     for thread in named {
         if !audience.contains(&thread) {
             audience.push(thread);
         }
     }
-    let subject = Subject { ticket: start::ticket_of(&known.plan, &params), pinned };
-    Ok(Prepared { params, subject, audience })
+    let subject = Subject {
+        ticket: start::ticket_of(&known.plan, &params),
+        pinned,
+    };
+    Ok(Prepared {
+        params,
+        subject,
+        audience,
+    })
 }
 
 /// The commit that was reviewed: the head recorded before the command, or the one the person names. stepherd never
@@ -135,7 +163,12 @@ fn pin(head: &HeadKnown, asked: &Asked) -> Result<Option<Pinned>, Doc> {
 
 /// All runs before a newcomer, each once, the holders first.
 fn runs_ahead(known: &StartFacts) -> Vec<RunId> {
-    let longest = known.queues.iter().map(|(_, queue)| queue.len()).max().unwrap_or_default();
+    let longest = known
+        .queues
+        .iter()
+        .map(|(_, queue)| queue.len())
+        .max()
+        .unwrap_or_default();
     let mut ahead = Vec::new();
     for place in 0..longest {
         for run in known.queues.iter().filter_map(|(_, queue)| queue.get(place)) {
@@ -171,7 +204,9 @@ fn stop(run: &Run, asked: &Asked, facts: &Facts) -> Decision {
             let jobs = steps::jobs_of(&attempt.phase).cloned().unwrap_or_default();
             steps::finish_canceled(&mut draft, asked.by.clone(), &jobs);
         }
-        RunState::Queued { .. } | RunState::Finished { .. } => steps::finish_canceled(&mut draft, asked.by.clone(), &[]),
+        RunState::Queued { .. } | RunState::Finished { .. } => {
+            steps::finish_canceled(&mut draft, asked.by.clone(), &[])
+        }
     }
     accept(&mut draft, &asked.via, "stopping");
     draft.done()
@@ -189,11 +224,25 @@ fn stop_attempt(draft: &mut Draft<'_>, attempt: Attempt, asked: &Asked) {
         return steps::finish_canceled(draft, by, &jobs);
     }
     let checking = matches!(attempt.phase, Phase::Checking { .. });
-    for job in jobs.iter().filter(|job| to_cancel(job) && (checking || job.state == JobState::Watched)) {
+    for job in jobs
+        .iter()
+        .filter(|job| to_cancel(job) && (checking || job.state == JobState::Watched))
+    {
         draft.act(&attempt, Deed::CancelJob(steps::job_intent(job)));
     }
-    let jobs = jobs.into_iter().map(|job| Job { state: if checking && job.start { JobState::Watched } else { job.state }, ..job });
-    let phase = Phase::Stopping { by, since: draft.facts.now, jobs: jobs.collect() };
+    let jobs = jobs.into_iter().map(|job| Job {
+        state: if checking && job.start {
+            JobState::Watched
+        } else {
+            job.state
+        },
+        ..job
+    });
+    let phase = Phase::Stopping {
+        by,
+        since: draft.facts.now,
+        jobs: jobs.collect(),
+    };
     draft.run.state = RunState::Active(Attempt { phase, ..attempt });
 }
 
@@ -205,7 +254,7 @@ fn is_stopping(run: &Run) -> bool {
     matches!(&run.state, RunState::Active(attempt) if matches!(attempt.phase, Phase::Stopping { .. }))
 }
 
-fn answer_question(run: &Run, asked: &Asked, history: &[crate::domain::run::History], facts: &Facts) -> Decision {
+fn answer_question(run: &Run, asked: &Asked, history: &[History], facts: &Facts) -> Decision {
     let open = match &run.state {
         RunState::Active(attempt) if matches!(attempt.phase, Phase::Asking { .. }) => attempt.clone(),
         _ => return answer(&asked.via, card::no_question(run, history)),
@@ -214,11 +263,18 @@ fn answer_question(run: &Run, asked: &Asked, history: &[crate::domain::run::Hist
         return answer(&asked.via, card::no_question(run, history));
     };
     let said = asked.arg("value").unwrap_or_default();
-    let Some(option) = ask.options.iter().find(|option| option.value.eq_ignore_ascii_case(said)) else {
+    let Some(option) = ask
+        .options
+        .iter()
+        .find(|option| option.value.eq_ignore_ascii_case(said))
+    else {
         return answer(&asked.via, card::no_such_option(run, ask, said));
     };
     let mut draft = Draft::change(run, facts);
-    draft.record(Happened::Answered { by: asked.by.clone(), value: option.value.clone() });
+    draft.record(Happened::Answered {
+        by: asked.by.clone(),
+        value: option.value.clone(),
+    });
     if option.go_on {
         steps::pass(&mut draft, Some(format!("{}: {}", asked.by.name, option.label)));
     } else {
@@ -229,7 +285,7 @@ fn answer_question(run: &Run, asked: &Asked, history: &[crate::domain::run::Hist
 }
 
 /// The roles that may answer the question a run asks now; none if it asks nothing.
-pub fn answering_roles(run: &Run) -> Option<&[crate::domain::ids::RoleName]> {
+pub fn answering_roles(run: &Run) -> Option<&[RoleName]> {
     let plan: &Pipeline = &run.plan;
     match &run.state {
         RunState::Active(attempt) => match &plan.steps[attempt.step].kind {

@@ -22,26 +22,44 @@ impl<'a> Draft<'a> {
 
     /// A decision that makes `run`.
     pub(super) fn new(run: Run, facts: &'a Facts) -> Self {
-        Self { run, facts, effects: Vec::new(), locks: LockChange::Keep, history: Vec::new() }
+        Self {
+            run,
+            facts,
+            effects: Vec::new(),
+            locks: LockChange::Keep,
+            history: Vec::new(),
+        }
     }
 
     /// Appends to the history.
     pub(super) fn record(&mut self, what: Happened) {
         self.run.history_len += 1;
-        self.history.push(History { seq: self.run.history_len, at: self.facts.now, what });
+        self.history.push(History {
+            seq: self.run.history_len,
+            at: self.facts.now,
+            what,
+        });
     }
 
     /// Appends to the history and tells every thread in a new message.
     pub(super) fn announce(&mut self, what: Happened) {
         self.record(what);
         let seq = self.run.history_len;
-        self.effects.extend(self.run.audience.iter().map(|thread| Effect::Notice { thread: thread.clone(), seq }));
+        self.effects
+            .extend(self.run.audience.iter().map(|thread| Effect::Notice {
+                thread: thread.clone(),
+                seq,
+            }));
     }
 
     /// Wants a part of the attempt's step done.
     pub(super) fn act(&mut self, attempt: &Attempt, what: Deed) {
         let step = self.run.plan.steps[attempt.step].name.clone();
-        self.effects.push(Effect::Act(Act { step, attempt: attempt.number, what }));
+        self.effects.push(Effect::Act(Act {
+            step,
+            attempt: attempt.number,
+            what,
+        }));
     }
 
     /// Takes the attempt under way out of the run, to be put back changed. `None` unless the run is active.
@@ -54,10 +72,26 @@ impl<'a> Draft<'a> {
 
     /// The decision: every thread and every check shall show the run as it is now.
     pub(super) fn done(mut self) -> Decision {
-        let threads = self.run.audience.iter().map(|thread| Effect::Report { thread: thread.clone() });
-        let pinned = self.run.subject.pinned.iter().map(|p| CheckTarget { repo: p.pr.repo.clone(), head: p.head.clone() });
-        let opened = self.run.prs.values().map(|pr| CheckTarget { repo: pr.pr.repo.clone(), head: pr.head.clone() });
-        self.effects.extend(pinned.chain(opened).map(Effect::Check).chain(threads));
-        Decision { run: Some(self.run), history: self.history, effects: self.effects, locks: self.locks }
+        let threads = self
+            .run
+            .audience
+            .iter()
+            .map(|thread| Effect::Report { thread: thread.clone() });
+        let pinned = self.run.subject.pinned.iter().map(|p| CheckTarget {
+            repo: p.pr.repo.clone(),
+            head: p.head.clone(),
+        });
+        let opened = self.run.prs.values().map(|pr| CheckTarget {
+            repo: pr.pr.repo.clone(),
+            head: pr.head.clone(),
+        });
+        self.effects
+            .extend(pinned.chain(opened).map(Effect::Check).chain(threads));
+        Decision {
+            run: Some(self.run),
+            history: self.history,
+            effects: self.effects,
+            locks: self.locks,
+        }
     }
 }

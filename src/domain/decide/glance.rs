@@ -53,7 +53,12 @@ pub enum Look {
 pub fn glance(run: &Run) -> Glance {
     let attempt = match &run.state {
         RunState::Active(attempt) => attempt,
-        RunState::Queued { .. } => return Glance { queued: true, ..Glance::default() },
+        RunState::Queued { .. } => {
+            return Glance {
+                queued: true,
+                ..Glance::default()
+            };
+        }
         RunState::Stopped { .. } | RunState::Finished { .. } => return Glance::default(),
     };
     let spec = &run.plan.steps[attempt.step];
@@ -62,24 +67,38 @@ pub fn glance(run: &Run) -> Glance {
         (Phase::Acting { waiting_for: Some(_) }, StepKind::Merge(merge)) => {
             let looks = steps::merge_intent(run, attempt, merge).map(|intent| {
                 let what = Deed::Merge(intent.clone());
-                Look::Merge { act: Act { step: spec.name.clone(), attempt: attempt.number, what }, intent }
+                Look::Merge {
+                    act: Act {
+                        step: spec.name.clone(),
+                        attempt: attempt.number,
+                        what,
+                    },
+                    intent,
+                }
             });
             (looks.into_iter().collect(), MERGE_EVERY)
         }
         (phase, StepKind::Work(work)) => {
             let checking = matches!(phase, Phase::Checking { .. });
             let jobs = steps::jobs_of(phase).into_iter().flatten();
-            let looks = jobs.filter(|job| checking || job.state == JobState::Watched).map(|job| Look::Job {
-                step: spec.name.clone(),
-                attempt: attempt.number,
-                intent: steps::job_intent(job),
-                started: job.start,
-            });
+            let looks = jobs
+                .filter(|job| checking || job.state == JobState::Watched)
+                .map(|job| Look::Job {
+                    step: spec.name.clone(),
+                    attempt: attempt.number,
+                    intent: steps::job_intent(job),
+                    started: job.start,
+                });
             (looks.collect(), work.every)
         }
         _ => (Vec::new(), Duration::ZERO),
     };
-    Glance { looks, every, deadline, queued: false }
+    Glance {
+        looks,
+        every,
+        deadline,
+        queued: false,
+    }
 }
 
 /// Whether an act that has not been carried out yet is still wanted: not if its attempt is over, nor if it would

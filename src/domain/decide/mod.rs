@@ -188,9 +188,15 @@ pub fn decide(run: Option<&Run>, event: &Event, facts: &Facts) -> Decision {
         (_, Event::Asked(asked)) => asked::decide(run, asked, facts),
         (Some(run), Event::LocksChanged { ahead }) => watched::locks_changed(run, ahead, facts),
         (Some(run), Event::Came { act, outcome }) => outcome::decide(run, act, outcome, facts),
-        (Some(run), Event::Observed { step, attempt, job, seen }) => {
-            watched::observed(run, step, *attempt, job, seen, facts)
-        }
+        (
+            Some(run),
+            Event::Observed {
+                step,
+                attempt,
+                job,
+                seen,
+            },
+        ) => watched::observed(run, step, *attempt, job, seen, facts),
         (Some(run), Event::Woke) => watched::woke(run, facts),
         (None, _) => Decision::default(),
     }
@@ -199,7 +205,10 @@ pub fn decide(run: Option<&Run>, event: &Event, facts: &Facts) -> Decision {
 /// Answers text that starts like a command but is none.
 pub fn misread(misread: &Misread, via: &Via) -> Decision {
     let doc = super::card::misread(misread);
-    Decision { effects: vec![asked::reply(via, doc)], ..Decision::default() }
+    Decision {
+        effects: vec![asked::reply(via, doc)],
+        ..Decision::default()
+    }
 }
 
 /// Values that templates of a step use beside the parameters: what earlier steps opened and merged.

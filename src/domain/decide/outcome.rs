@@ -10,7 +10,9 @@ use crate::domain::run::{Attempt, FailureClass, Happened, JobState, ObservedStat
 
 /// An outcome for any attempt but the one under way addresses nothing and changes nothing.
 pub(super) fn decide(run: &Run, act: &Act, outcome: &Outcome, facts: &Facts) -> Decision {
-    let RunState::Active(attempt) = &run.state else { return Decision::default() };
+    let RunState::Active(attempt) = &run.state else {
+        return Decision::default();
+    };
     if run.plan.steps[attempt.step].name != act.step || attempt.number != act.attempt {
         return Decision::default();
     }
@@ -58,7 +60,11 @@ fn opened_pr(draft: &mut Draft<'_>, step: &crate::domain::ids::StepName, opened:
     }
     if before.is_none_or(|before| before.pr != opened.pr) {
         let (pr, branch) = (opened.pr.clone(), opened.branch.clone());
-        draft.record(Happened::PrOpened { step: step.clone(), pr, branch });
+        draft.record(Happened::PrOpened {
+            step: step.clone(),
+            pr,
+            branch,
+        });
     }
 }
 
@@ -70,11 +76,16 @@ fn merged(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
         }
         Outcome::MergeWaits { .. } if is_stopping(attempt) => go_on(draft, attempt, None),
         Outcome::MergeWaits { why } => {
-            let waiting = Phase::Acting { waiting_for: Some(why.clone()) };
+            let waiting = Phase::Acting {
+                waiting_for: Some(why.clone()),
+            };
             if attempt.phase == waiting {
                 return false;
             }
-            draft.run.state = RunState::Active(Attempt { phase: waiting, ..attempt.clone() });
+            draft.run.state = RunState::Active(Attempt {
+                phase: waiting,
+                ..attempt.clone()
+            });
             true
         }
         Outcome::Failed { reason, class } => failed(draft, attempt, reason, *class),
@@ -83,7 +94,9 @@ fn merged(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
 }
 
 fn record_merge(draft: &mut Draft<'_>, attempt: &Attempt, commit: &Sha) {
-    let StepKind::Merge(spec) = &draft.run.plan.steps[attempt.step].kind else { return };
+    let StepKind::Merge(spec) = &draft.run.plan.steps[attempt.step].kind else {
+        return;
+    };
     if let Some(opened) = draft.run.prs.get_mut(&spec.branch_of) {
         opened.merged = Some(commit.clone());
     }
@@ -92,8 +105,12 @@ fn record_merge(draft: &mut Draft<'_>, attempt: &Attempt, commit: &Sha) {
 fn started(draft: &mut Draft<'_>, attempt: &Attempt, job: &str, outcome: &Outcome) -> bool {
     let mut attempt = attempt.clone();
     let stopping = is_stopping(&attempt);
-    let (Phase::Watching { jobs } | Phase::Stopping { jobs, .. }) = &mut attempt.phase else { return false };
-    let Some(job) = jobs.iter_mut().find(|j| j.name == job && j.state == JobState::Starting) else { return false };
+    let (Phase::Watching { jobs } | Phase::Stopping { jobs, .. }) = &mut attempt.phase else {
+        return false;
+    };
+    let Some(job) = jobs.iter_mut().find(|j| j.name == job && j.state == JobState::Starting) else {
+        return false;
+    };
     match outcome {
         Outcome::JobStarted => {
             job.state = JobState::Watched;
@@ -118,10 +135,16 @@ fn started(draft: &mut Draft<'_>, attempt: &Attempt, job: &str, outcome: &Outcom
 
 /// Whether a job really ended is told by looking at it, not by the answer to the request; only a refusal counts.
 fn canceled(draft: &mut Draft<'_>, attempt: &Attempt, job: &str, outcome: &Outcome) -> bool {
-    let Outcome::Failed { reason, .. } = outcome else { return false };
+    let Outcome::Failed { reason, .. } = outcome else {
+        return false;
+    };
     let mut attempt = attempt.clone();
-    let Phase::Stopping { jobs, .. } = &mut attempt.phase else { return false };
-    let Some(job) = jobs.iter_mut().find(|j| j.name == job && j.state != JobState::Ended) else { return false };
+    let Phase::Stopping { jobs, .. } = &mut attempt.phase else {
+        return false;
+    };
+    let Some(job) = jobs.iter_mut().find(|j| j.name == job && j.state != JobState::Ended) else {
+        return false;
+    };
     job.state = JobState::Ended;
     if let Some(seen) = &mut job.seen {
         seen.state = ObservedState::Unknown;
@@ -135,7 +158,9 @@ fn moved(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
     match outcome {
         Outcome::TicketMoved if is_stopping(attempt) => go_on(draft, attempt, None),
         Outcome::TicketMoved => {
-            let StepKind::Tell(tell) = draft.run.plan.steps[attempt.step].kind.clone() else { return false };
+            let StepKind::Tell(tell) = draft.run.plan.steps[attempt.step].kind.clone() else {
+                return false;
+            };
             if let Err(reason) = steps::tell_and_pass(draft, attempt, &tell) {
                 steps::fail(draft, attempt, What::new(reason, FailureClass::User));
             }
@@ -165,7 +190,12 @@ fn failed(draft: &mut Draft<'_>, attempt: &Attempt, reason: &str, class: Failure
 
 /// An outcome that does not belong to its act is a fault of ours: the run stops visibly rather than hang.
 fn unexpected(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
-    failed(draft, attempt, &format!("stepherd got an outcome it did not expect: {outcome:?}"), FailureClass::Infrastructure)
+    failed(
+        draft,
+        attempt,
+        &format!("stepherd got an outcome it did not expect: {outcome:?}"),
+        FailureClass::Infrastructure,
+    )
 }
 
 fn is_stopping(attempt: &Attempt) -> bool {

@@ -39,7 +39,10 @@ pub(super) fn on_new_branch(draft: &mut Draft<'_>, old: Attempt) {
         return fail(draft, &old, What::new(reason, FailureClass::User));
     }
     draft.run.prs.remove(&step);
-    let attempt = Attempt { branch: old.branch + 1, ..old };
+    let attempt = Attempt {
+        branch: old.branch + 1,
+        ..old
+    };
     begin_attempt(draft, attempt);
 }
 
@@ -59,7 +62,10 @@ fn fresh(draft: &Draft<'_>, step: usize, number: u32) -> Attempt {
 
 fn begin_attempt(draft: &mut Draft<'_>, attempt: Attempt) {
     let spec = draft.run.plan.steps[attempt.step].clone();
-    draft.record(Happened::StepStarted { step: spec.name.clone(), attempt: attempt.number });
+    draft.record(Happened::StepStarted {
+        step: spec.name.clone(),
+        attempt: attempt.number,
+    });
     draft.run.state = RunState::Active(attempt.clone());
     let begun = match &spec.kind {
         StepKind::Change(change) => begin_change(draft, &attempt, change),
@@ -76,9 +82,15 @@ fn begin_attempt(draft: &mut Draft<'_>, attempt: Attempt) {
 fn begin_change(draft: &mut Draft<'_>, attempt: &Attempt, change: &ChangeSpec) -> Result<(), String> {
     let render = renderer(&draft.run, attempt);
     let step = &draft.run.plan.steps[attempt.step].name;
-    let repo: Repo = render(&change.repo)?.trim().parse().map_err(|e| format!("repository: {e}"))?;
+    let repo: Repo = render(&change.repo)?
+        .trim()
+        .parse()
+        .map_err(|e| format!("repository: {e}"))?;
     let branch = branch::branch_name(draft.run.subject.ticket.as_ref(), &draft.run.id, step, attempt.branch);
-    let edits = change.edits.iter().map(|edit| edit.render(&context(&draft.run, attempt)).map_err(|e| e.to_string()));
+    let edits = change
+        .edits
+        .iter()
+        .map(|edit| edit.render(&context(&draft.run, attempt)).map_err(|e| e.to_string()));
     let intent = ChangeIntent {
         repo,
         branch,
@@ -93,7 +105,13 @@ fn begin_change(draft: &mut Draft<'_>, attempt: &Attempt, change: &ChangeSpec) -
 
 fn begin_merge(draft: &mut Draft<'_>, attempt: &Attempt, merge: &MergeSpec) -> Result<(), String> {
     match merge_intent(&draft.run, attempt, merge) {
-        None => pass(draft, Some(format!("{} had nothing to change, so there is nothing to merge", merge.branch_of))),
+        None => pass(
+            draft,
+            Some(format!(
+                "{} had nothing to change, so there is nothing to merge",
+                merge.branch_of
+            )),
+        ),
         Some(intent) => draft.act(attempt, Deed::Merge(intent)),
     }
     Ok(())
@@ -104,11 +122,20 @@ pub(super) fn merge_intent(run: &Run, attempt: &Attempt, merge: &MergeSpec) -> O
     let opened = run.prs.get(&merge.branch_of)?;
     let method = (merge.by == MergeBy::Stepherd).then_some(merge.method);
     let title = format!("{} (#{})", run.plan.steps[attempt.step].title, opened.pr.number);
-    Some(MergeIntent { pr: opened.pr.clone(), head: opened.head.clone(), method, title })
+    Some(MergeIntent {
+        pr: opened.pr.clone(),
+        head: opened.head.clone(),
+        method,
+        title,
+    })
 }
 
 fn begin_work(draft: &mut Draft<'_>, attempt: Attempt, work: &WorkSpec) -> Result<(), String> {
-    let jobs = work.jobs.iter().map(|spec| new_job(&draft.run, &attempt, spec)).collect::<Result<Vec<_>, _>>()?;
+    let jobs = work
+        .jobs
+        .iter()
+        .map(|spec| new_job(&draft.run, &attempt, spec))
+        .collect::<Result<Vec<_>, _>>()?;
     watch(draft, attempt, jobs);
     Ok(())
 }
@@ -118,13 +145,21 @@ pub(super) fn watch(draft: &mut Draft<'_>, attempt: Attempt, jobs: Vec<Job>) {
     for job in jobs.iter().filter(|job| job.state == JobState::Starting) {
         draft.act(&attempt, Deed::StartJob(job_intent(job)));
     }
-    draft.run.state = RunState::Active(Attempt { phase: Phase::Watching { jobs }, ..attempt });
+    draft.run.state = RunState::Active(Attempt {
+        phase: Phase::Watching { jobs },
+        ..attempt
+    });
 }
 
 fn begin_ask(draft: &mut Draft<'_>, attempt: Attempt, ask: &AskSpec) -> Result<(), String> {
     let question = renderer(&draft.run, &attempt)(&ask.question)?;
     let step = draft.run.plan.steps[attempt.step].name.clone();
-    draft.run.state = RunState::Active(Attempt { phase: Phase::Asking { question: question.clone() }, ..attempt });
+    draft.run.state = RunState::Active(Attempt {
+        phase: Phase::Asking {
+            question: question.clone(),
+        },
+        ..attempt
+    });
     draft.announce(Happened::Asked { step, question });
     Ok(())
 }
@@ -138,7 +173,13 @@ fn begin_tell(draft: &mut Draft<'_>, attempt: &Attempt, tell: &TellSpec) -> Resu
         "" => tell_and_pass(draft, attempt, tell),
         key => {
             let ticket = key.parse().map_err(|e| format!("ticket: {e}"))?;
-            draft.act(attempt, Deed::MoveTicket(MoveIntent { ticket, to: spec.to.clone() }));
+            draft.act(
+                attempt,
+                Deed::MoveTicket(MoveIntent {
+                    ticket,
+                    to: spec.to.clone(),
+                }),
+            );
             Ok(())
         }
     }
@@ -160,7 +201,13 @@ pub(super) fn pass(draft: &mut Draft<'_>, note: Option<String>) {
     let Some(attempt) = draft.attempt() else { return };
     let step = draft.run.plan.steps[attempt.step].name.clone();
     let restarts = restarts(&attempt);
-    let passed = Passed { step, attempts: attempt.number, at: draft.facts.now, note, restarts };
+    let passed = Passed {
+        step,
+        attempts: attempt.number,
+        at: draft.facts.now,
+        note,
+        restarts,
+    };
     draft.run.passed.push(passed.clone());
     draft.record(Happened::StepPassed(passed));
     begin(draft, attempt.step + 1);
@@ -176,7 +223,12 @@ pub(super) struct What {
 
 impl What {
     pub(super) fn new(reason: String, class: FailureClass) -> Self {
-        Self { reason, class, progress: None, link: None }
+        Self {
+            reason,
+            class,
+            progress: None,
+            link: None,
+        }
     }
 }
 
@@ -193,12 +245,18 @@ pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
         link: what.link,
         at: draft.facts.now,
     };
-    let may_help = matches!(what.class, FailureClass::Infrastructure | FailureClass::Flaky | FailureClass::RateLimit);
+    let may_help = matches!(
+        what.class,
+        FailureClass::Infrastructure | FailureClass::Flaky | FailureClass::RateLimit
+    );
     if may_help && attempt.auto < spec.auto_retries {
         draft.announce(Happened::AutoRetried(failure));
         return resume(draft, attempt, true);
     }
-    draft.run.state = RunState::Stopped { why: failure.clone(), attempt: attempt.clone() };
+    draft.run.state = RunState::Stopped {
+        why: failure.clone(),
+        attempt: attempt.clone(),
+    };
     draft.announce(Happened::Failed(failure));
 }
 
@@ -212,7 +270,15 @@ pub(super) fn resume(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
                 auto: old.auto + u32::from(auto),
                 waited: std::time::Duration::ZERO,
                 waiting_since: None,
-                phase: Phase::Checking { jobs: jobs.iter().map(|job| Job { seen: None, ..job.clone() }).collect() },
+                phase: Phase::Checking {
+                    jobs: jobs
+                        .iter()
+                        .map(|job| Job {
+                            seen: None,
+                            ..job.clone()
+                        })
+                        .collect(),
+                },
                 ..old.clone()
             };
             draft.run.state = RunState::Active(attempt);
@@ -223,7 +289,10 @@ pub(super) fn resume(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
 
 /// The run ends: its locks are freed and everybody is told.
 pub(super) fn finish(draft: &mut Draft<'_>, verdict: Verdict, left: Vec<String>) {
-    draft.run.state = RunState::Finished { verdict: verdict.clone(), at: draft.facts.now };
+    draft.run.state = RunState::Finished {
+        verdict: verdict.clone(),
+        at: draft.facts.now,
+    };
     draft.locks = LockChange::Leave;
     draft.announce(Happened::Finished { verdict, left });
 }
@@ -246,7 +315,12 @@ pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job]) {
 
 fn what_became_of(job: &Job) -> String {
     use crate::domain::run::ObservedState as S;
-    let at = job.seen.as_ref().and_then(|seen| seen.progress).map(|p| format!(" at {p}")).unwrap_or_default();
+    let at = job
+        .seen
+        .as_ref()
+        .and_then(|seen| seen.progress)
+        .map(|p| format!(" at {p}"))
+        .unwrap_or_default();
     match job.seen.as_ref().map(|seen| seen.state) {
         Some(S::Canceled) => format!("{}: canceled{at}", job.name),
         Some(S::Succeeded) => format!("{}: had already succeeded, which is not undone", job.name),
@@ -269,34 +343,54 @@ pub(super) fn jobs_of(phase: &Phase) -> Option<&Vec<Job>> {
 
 /// How often the attempt's back-ends restarted its jobs by themselves.
 pub(super) fn restarts(attempt: &Attempt) -> u32 {
-    jobs_of(&attempt.phase).into_iter().flatten().filter_map(|job| job.seen.as_ref()).map(|seen| seen.restarts).sum()
+    jobs_of(&attempt.phase)
+        .into_iter()
+        .flatten()
+        .filter_map(|job| job.seen.as_ref())
+        .map(|seen| seen.restarts)
+        .sum()
 }
 
 /// What a back-end is told about a job.
 pub(super) fn job_intent(job: &Job) -> JobIntent {
-    JobIntent { backend: job.backend.clone(), job: job.name.clone(), with: job.with.clone(), marker: job.marker.clone() }
+    JobIntent {
+        backend: job.backend.clone(),
+        job: job.name.clone(),
+        with: job.with.clone(),
+        marker: job.marker.clone(),
+    }
 }
 
 /// Names a job in its back-end.
 pub(super) fn marker(run: &Run, attempt: &Attempt, job: &str) -> String {
-    format!("{}/{}/{}/{job}", run.id, run.plan.steps[attempt.step].name, attempt.number)
+    format!(
+        "{}/{}/{}/{job}",
+        run.id, run.plan.steps[attempt.step].name, attempt.number
+    )
 }
 
 fn new_job(run: &Run, attempt: &Attempt, spec: &JobSpec) -> Result<Job, String> {
     let render = renderer(run, attempt);
-    let with = spec.with.iter().map(|(key, template)| Ok((key.clone(), render(template)?)));
+    let with = spec
+        .with
+        .iter()
+        .map(|(key, template)| Ok((key.clone(), render(template)?)));
     Ok(Job {
         name: spec.name.clone(),
         backend: spec.backend.clone(),
         with: with.collect::<Result<_, String>>()?,
         start: spec.start,
         marker: marker(run, attempt, &spec.name),
-        state: if spec.start { JobState::Starting } else { JobState::Watched },
+        state: if spec.start {
+            JobState::Starting
+        } else {
+            JobState::Watched
+        },
         seen: None,
     })
 }
 
-fn renderer(run: &Run, attempt: &Attempt) -> impl Fn(&Template) -> Result<String, String> {
+fn renderer(run: &Run, attempt: &Attempt) -> impl Fn(&Template) -> Result<String, String> + use<> {
     let context = context(run, attempt);
     move |template| template.render(&context).map_err(|e| e.to_string())
 }

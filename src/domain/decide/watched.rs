@@ -10,14 +10,18 @@ use super::{Decision, Facts};
 use crate::domain::effect::Deed;
 use crate::domain::ids::{RunId, StepName};
 use crate::domain::pipeline::{OnFailure, StepKind};
-use crate::domain::run::{Attempt, FailureClass, Happened, Job, JobState, Observation, ObservedState, Phase, Run, RunState};
+use crate::domain::run::{
+    Attempt, FailureClass, Happened, Job, JobState, Observation, ObservedState, Phase, Run, RunState,
+};
 
 /// How long a canceled job may take to end before the run ends without it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(600);
 
 /// The queues have moved.
 pub(super) fn locks_changed(run: &Run, ahead: &[RunId], facts: &Facts) -> Decision {
-    let RunState::Queued { ahead: before } = &run.state else { return Decision::default() };
+    let RunState::Queued { ahead: before } = &run.state else {
+        return Decision::default();
+    };
     if before == ahead {
         return Decision::default();
     }
@@ -32,8 +36,17 @@ pub(super) fn locks_changed(run: &Run, ahead: &[RunId], facts: &Facts) -> Decisi
 }
 
 /// A job was looked at. Seeing the same again changes nothing.
-pub(super) fn observed(run: &Run, step: &StepName, number: u32, job: &str, seen: &Observation, facts: &Facts) -> Decision {
-    let RunState::Active(attempt) = &run.state else { return Decision::default() };
+pub(super) fn observed(
+    run: &Run,
+    step: &StepName,
+    number: u32,
+    job: &str,
+    seen: &Observation,
+    facts: &Facts,
+) -> Decision {
+    let RunState::Active(attempt) = &run.state else {
+        return Decision::default();
+    };
     if run.plan.steps[attempt.step].name != *step || attempt.number != number {
         return Decision::default();
     }
@@ -77,21 +90,33 @@ fn announce_restart(draft: &mut Draft<'_>, before: &Job, seen: &Observation, ste
 /// After a retry: once every job has been looked at, what runs is watched on, what ended well stays so, and only
 /// the rest is started again, as a new attempt.
 fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
-    let known = |job: &Job| job.seen.as_ref().is_some_and(|seen| seen.state != ObservedState::Unknown);
+    let known = |job: &Job| {
+        job.seen
+            .as_ref()
+            .is_some_and(|seen| seen.state != ObservedState::Unknown)
+    };
     let jobs = jobs_mut(&mut attempt.phase);
     if !jobs.iter().all(known) {
         draft.run.state = RunState::Active(attempt);
         return;
     }
     let mut jobs = jobs.to_vec();
-    let runs_or_done = |job: &Job| job.seen.as_ref().is_some_and(|s| {
-        matches!(s.state, ObservedState::Running | ObservedState::Waiting | ObservedState::Succeeded | ObservedState::Skipped)
-    });
+    let runs_or_done = |job: &Job| {
+        job.seen.as_ref().is_some_and(|s| {
+            matches!(
+                s.state,
+                ObservedState::Running | ObservedState::Waiting | ObservedState::Succeeded | ObservedState::Skipped
+            )
+        })
+    };
     let anew = jobs.iter().any(|job| job.start && !runs_or_done(job));
     let step = draft.run.plan.steps[attempt.step].name.clone();
     if anew {
         attempt.number += 1;
-        draft.record(Happened::StepStarted { step, attempt: attempt.number });
+        draft.record(Happened::StepStarted {
+            step,
+            attempt: attempt.number,
+        });
     } else {
         draft.record(Happened::Reattached { step });
     }
@@ -121,8 +146,13 @@ fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
 
 /// While stopping: the run ends once every job has.
 pub(super) fn settle_stopping(draft: &mut Draft<'_>, mut attempt: Attempt) {
-    let Phase::Stopping { by, jobs, .. } = &mut attempt.phase else { return };
-    for job in jobs.iter_mut().filter(|job| job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal())) {
+    let Phase::Stopping { by, jobs, .. } = &mut attempt.phase else {
+        return;
+    };
+    for job in jobs
+        .iter_mut()
+        .filter(|job| job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal()))
+    {
         job.state = JobState::Ended;
     }
     let over = jobs.iter().all(|job| job.state == JobState::Ended || !job.start);
@@ -140,7 +170,10 @@ fn settle_watching(draft: &mut Draft<'_>, mut attempt: Attempt) {
         _ => OnFailure::FailFast,
     };
     let jobs = jobs_mut(&mut attempt.phase);
-    for job in jobs.iter_mut().filter(|job| job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal())) {
+    for job in jobs
+        .iter_mut()
+        .filter(|job| job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal()))
+    {
         job.state = JobState::Ended;
     }
     let all_ended = jobs.iter().all(|job| job.state == JobState::Ended);
@@ -157,7 +190,10 @@ fn settle_watching(draft: &mut Draft<'_>, mut attempt: Attempt) {
 }
 
 fn cancel_siblings(draft: &mut Draft<'_>, attempt: &Attempt) {
-    let running = steps::jobs_of(&attempt.phase).into_iter().flatten().filter(|job| job.start && job.state != JobState::Ended);
+    let running = steps::jobs_of(&attempt.phase)
+        .into_iter()
+        .flatten()
+        .filter(|job| job.start && job.state != JobState::Ended);
     for intent in running.map(steps::job_intent).collect::<Vec<_>>() {
         draft.act(attempt, Deed::CancelJob(intent));
     }
@@ -170,29 +206,61 @@ fn failure_of(job: &Job) -> Option<What> {
         ObservedState::Canceled => "it was canceled at the back-end",
         _ => return None,
     };
-    let said = [&seen.reason, &seen.detail].into_iter().flatten().find(|text| !text.trim().is_empty());
+    let said = [&seen.reason, &seen.detail]
+        .into_iter()
+        .flatten()
+        .find(|text| !text.trim().is_empty());
     let reason = said.cloned().unwrap_or_else(|| fallback.to_owned());
-    let class = if seen.state == ObservedState::Canceled { FailureClass::User } else { classify(&reason) };
-    Some(What { class, reason, progress: seen.progress, link: seen.link.clone() })
+    let class = if seen.state == ObservedState::Canceled {
+        FailureClass::User
+    } else {
+        classify(&reason)
+    };
+    Some(What {
+        class,
+        reason,
+        progress: seen.progress,
+        link: seen.link.clone(),
+    })
 }
 
 /// What kind of failure a back-end's own words speak of. Words that name none count as infrastructure: that is
 /// what back-ends are.
 pub(super) fn classify(reason: &str) -> FailureClass {
     const WORDS: [(FailureClass, &[&str]); 4] = [
-        (FailureClass::RateLimit, &["rate limit", "too many requests", "quota", "throttl"]),
-        (FailureClass::Permission, &["permission", "denied", "forbidden", "unauthorized", "not allowed"]),
+        (
+            FailureClass::RateLimit,
+            &["rate limit", "too many requests", "quota", "throttl"],
+        ),
+        (
+            FailureClass::Permission,
+            &["permission", "denied", "forbidden", "unauthorized", "not allowed"],
+        ),
         (FailureClass::Flaky, &["flaky", "flake", "intermittent"]),
-        (FailureClass::User, &["invalid", "syntax", "validation", "not found", "misconfigur", "unknown tenant"]),
+        (
+            FailureClass::User,
+            &[
+                "invalid",
+                "syntax",
+                "validation",
+                "not found",
+                "misconfigur",
+                "unknown tenant",
+            ],
+        ),
     ];
     let reason = reason.to_lowercase();
-    let named = WORDS.iter().find(|(_, words)| words.iter().any(|word| reason.contains(word)));
+    let named = WORDS
+        .iter()
+        .find(|(_, words)| words.iter().any(|word| reason.contains(word)));
     named.map_or(FailureClass::Infrastructure, |(class, _)| *class)
 }
 
 /// The clock has gone on.
 pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
-    let RunState::Active(attempt) = &run.state else { return Decision::default() };
+    let RunState::Active(attempt) = &run.state else {
+        return Decision::default();
+    };
     if !deadline(run, attempt).is_some_and(|at| at <= facts.now) {
         return Decision::default();
     }
@@ -206,12 +274,21 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
         }
         Phase::Acting { waiting_for } => {
             let waiting = waiting_for.as_deref().unwrap_or("the forge");
-            let what = What::new(format!("timed out after {minutes} minutes; it waited for: {waiting}"), FailureClass::User);
+            let what = What::new(
+                format!("timed out after {minutes} minutes; it waited for: {waiting}"),
+                FailureClass::User,
+            );
             steps::fail(&mut draft, attempt, what);
         }
         Phase::Checking { jobs } | Phase::Watching { jobs } => {
-            let last = jobs.iter().filter(|job| job.state != JobState::Ended).find_map(|job| job.seen.as_ref());
-            let doing = last.and_then(|seen| seen.detail.clone()).map(|d| format!("; last seen: {d}")).unwrap_or_default();
+            let last = jobs
+                .iter()
+                .filter(|job| job.state != JobState::Ended)
+                .find_map(|job| job.seen.as_ref());
+            let doing = last
+                .and_then(|seen| seen.detail.clone())
+                .map(|d| format!("; last seen: {d}"))
+                .unwrap_or_default();
             let what = What {
                 reason: format!("timed out after {minutes} minutes{doing}"),
                 class: FailureClass::Infrastructure,
@@ -239,7 +316,12 @@ pub(super) fn deadline(run: &Run, attempt: &Attempt) -> Option<Timestamp> {
 
 /// The deadline stands still while some job waits and none runs.
 fn stretch_deadline(attempt: &mut Attempt, now: Timestamp) {
-    let states = |state| steps::jobs_of(&attempt.phase).into_iter().flatten().any(|job| job.seen.as_ref().is_some_and(|s| s.state == state));
+    let states = |state| {
+        steps::jobs_of(&attempt.phase)
+            .into_iter()
+            .flatten()
+            .any(|job| job.seen.as_ref().is_some_and(|s| s.state == state))
+    };
     let waiting = states(ObservedState::Waiting) && !states(ObservedState::Running);
     match (waiting, attempt.waiting_since) {
         (true, None) => attempt.waiting_since = Some(now),
@@ -256,7 +338,9 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
 }
 
 fn detail_of(attempt: &Attempt) -> Option<String> {
-    steps::jobs_of(&attempt.phase)?.iter().find_map(|job| job.seen.as_ref()?.detail.clone())
+    steps::jobs_of(&attempt.phase)?
+        .iter()
+        .find_map(|job| job.seen.as_ref()?.detail.clone())
 }
 
 fn jobs_mut(phase: &mut Phase) -> &mut [Job] {
