@@ -11,6 +11,7 @@ use sqlx::{Connection, SqlitePool};
 use super::sqlite::{BUSY, CANNOT_OPEN, NOT_A_DATABASE, READ_ONLY, primary_code};
 use super::{Store, StoreError};
 
+/// Built in. After adding a file there, touch this one: cargo notices changed migrations but not new ones.
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 
 /// Older ones can lose committed data when two connections write and checkpoint a WAL file at once (the WAL-reset
