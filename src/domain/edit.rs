@@ -36,23 +36,3 @@ pub enum EditAction<T> {
     /// The file is removed; a file already absent is no change.
     Delete,
 }
-
-/// SHIM.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct EditError {
-    /// m
-    pub message: String,
-}
-/// SHIM.
-pub fn apply(_path: &str, _before: Option<&str>, action: &EditAction<String>) -> Result<Option<String>, EditError> {
-    match action {
-        EditAction::Write { content } => Ok(Some(content.clone())),
-        EditAction::Delete => Ok(None),
-        _ => Err(EditError { message: "shim".into() }),
-    }
-}
-/// SHIM.
-pub fn check_path(_path: &str) -> Result<(), EditError> {
-    Ok(())
-}
