@@ -97,7 +97,7 @@ impl Github {
             branch: pull.head.r#ref,
             head: pull.head.sha,
             url,
-            merged: false,
+            merged: None,
         }
     }
 }
