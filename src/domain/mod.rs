@@ -19,3 +19,4 @@ pub mod process;
 pub mod run;
 pub mod signal;
 pub mod template;
+pub mod values;
