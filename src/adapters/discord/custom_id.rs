@@ -29,8 +29,19 @@ pub fn encode(button: &Button) -> Option<String> {
     (id.len() <= CHARS_MAX && !button.command.is_empty() && !button.verb.is_empty()).then_some(id)
 }
 
-/// Command, verb and arguments; `None` for an id that is not ours.
-pub fn decode(id: &str) -> Option<(String, String, Vec<(String, String)>)> {
+/// What a button or a slash command says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    /// The command, without the slash.
+    pub command: String,
+    /// The verb.
+    pub verb: String,
+    /// Arguments by name.
+    pub args: Vec<(String, String)>,
+}
+
+/// What the id stands for; `None` for an id that is not ours.
+pub fn decode(id: &str) -> Option<Spoken> {
     let part = |text: &str| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
     let mut parts = id.strip_prefix(PREFIX)?.split(':');
     let (command, verb, args) = (parts.next()?, parts.next()?, parts.next()?);
@@ -45,5 +56,9 @@ pub fn decode(id: &str) -> Option<(String, String, Vec<(String, String)>)> {
             Some((part(name)?, part(value)?))
         })
         .collect::<Option<Vec<_>>>()?;
-    Some((part(command)?, part(verb)?, args))
+    Some(Spoken {
+        command: part(command)?,
+        verb: part(verb)?,
+        args,
+    })
 }

@@ -12,7 +12,7 @@ mod read;
 mod register;
 
 pub use client::{Discord, DiscordConfig};
-pub use custom_id::{decode as decode_custom_id, encode as encode_custom_id};
+pub use custom_id::{Spoken, decode as decode_custom_id, encode as encode_custom_id};
 pub use door::DiscordDoor;
 pub use register::registration;
 

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{custom_id, is_snowflake, platform, thread};
+use super::custom_id::{self, Spoken};
+use super::{is_snowflake, platform, thread};
 use crate::adapters::Unreadable;
 use crate::domain::signal::{Account, Actor, ActorKind, Invoked, ReplyHandle, Signal};
 
@@ -75,13 +76,6 @@ struct CommandOption {
     focused: bool,
 }
 
-/// What is said: command, verb, arguments by name.
-struct Words {
-    command: String,
-    verb: String,
-    args: Vec<(String, String)>,
-}
-
 impl Interaction {
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
         let interaction: Self =
@@ -111,7 +105,7 @@ impl Interaction {
 
     /// The argument being typed and what stands there so far.
     pub(super) fn focused(&self) -> (String, String) {
-        let options = self.data.as_ref().map(|data| spoken(data).1).unwrap_or_default();
+        let options = self.data.as_ref().map(|data| subcommand(data).1).unwrap_or_default();
         options
             .iter()
             .find(|option| option.focused)
@@ -147,19 +141,18 @@ impl Interaction {
         }))
     }
 
-    fn words(&self) -> Result<Option<Words>, Unreadable> {
+    fn words(&self) -> Result<Option<Spoken>, Unreadable> {
         let data = self.data.as_ref();
         let data = data.ok_or_else(|| Unreadable("the interaction carries no data".to_owned()))?;
         if self.kind == COMPONENT {
-            let words = data.custom_id.as_deref().and_then(custom_id::decode);
-            return Ok(words.map(|(command, verb, args)| Words { command, verb, args }));
+            return Ok(data.custom_id.as_deref().and_then(custom_id::decode));
         }
         if data.kind.is_some_and(|kind| kind != TYPE_CHAT_INPUT) {
             return Ok(None);
         }
         let name = data.name.as_deref().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Unreadable("the command has no name".to_owned()))?;
-        let (verb, options) = spoken(data);
+        let (verb, options) = subcommand(data);
         let args = options
             .iter()
             .map(|option| {
@@ -168,7 +161,7 @@ impl Interaction {
                 Ok((option.name.clone(), value))
             })
             .collect::<Result<_, Unreadable>>()?;
-        Ok(Some(Words {
+        Ok(Some(Spoken {
             command: name.to_owned(),
             verb,
             args,
@@ -221,7 +214,7 @@ pub(super) fn is_token(text: &str) -> bool {
 }
 
 /// The subcommand's name, empty if there is none, and its options.
-fn spoken(data: &Data) -> (String, &[CommandOption]) {
+fn subcommand(data: &Data) -> (String, &[CommandOption]) {
     match data.options.as_slice() {
         [only] if only.kind == OPTION_SUBCOMMAND => (only.name.clone(), &only.options),
         options => (String::new(), options),
