@@ -84,7 +84,7 @@ pub fn escape(text: &str) -> String {
             // `:name:` is an emoji and `://` a link; a colon before a space is neither.
             ':' => chars.peek() != Some(&' '),
             '-' | '+' => at_start,
-            '.' | ')' => only_digits && !at_start,
+            '.' | ')' => only_digits,
             _ => false,
         };
         if means_something {
