@@ -1,1 +1,5 @@
+//! The GitHub adapter: what it believes, what it reads, what it writes and what it makes of GitHub's answers.
 
+mod door;
+mod markdown;
+mod read;
