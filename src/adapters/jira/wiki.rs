@@ -233,6 +233,12 @@ fn follow_macros(line: &str, open: &mut Vec<&'static str>) {
         if c != '{' || (was_escaped && !raw) {
             continue;
         }
+        // `{{code}}` is the word in monospace, no macro.
+        let monospace =
+            line[..at].ends_with('{') && line[at..].split_once('}').is_some_and(|(_, r)| r.starts_with('}'));
+        if monospace && !raw {
+            continue;
+        }
         let Some(name) = macro_name(&line[at + 1..]) else {
             continue;
         };
