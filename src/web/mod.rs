@@ -6,6 +6,7 @@
 mod api;
 mod health;
 mod serve;
+mod view;
 mod webhooks;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 
 pub use serve::serve;
+pub use view::{detail, summary};
 
 /// What the routes work with.
 #[derive(Clone)]
