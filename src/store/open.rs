@@ -4,9 +4,9 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, SqlitePool};
 
 use super::sqlite::{BUSY, CANNOT_OPEN, NOT_A_DATABASE, READ_ONLY, primary_code};
 use super::{Store, StoreError};
@@ -40,7 +40,7 @@ impl Store {
         let path = options.get_filename().to_owned();
         let explain = |error: sqlx::Error| explain(&path, error);
 
-        let writer = pool(1).connect_with(options.clone()).await.map_err(explain)?;
+        let writer = connect(&options).await.map_err(explain)?;
         let reader = if in_memory {
             writer.clone()
         } else {
@@ -71,8 +71,7 @@ impl Store {
             )));
         }
         // All migrations are one transaction, which also keeps a second process that starts now waiting.
-        let mut conn = self.writer.acquire().await.map_err(explain)?;
-        let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(explain)?;
+        let mut tx = self.begin().await.map_err(explain)?;
         let (tables, ours): (i64, i64) = sqlx::query_as(
             "SELECT COUNT(*), COALESCE(SUM(name = '_sqlx_migrations'), 0) FROM sqlite_schema WHERE type = 'table'",
         )
@@ -85,7 +84,9 @@ impl Store {
                 path.display()
             )));
         }
-        MIGRATIONS.run(&mut *tx).await.map_err(|e| explain_migration(path, e))?;
+        // Not `run`, whose future cannot be sent to another thread.
+        let migrated = MIGRATIONS.run_direct(None, &mut *tx, false).await;
+        migrated.map_err(|e| explain_migration(path, e))?;
         // A file that cannot be written opens all the same and fails only at the first change, so here is one.
         sqlx::query("UPDATE counters SET value = value")
             .execute(&mut *tx)
@@ -114,6 +115,22 @@ impl Store {
             self.reader.close().await;
         }
         self.writer.close().await;
+    }
+}
+
+/// Connects the writer. Switching a new file to the write-ahead log takes a lock that SQLite does not wait for, so
+/// of several processes that start at once all but one are told that it is busy: they try again.
+async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let mut waited = Duration::ZERO;
+    loop {
+        let connected = pool(1).connect_with(options.clone()).await;
+        let busy = matches!(&connected, Err(sqlx::Error::Database(e)) if primary_code(e.as_ref()) == Some(BUSY));
+        if !busy || waited >= BUSY_TIMEOUT {
+            return connected;
+        }
+        tokio::time::sleep(PAUSE).await;
+        waited += PAUSE;
     }
 }
 

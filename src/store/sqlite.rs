@@ -34,7 +34,12 @@ pub(super) const CLAIM_EFFECTS: &str = "
 impl Store {
     /// Begins a transaction that may write. Dropping it undoes it.
     pub(super) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.writer.begin_with(BEGIN_WRITE).await?)
+        Ok(self.begin().await?)
+    }
+
+    /// The same with the driver's own error, for `open` to explain.
+    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
+        self.writer.begin_with(BEGIN_WRITE).await
     }
 }
 

@@ -108,6 +108,22 @@ async fn two_processes_share_a_file() {
     there.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_start_at_once_migrate_once() {
+    for _ in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let tasks = [(); 4].map(|()| {
+            let url = url(&dir);
+            tokio::spawn(async move { Store::open(&url).await.unwrap() })
+        });
+        for (number, task) in (1..).zip(tasks) {
+            let store = task.await.unwrap();
+            done(&store, &start(number)).await;
+            store.close().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_file_is_kept_the_safe_way() {
     let dir = tempfile::tempdir().unwrap();
