@@ -1,1 +1,7 @@
-
+//! Jira: what gets in, what it means, and what stepherd writes.
+mod door;
+mod markup;
+mod peer;
+mod reading;
+mod threads;
+mod tracker;

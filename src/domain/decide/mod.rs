@@ -9,6 +9,7 @@ mod draft;
 mod glance;
 mod outcome;
 mod steps;
+mod target;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::domain::ids::{PrRef, StepName, ThreadRef};
 
 pub use asked::answering_roles;
 pub use glance::{Glance, Look, glance, still_wanted};
+pub use target::target;
 
 /// Something that happened.
 #[derive(Debug, Clone)]

@@ -56,6 +56,7 @@ pub(super) fn observed(
     if before.state != JobState::Watched && !matches!(attempt.phase, Phase::Checking { .. }) {
         return Decision::default();
     }
+    let seen = &remembering(before.seen.as_ref(), seen);
     if before.seen.as_ref() == Some(seen) {
         return Decision::default();
     }
@@ -71,6 +72,19 @@ pub(super) fn observed(
         _ => settle_watching(&mut draft, attempt),
     }
     draft.done()
+}
+
+/// A look that told nothing forgets nothing: the last known figures stay.
+fn remembering(before: Option<&Observation>, seen: &Observation) -> Observation {
+    match before {
+        Some(before) if seen.state == ObservedState::Unknown => Observation {
+            progress: seen.progress.or(before.progress),
+            restarts: seen.restarts.max(before.restarts),
+            link: seen.link.clone().or_else(|| before.link.clone()),
+            ..seen.clone()
+        },
+        _ => seen.clone(),
+    }
 }
 
 /// The back-end restarted the job by itself: there was a failure, seen or not.
@@ -261,7 +275,7 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
     let RunState::Active(attempt) = &run.state else {
         return Decision::default();
     };
-    if !deadline(run, attempt).is_some_and(|at| at <= facts.now) {
+    if deadline(run, attempt).is_none_or(|at| at > facts.now) {
         return Decision::default();
     }
     let mut draft = Draft::change(run, facts);
