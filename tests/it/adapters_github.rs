@@ -2,5 +2,8 @@
 
 mod calls;
 mod door;
+mod forge;
 mod markdown;
 mod read;
+mod scene;
+mod talk;
