@@ -246,7 +246,7 @@ impl Engine {
             if sent.digest == digest {
                 return Ok(Went::So(EffectSettled::Done));
             }
-            let at = later(sent.at, self.catalog.settings.engine.edit_spacing());
+            let at = later(sent.at, self.catalog.settings.engine.edit_spacing);
             if at > self.clock.now() {
                 return Ok(Went::So(EffectSettled::NotBefore { at }));
             }
@@ -317,10 +317,10 @@ impl Engine {
 
     async fn reply(&self, claimed: &ClaimedEffect, reply: &Reply) -> Result<(), Trouble> {
         let threads = self.threads(&reply.thread)?;
-        if let Some(handle) = reply.handle.as_ref().filter(|handle| handle.until > self.clock.now()) {
-            if threads.answer(handle, &reply.doc).await? {
-                return Ok(());
-            }
+        if let Some(handle) = reply.handle.as_ref().filter(|handle| handle.until > self.clock.now())
+            && threads.answer(handle, &reply.doc).await?
+        {
+            return Ok(());
         }
         let marker = Marker(format!("reply/{}", reply.key));
         threads

@@ -203,13 +203,19 @@ async fn leave(tx: &mut SqliteConnection, run: &RunId) -> Result<(), StoreError>
         .execute(&mut *tx)
         .await?;
     for other in others {
-        let change = next_change(tx).await?;
-        sqlx::query("UPDATE runs SET change = $2 WHERE id = $1")
-            .bind(other)
-            .bind(change)
-            .execute(&mut *tx)
-            .await?;
+        mark_changed(tx, &other).await?;
     }
+    Ok(())
+}
+
+/// Gives the run the next change number.
+pub(super) async fn mark_changed(tx: &mut SqliteConnection, run: &str) -> Result<(), StoreError> {
+    let change = next_change(tx).await?;
+    sqlx::query("UPDATE runs SET change = $2 WHERE id = $1")
+        .bind(run)
+        .bind(change)
+        .execute(&mut *tx)
+        .await?;
     Ok(())
 }
 

@@ -74,6 +74,19 @@ impl Store {
             .collect()
     }
 
+    /// Makes these runs count as changed, so that whoever watches them looks at once. Nothing else about them changes.
+    pub async fn touch(&self, runs: &[RunId]) -> Result<(), StoreError> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.write().await?;
+        for run in runs {
+            super::commit::mark_changed(&mut tx, run.as_str()).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Who is in these queues, holder first; in the order asked, empty queues included.
     pub async fn lock_queues(&self, names: &[LockName]) -> Result<Vec<(LockName, Vec<RunId>)>, StoreError> {
         let mut conn = self.reader.acquire().await?;

@@ -1,5 +1,6 @@
 //! The GitHub adapter: what it believes, what it reads, what it writes and what it makes of GitHub's answers.
 
+mod calls;
 mod door;
 mod markdown;
 mod read;

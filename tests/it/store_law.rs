@@ -5,6 +5,7 @@ mod deliveries;
 mod effects;
 mod engine;
 mod golden;
+mod golden_values;
 mod memory;
 mod queues;
 mod samples;

@@ -89,8 +89,10 @@ pub(super) fn plain_line(text: &str) -> String {
 }
 
 fn fence_of(line: &str) -> Option<&str> {
-    let len = line.len() - line.trim_start_matches('`').len();
-    (len >= 3).then(|| &line[..len])
+    let rest = line.trim_start_matches('`');
+    let len = line.len() - rest.len();
+    // Ticks further on make it a code span.
+    (len >= 3 && !rest.contains('`')).then(|| &line[..len])
 }
 
 fn other(bullet: char) -> char {

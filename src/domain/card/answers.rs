@@ -267,8 +267,8 @@ pub fn why(run: &Run, history: &[History]) -> Doc {
     }
 }
 
-/// One line of history.
-fn happened(what: &Happened) -> String {
+/// One line of history, in words.
+pub fn happened(what: &Happened) -> String {
     match what {
         Happened::Accepted { by, thread, role } => {
             format!("accepted from {} in {thread}, allowed by the role {role}", by.name)

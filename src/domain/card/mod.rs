@@ -8,8 +8,8 @@ mod answers;
 mod notice;
 
 pub use answers::{
-    accepted, bad_start, help, list, misread, no_question, no_run, no_such_option, nothing_to_retry, nothing_to_stop,
-    other_head, plain, refused, unknown_head, why,
+    accepted, bad_start, happened, help, list, misread, no_question, no_run, no_such_option, nothing_to_retry,
+    nothing_to_stop, other_head, plain, refused, unknown_head, why,
 };
 pub use notice::notice;
 

@@ -138,7 +138,7 @@ impl<'a> Editor<'a> {
                 let (start, end) = self.span(&feature);
                 self.splice(start, end, &self.lines(value, feature.location.point_span.0.1))
             }
-            Some(feature) if !as_block && !(old_is_block && keyed) => {
+            Some(feature) if !(as_block || old_is_block && keyed) => {
                 let (start, end) = self.span(&feature);
                 self.splice(start, end, &flow(value, self.new, Quotes::of(old)))
             }
