@@ -3,5 +3,6 @@ mod door;
 mod markup;
 mod peer;
 mod reading;
+mod site;
 mod threads;
 mod tracker;
