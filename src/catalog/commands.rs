@@ -192,7 +192,7 @@ pub(super) fn compile(page: &mut Page, raw: &RawCommand, others: &Others<'_>) ->
     let (mut verbs, mut names, mut actions) = (Vec::new(), Vec::new(), Vec::new());
     for verb in &raw.verb {
         page.unique("the verb", &verb.name, &mut names);
-        let read = compile_verb(page, verb, raw.name.get(), &default_places, others.roles, &mut actions);
+        let read = compile_verb(page, verb, name.as_ref(), &default_places, others.roles, &mut actions);
         if let (Some(read), Some(plan)) = (&read, plan)
             && read.action == Action::Start
         {
@@ -222,7 +222,7 @@ pub(super) fn compile(page: &mut Page, raw: &RawCommand, others: &Others<'_>) ->
 fn compile_verb(
     page: &mut Page,
     raw: &RawVerb,
-    command: &str,
+    command: Option<&CommandName>,
     default_places: &[Platform],
     roles: &Names,
     actions: &mut Vec<Action>,
@@ -243,12 +243,8 @@ fn compile_verb(
         check_args(page, raw, action);
     }
     let example = page.worded("the example", &raw.example);
-    let start = format!("/{command} {}", raw.name.get());
-    if !example
-        .strip_prefix(&start)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-    {
-        page.say(raw.example.span(), format!("the example must start with `{start}`"));
+    if let Some(command) = command {
+        check_example(page, &raw.example, &format!("/{command} {}", raw.name.get()));
     }
     let known: Vec<RoleName> = raw
         .roles
@@ -280,6 +276,13 @@ fn compile_verb(
         places,
         example,
     })
+}
+
+fn check_example(page: &mut Page, example: &At<String>, start: &str) {
+    let rest = example.get().strip_prefix(start);
+    if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')) {
+        page.say(example.span(), format!("the example must start with `{start}`"));
+    }
 }
 
 fn action_of(page: &mut Page, raw: &RawVerb) -> Option<Action> {

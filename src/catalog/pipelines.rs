@@ -90,12 +90,14 @@ pub(super) fn compile(page: &mut Page, raw: &RawPipeline, roles: &Names, backend
     }
     let command = page.parse::<CommandName>(&raw.command);
     let (params, known_params) = compile_params(page, &raw.param);
-    let mut run_known = known_params.clone();
-    run_known.extend(["run", "ticket"].map(str::to_owned));
+    let mut lock_known = known_params.clone();
+    lock_known.insert("ticket".to_owned());
+    let mut run_known = lock_known.clone();
+    run_known.insert("run".to_owned());
     let locks = raw
         .locks
         .iter()
-        .map(|lock| compile_lock(page, lock, &run_known))
+        .map(|lock| compile_lock(page, lock, &lock_known))
         .collect();
     let audience = raw
         .audience

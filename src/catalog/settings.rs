@@ -30,7 +30,7 @@ pub struct Settings {
     pub discord: Discord,
     /// Argo CD.
     pub argocd: Service,
-    /// Services that tell a process status.
+    /// The cache-rebuild service.
     pub dcr: Service,
     /// The engine.
     pub engine: Engine,
@@ -81,6 +81,8 @@ pub struct Github {
     pub private_key: Option<Secret>,
     /// An access token, instead of a GitHub App.
     pub token: Option<Secret>,
+    /// The account that `token` belongs to: what it writes is never obeyed.
+    pub own_account_id: Option<u64>,
 }
 
 /// Jira.
@@ -102,7 +104,9 @@ pub struct Jira {
     pub oauth_client_secret: Option<Secret>,
     /// The header value that an Automation rule sends.
     pub automation_secret: Option<Secret>,
-    /// Cloud: the account whose API token is used.
+    /// stepherd's own accountId (Cloud) or user key (Data Center): what it writes is never obeyed.
+    pub own_account_id: Option<String>,
+    /// The e-mail address (Cloud) or user name (Data Center) that the token belongs to.
     pub email: Option<String>,
     /// Cloud: the API token. Data Center: a personal access token.
     pub token: Option<Secret>,
@@ -214,6 +218,7 @@ impl Default for Github {
             app_id: None,
             private_key: None,
             token: None,
+            own_account_id: None,
         }
     }
 }
@@ -265,16 +270,6 @@ impl Settings {
     /// Which platforms and back-ends are on, and why.
     pub fn platforms(&self) -> Vec<PlatformStatus> {
         let github = self.github.webhook_secret.is_some();
-        let service = |name, on: bool, missing: &str| PlatformStatus {
-            name,
-            on,
-            why: if on {
-                "base_url is given".to_owned()
-            } else {
-                format!("no {missing}")
-            },
-        };
-        let argocd = &self.argocd;
         vec![
             status("github", self.github.enabled, github, "webhook_secret"),
             status(
@@ -284,18 +279,29 @@ impl Settings {
                 "secret that proves webhooks",
             ),
             status("discord", self.discord.enabled, self.discord.token.is_some(), "token"),
-            service(
-                "argocd",
-                argocd.base_url.is_some() && argocd.token.is_some(),
-                if argocd.base_url.is_none() { "base_url" } else { "token" },
-            ),
-            service("dcr", self.dcr.base_url.is_some(), "base_url"),
+            self.argocd.status("argocd"),
+            self.dcr.status("dcr"),
         ]
     }
 
     /// Whether this platform or back-end is on.
     pub fn is_on(&self, name: &str) -> bool {
         self.platforms().iter().any(|status| status.name == name && status.on)
+    }
+}
+
+impl Service {
+    fn status(&self, name: &'static str) -> PlatformStatus {
+        let (on, why) = match (&self.base_url, &self.token) {
+            (Some(_), Some(_)) => (true, "base_url and token are given"),
+            (Some(_), None) => (false, "no token"),
+            (None, _) => (false, "no base_url"),
+        };
+        PlatformStatus {
+            name,
+            on,
+            why: why.to_owned(),
+        }
     }
 }
 

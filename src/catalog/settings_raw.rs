@@ -88,6 +88,9 @@ pub(super) struct RawGithub {
     pub(super) token: Option<At<RawSecret>>,
     /// A file that holds `token`.
     pub(super) token_file: Option<At<String>>,
+    /// The number of the account that `token` belongs to: what it writes is never obeyed.
+    #[schemars(range(min = 1))]
+    pub(super) own_account_id: Option<u32>,
 }
 
 /// Jira Cloud or Data Center. One of the four secrets that prove webhooks switches it on.
@@ -120,7 +123,10 @@ pub(super) struct RawJira {
     pub(super) automation_secret: Option<At<RawSecret>>,
     /// A file that holds `automation_secret`.
     pub(super) automation_secret_file: Option<At<String>>,
-    /// Cloud: the e-mail address of the account whose API token is used.
+    /// stepherd's own accountId (Cloud) or user key (Data Center): what it writes is never obeyed.
+    pub(super) own_account_id: Option<At<String>>,
+    /// The e-mail address (Cloud) or user name (Data Center) that the token belongs to. Data Center: without it the
+    /// token is taken for a personal access token.
     pub(super) email: Option<At<String>>,
     /// Secret: Cloud, the API token; Data Center, a personal access token.
     pub(super) token: Option<At<RawSecret>>,
@@ -168,13 +174,13 @@ pub(super) struct RawArgocd {
     pub(super) token_file: Option<At<String>>,
 }
 
-/// The back-end `dcr`: services that tell a process status. On if `base_url` is given.
+/// The back-end `dcr`: the cache-rebuild service. On if `base_url` and `token` are given.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawDcr {
     /// The service's address.
     pub(super) base_url: Option<At<String>>,
-    /// Secret: a bearer token, if the service asks for one.
+    /// Secret: the bearer token.
     pub(super) token: Option<At<RawSecret>>,
     /// A file that holds `token`.
     pub(super) token_file: Option<At<String>>,

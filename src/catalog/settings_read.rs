@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,6 @@ use secrecy::{ExposeSecret, SecretString};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnose::did_you_mean;
 use super::page::{At, Page};
 use super::settings::{
     Database, Discord, Engine, Github, Jira, JiraFlavor, Log, LogFormat, Secret, Server, Service, Settings,
@@ -19,6 +19,7 @@ use super::settings_raw::{
     RawArgocd, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawSecret, RawServer, RawSettings,
 };
 use super::shape;
+use crate::domain::grammar::nearest;
 
 /// What variables of stepherd's settings start with.
 const PREFIX: &str = "STEPHERD__";
@@ -37,13 +38,18 @@ pub(super) fn overlay<'t>(
             let form = &schema["properties"][section]["properties"][key];
             if form.is_null() {
                 let all = variables(schema);
-                let hint = did_you_mean(name, all.iter().map(String::as_str)).filter(|hint| hint.starts_with("did"));
+                // The prefix would make every name like every other.
+                let meant = nearest(&path, all.iter().map(String::as_str));
+                let hint = meant.map(|meant| format!("did you mean {PREFIX}{}?", meant.to_uppercase()));
                 page.say_env(name, "there is no such setting", hint);
                 continue;
             }
             let Some(value) = env_value(form, value) else {
-                let wanted = shape::types(shape::unwrapped(form)).join(" or ");
-                page.say_env(name, &format!("the value must be of type {wanted}"), None);
+                let wanted: Vec<&str> = shape::types(shape::unwrapped(form))
+                    .into_iter()
+                    .map(shape::spoken)
+                    .collect();
+                page.say_env(name, &format!("the value must be {}", wanted.join(" or ")), None);
                 continue;
             };
             let span = page.overlay(name);
@@ -62,13 +68,13 @@ pub(super) fn overlay<'t>(
     }
 }
 
-/// Every setting's variable.
+/// Every setting's variable, without the prefix and in lower case.
 fn variables(schema: &serde_json::Value) -> Vec<String> {
     let sections = schema["properties"].as_object().into_iter().flatten();
     sections
         .flat_map(|(section, form)| {
             let keys = form["properties"].as_object().into_iter().flatten();
-            keys.map(move |(key, _)| format!("{PREFIX}{}__{}", section.to_uppercase(), key.to_uppercase()))
+            keys.map(move |(key, _)| format!("{section}__{key}"))
         })
         .collect()
 }
@@ -151,34 +157,54 @@ fn check_on(page: &mut Page, github: &RawGithub, jira: &RawJira, discord: &RawDi
             );
         }
     }
+    check_needs(page, github, jira, discord, settings);
+}
+
+/// What is on can do its work. Told where the secret is given, because that is what switched it on.
+fn check_needs(page: &mut Page, github: &RawGithub, jira: &RawJira, discord: &RawDiscord, settings: &Settings) {
+    let github_at = place(&github.webhook_secret, &github.webhook_secret_file);
+    let jira_at = place(&jira.webhook_secret, &jira.webhook_secret_file)
+        .or_else(|| place(&jira.connect_shared_secret, &jira.connect_shared_secret_file))
+        .or_else(|| place(&jira.oauth_client_secret, &jira.oauth_client_secret_file))
+        .or_else(|| place(&jira.automation_secret, &jira.automation_secret_file));
+    let discord_at = place(&discord.token, &discord.token_file);
     let cloud = settings.jira.flavor == JiraFlavor::Cloud;
-    let app = settings.github.app_id.is_some() && settings.github.private_key.is_some();
+    let authorised = settings.github.app_id.is_some() || settings.github.token.is_some();
+    let (id, key) = (&settings.discord.application_id, &settings.discord.public_key);
     let needs = [
         (
             "github",
-            app || settings.github.token.is_some(),
-            "`token`, or `app_id` and `private_key`",
+            &github_at,
+            authorised,
+            "`token`, nor `app_id` and `private_key`",
         ),
-        ("jira", settings.jira.base_url.is_some(), "`base_url`"),
-        ("jira", settings.jira.token.is_some(), "`token`"),
+        ("jira", &jira_at, settings.jira.base_url.is_some(), "`base_url`"),
+        ("jira", &jira_at, settings.jira.token.is_some(), "`token`"),
         (
             "jira",
+            &jira_at,
             !cloud || settings.jira.email.is_some(),
-            "`email`, whose account the token belongs to",
+            "`email`, whose the token is",
         ),
-        ("discord", settings.discord.application_id.is_some(), "`application_id`"),
-        ("discord", settings.discord.public_key.is_some(), "`public_key`"),
+        ("discord", &discord_at, id.is_some(), "`application_id`"),
+        ("discord", &discord_at, key.is_some(), "`public_key`"),
     ];
-    for (name, there, what) in needs {
-        // What failed to be read was reported where it stands.
-        if !there && settings.is_on(name) && page.clean() {
+    // What failed to be read was told where it stands; saying that it is missing would be wrong.
+    let told = page.count();
+    for (name, at, there, what) in needs {
+        if !there && settings.is_on(name) && told == 0 {
             page.say_hint(
-                0..0,
-                format!("{name} is on (its secret is given) but has no {what}"),
+                at.clone().unwrap_or(0..0),
+                format!("{name} is on, because this is given, but it has no {what}"),
                 format!("give it under [{name}], or switch the platform off with enabled = false"),
             );
         }
     }
+}
+
+/// Where a secret is given.
+fn place(value: &Option<At<RawSecret>>, file: &Option<At<String>>) -> Option<Range<usize>> {
+    value.as_ref().map(At::span).or_else(|| file.as_ref().map(At::span))
 }
 
 fn seconds(given: Option<u32>, usual: Duration) -> Duration {
@@ -254,6 +280,7 @@ impl Reader<'_> {
             app_id: raw.app_id.as_ref().map(|at| u64::from(*at.get())),
             private_key: self.secret(raw.private_key.as_ref(), raw.private_key_file.as_ref()),
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
+            own_account_id: raw.own_account_id.map(u64::from),
         }
     }
 
@@ -276,6 +303,7 @@ impl Reader<'_> {
             ),
             oauth_client_secret: self.secret(raw.oauth_client_secret.as_ref(), raw.oauth_client_secret_file.as_ref()),
             automation_secret: self.secret(raw.automation_secret.as_ref(), raw.automation_secret_file.as_ref()),
+            own_account_id: raw.own_account_id.as_ref().map(|at| at.get().clone()),
             email: raw.email.as_ref().map(|at| at.get().clone()),
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
         }

@@ -19,7 +19,7 @@ pub(super) const SECRET: &str = "x-secret";
 /// dropped. `false` if what is left still has not the form.
 pub(super) fn check(page: &mut Page, schema: &Value, table: &mut Spanned<DeTable<'_>>) -> bool {
     // The document's own span is all of it; what is missing at the top is missing at its beginning.
-    check_table(page, schema, table.get_mut(), 0..0)
+    check_table(page, schema, table.get_mut(), 0..0, "")
 }
 
 /// The types a schema allows, `null` aside.
@@ -61,7 +61,8 @@ pub(super) fn words(schema: &Value) -> Vec<&str> {
     .collect()
 }
 
-fn check_table(page: &mut Page, schema: &Value, table: &mut DeTable<'_>, span: Range<usize>) -> bool {
+/// `span` is where a missing key is missing, `within` the key whose table this is.
+fn check_table(page: &mut Page, schema: &Value, table: &mut DeTable<'_>, span: Range<usize>, within: &str) -> bool {
     let properties = schema["properties"].as_object();
     let known: Vec<&str> = properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect();
     let open = schema
@@ -77,11 +78,11 @@ fn check_table(page: &mut Page, schema: &Value, table: &mut DeTable<'_>, span: R
             continue;
         };
         if form.get(SECRET).is_some() && page.variable(&value.span()).is_none() {
-            refuse_secret(page, name, value.span());
+            refuse_secret(page, within, name, value.span());
             refused.push(name.to_owned());
             continue;
         }
-        sound &= check_value(page, form, value, key.span(), &format!("`{name}`"));
+        sound &= check_value(page, form, value, key.span(), name);
     }
     for key in schema["required"]
         .as_array()
@@ -100,15 +101,16 @@ fn check_table(page: &mut Page, schema: &Value, table: &mut DeTable<'_>, span: R
     sound
 }
 
-fn refuse_secret(page: &mut Page, key: &str, span: Range<usize>) {
+fn refuse_secret(page: &mut Page, section: &str, key: &str, span: Range<usize>) {
     page.hide(span.clone());
     page.say_hint(
         span,
         format!("`{key}` is a secret and does not belong in this file"),
         format!(
-            "give it as an environment variable (STEPHERD__SECTION__{}), or write {key}_file = \"/run/secrets/…\"; \
-                 treat what stood here as leaked",
-            key.to_uppercase()
+            "give it as the environment variable STEPHERD__{}__{} or as {key}_file = \"/run/secrets/…\", and treat \
+             what stood here as leaked",
+            section.to_uppercase(),
+            key.to_uppercase(),
         ),
     );
 }
@@ -129,10 +131,23 @@ fn mend_keys(page: &mut Page, known: &[&str], table: &mut DeTable<'_>) {
         let Some(value) = table.remove(name.as_str()) else {
             continue;
         };
-        page.hide_unknown(value.span());
+        hide_unknown(page, &value);
         if let Some(meant) = nearest(&name, known.iter().copied()).filter(|meant| !table.contains_key(*meant)) {
             table.insert(Spanned::new(span, meant.to_owned().into()), value);
+        } else {
+            // What is left out here may be referred to elsewhere.
+            page.partial |= matches!(value.get_ref(), DeValue::Array(_) | DeValue::Table(_));
         }
+    }
+}
+
+/// What stands under a key that is not known may be a secret.
+fn hide_unknown(page: &mut Page, value: &Spanned<DeValue<'_>>) {
+    match value.get_ref() {
+        // A table's own span may be no more than its header.
+        DeValue::Table(table) => table.values().for_each(|value| hide_unknown(page, value)),
+        DeValue::Array(array) => array.iter().for_each(|value| hide_unknown(page, value)),
+        _ => page.hide_unknown(value.span()),
     }
 }
 
@@ -159,17 +174,17 @@ fn check_value(
         let wanted: Vec<&str> = allowed.iter().map(|t| spoken(t)).collect();
         page.say(
             span,
-            format!("{name} must be {}, not {}", wanted.join(" or "), spoken(found)),
+            format!("`{name}` must be {}, not {}", wanted.join(" or "), spoken(found)),
         );
         return false;
     }
     match value.get_mut() {
-        DeValue::Table(table) => check_table(page, schema, table, if span.is_empty() { key } else { span }),
+        DeValue::Table(table) => check_table(page, schema, table, if span.is_empty() { key } else { span }, name),
         DeValue::Array(array) => check_items(page, &schema["items"], array, name),
         DeValue::String(text) if !words.is_empty() && !words.contains(&text.as_ref()) => {
             page.push(
                 span,
-                format!("{name} must be one of {}, not `{text}`", words.join(", ")),
+                format!("`{name}` must be one of {}, not `{text}`", words.join(", ")),
                 nearest(text, words.iter().copied()).map(|best| format!("did you mean `{best}`?")),
             );
             false
@@ -184,12 +199,11 @@ fn check_value(
 
 /// Drops items that make no sense; the rest of the list is kept and checked on.
 fn check_items(page: &mut Page, schema: &Value, array: &mut DeArray<'_>, name: &str) -> bool {
-    let name = format!("each of {name}");
     let mut dropped = false;
     let mut kept = DeArray::new();
     for mut item in std::mem::replace(array, DeArray::new()) {
         let span = item.span();
-        if check_value(page, schema, &mut item, span, &name) {
+        if check_value(page, schema, &mut item, span, name) {
             kept.push(item);
         } else {
             dropped = true;
@@ -215,16 +229,17 @@ fn check_bounds(page: &mut Page, schema: &Value, number: Option<i64>, span: Rang
             (false, true) => format!("at most {most}"),
             (false, false) => "a whole number of 64 bits".to_owned(),
         };
-        page.say(span, format!("{name} must be {bounds}"));
+        page.say(span, format!("`{name}` must be {bounds}"));
     }
     fits
 }
 
-fn spoken(kind: &str) -> &'static str {
+/// A type as people call it.
+pub(super) fn spoken(kind: &str) -> &'static str {
     match kind {
         "string" => "text",
         "integer" => "a whole number",
-        "number" | "float" => "a number",
+        "number" | "float" => "a number with a fraction",
         "boolean" => "true or false",
         "array" => "a list",
         "object" => "a table",

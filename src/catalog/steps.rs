@@ -274,7 +274,9 @@ impl Steps<'_> {
         for field in ["pr", "branch", "head", "url"] {
             self.known.insert(format!("steps.{}.{field}", raw.name.get()));
         }
-        self.changes.push(raw.name.get().clone());
+        if !self.changes.contains(raw.name.get()) {
+            self.changes.push(raw.name.get().clone());
+        }
         Some(ChangeSpec {
             repo: repo?,
             edits,
