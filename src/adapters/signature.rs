@@ -23,6 +23,14 @@ pub fn hmac_sha256_matches(secrets: &[SecretString], body: &[u8], hex: &str) -> 
         })
 }
 
+/// The HMAC-SHA256 of `body` under the secret, as lower-case hexadecimal digits.
+pub fn hmac_sha256_hex(secret: &SecretString, body: &[u8]) -> String {
+    Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
+        .map(|mac| hex::encode(mac.chain_update(body).finalize().into_bytes()))
+        // HMAC takes keys of any length, so this does not happen; an empty digest never matches.
+        .unwrap_or_default()
+}
+
 /// Whether two texts are equal, in time that depends on their lengths only. An empty secret never matches.
 pub fn same_secret(secret: &SecretString, claimed: &str) -> bool {
     let secret = secret.expose_secret().as_bytes();

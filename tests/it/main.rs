@@ -10,6 +10,7 @@ mod doors;
 mod edits;
 mod grammar;
 mod policy;
+mod sandbox_github;
 mod sandbox_law;
 mod store_law;
 mod stories;

@@ -2,7 +2,15 @@
 //! library did, the result is read again: unless exactly the wanted value changed, the edit is an error and the
 //! file stays as it is.
 
+mod json;
+mod pointer;
+mod toml;
+mod xml;
+mod yaml;
+mod yaml_text;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::template::{Template, TemplateError};
 
@@ -78,27 +86,173 @@ impl Edit<Template> {
     }
 }
 
+/// The largest file that is edited or read, in bytes.
+const FILE_MAX: usize = 1024 * 1024;
+
 /// The file's content after the edit; `None` means that the file is absent afterwards. Content equal to `before`
 /// means that there is nothing to do. `before` is `None` for an absent file, which only `Write` and `Delete` take.
 pub fn apply(path: &str, before: Option<&str>, action: &EditAction<String>) -> Result<Option<String>, EditError> {
     check_path(path)?;
-    let _ = before;
-    match action {
+    let existing = || before.ok_or_else(|| Problem::new("the file does not exist"));
+    let after = match action {
         EditAction::Write { content } => Ok(Some(content.clone())),
         EditAction::Delete => Ok(None),
-        _ => Err(EditError {
-            path: path.to_owned(),
-            line: None,
-            message: "not yet".to_owned(),
-        }),
+        EditAction::Set { pointer, value } => existing().and_then(|text| set(path, text, pointer, value)).map(Some),
+        EditAction::InsertXml { parent, element } => existing()
+            .and_then(|text| {
+                let (mark, text) = content(text)?;
+                Ok(format!("{mark}{}", xml::insert(text, parent, element)?))
+            })
+            .map(Some),
+    };
+    after.map_err(|problem| problem.in_file(path))
+}
+
+/// The scalar at a JSON pointer in a YAML, JSON or TOML file (by its ending), as text; numbers as they are written
+/// there. `None` when nothing or null is there; an object or a list there is an error.
+pub fn read_value(path: &str, text: &str, pointer: &str) -> Result<Option<String>, EditError> {
+    scalar(path, text, pointer).map_err(|problem| problem.in_file(path))
+}
+
+fn scalar(path: &str, text: &str, pointer: &str) -> Result<Option<String>, Problem> {
+    let format = Format::of(path)?;
+    let tokens = pointer::tokens(pointer)?;
+    let (_, text) = content(text)?;
+    let root = format.read(text)?;
+    match pointer::get(&root, &tokens) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Bool(flag)) => Ok(Some(flag.to_string())),
+        Some(Value::Number(number)) => {
+            let written = format.number(text, &tokens, &root);
+            Ok(Some(written.unwrap_or_else(|| number.to_string())))
+        }
+        Some(Value::Array(_)) => Err(Problem::new(format!("what is at `{pointer}` is a list, not a value"))),
+        Some(Value::Object(_)) => Err(Problem::new(format!(
+            "what is at `{pointer}` is an object, not a value"
+        ))),
     }
 }
 
-/// The scalar at a JSON pointer in a YAML, JSON or TOML file (by its ending), as text. `None` when nothing or null
-/// is there; an object or a list there is an error.
-pub fn read_value(path: &str, text: &str, pointer: &str) -> Result<Option<String>, EditError> {
-    let _ = (path, text, pointer);
-    Ok(None)
+fn set(path: &str, text: &str, pointer: &str, value: &str) -> Result<String, Problem> {
+    let format = Format::of(path)?;
+    let tokens = pointer::tokens(pointer)?;
+    if tokens.is_empty() {
+        return Err(Problem::new("the pointer names the whole file; write it instead"));
+    }
+    let new = pointer::NewValue::parse(value);
+    let (mark, body) = content(text)?;
+    let before = format.read(body)?;
+    if let Some(value) = pointer::get(&before, &tokens) {
+        let written = value
+            .is_number()
+            .then(|| format.number(body, &tokens, &before))
+            .flatten();
+        if new.is_already(value, written.as_deref()) {
+            return Ok(text.to_owned());
+        }
+    }
+    let wanted = pointer::set(before.clone(), &tokens, &new)?;
+    let after = match format {
+        Format::Yaml => yaml::write(body, &tokens, &new, &before)?,
+        Format::Json => json::write(body, &tokens, &new)?,
+        Format::Toml => toml::write(body, &tokens, &new)?,
+    };
+    if format.read(&after).is_ok_and(|after| after == wanted) {
+        Ok(format!("{mark}{after}"))
+    } else {
+        Err(Problem::new(format!(
+            "`{pointer}` cannot be set without changing something else"
+        )))
+    }
+}
+
+/// A byte order mark, kept, and the text after it.
+fn content(text: &str) -> Result<(&str, &str), Problem> {
+    const MARK: &str = "\u{feff}";
+    if text.len() > FILE_MAX {
+        return Err(Problem::new(format!("the file is larger than {FILE_MAX} bytes")));
+    }
+    Ok(if text.starts_with(MARK) {
+        text.split_at(MARK.len())
+    } else {
+        ("", text)
+    })
+}
+
+/// A format that values can be set in.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Yaml,
+    Json,
+    Toml,
+}
+
+impl Format {
+    fn of(path: &str) -> Result<Self, Problem> {
+        let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        match name.rsplit_once('.').map(|(_, ending)| ending) {
+            Some("yaml" | "yml") => Ok(Self::Yaml),
+            Some("json" | "jsonc") => Ok(Self::Json),
+            Some("toml") => Ok(Self::Toml),
+            _ => Err(Problem::new(
+                "values can be read and set in .yaml, .yml, .json, .jsonc and .toml files only",
+            )),
+        }
+    }
+
+    fn read(self, text: &str) -> Result<Value, Problem> {
+        match self {
+            Self::Yaml => yaml::read(text),
+            Self::Json => json::read(text),
+            Self::Toml => toml::read(text),
+        }
+    }
+
+    fn number(self, text: &str, tokens: &[String], root: &Value) -> Option<String> {
+        match self {
+            Self::Yaml => yaml::number(text, tokens, root),
+            Self::Json => json::number(text, tokens),
+            Self::Toml => toml::number(text, tokens),
+        }
+    }
+}
+
+/// What is wrong, before it is known in which file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Problem {
+    line: Option<usize>,
+    message: String,
+}
+
+impl Problem {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            line: None,
+            message: message.into(),
+        }
+    }
+
+    fn at(line: usize, message: impl Into<String>) -> Self {
+        Self {
+            line: Some(line),
+            message: message.into(),
+        }
+    }
+
+    fn in_file(self, path: &str) -> EditError {
+        EditError {
+            path: path.to_owned(),
+            line: self.line,
+            message: self.message,
+        }
+    }
+}
+
+/// The line, from 1, of a byte.
+fn line_of(text: &str, at: usize) -> usize {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
 /// Whether a path stays inside the repository and outside of what git keeps there.

@@ -1,0 +1,99 @@
+//! Users, organisations, teams and who may do what.
+
+use serde_json::json;
+
+use super::auth::Caller;
+use super::render;
+use super::state::{Kind, Level, World};
+use super::wire::{Refusal, Reply, Req};
+
+/// `GET /user`: whose plain token this is.
+pub(super) fn me(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let Caller::User(id) = req.caller else {
+        return Err(Refusal::new(403, "Resource not accessible by integration"));
+    };
+    let account = world.accounts.get(&id).ok_or_else(Refusal::not_found)?;
+    Ok(Reply::ok(render::public_user(world, account)))
+}
+
+/// `GET /user/{account_id}`.
+pub(super) fn by_id(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let account = world
+        .accounts
+        .get(&req.number("account_id")?)
+        .ok_or_else(Refusal::not_found)?;
+    Ok(Reply::ok(render::public_user(world, account)))
+}
+
+/// `GET /users/{login}`.
+pub(super) fn by_login(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let account = world
+        .account_by_login(req.param("login"))
+        .ok_or_else(Refusal::not_found)?;
+    Ok(Reply::ok(render::public_user(world, account)))
+}
+
+/// `GET /repos/{owner}/{repo}`.
+pub(super) fn repo(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let repo = world.repo(req.repo)?;
+    let level = match req.caller {
+        Caller::User(id) => world.level(repo, id),
+        _ => Level::Read,
+    };
+    Ok(Reply::ok(render::full_repo(world, repo, level)))
+}
+
+/// `GET …/collaborators/{login}/permission`.
+pub(super) fn permission(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let repo = world.repo(req.repo)?;
+    if let Caller::User(id) = req.caller
+        && world.level(repo, id) < Level::Write
+    {
+        return Err(Refusal::new(
+            403,
+            "Must have push access to view collaborator permission.",
+        ));
+    }
+    let login = req.param("login");
+    let nobody = || Refusal::new(404, &format!("{login} is not a user"));
+    let account = world
+        .account_by_login(login)
+        .filter(|a| a.kind != Kind::Organization)
+        .ok_or_else(nobody)?;
+    let level = world.level(repo, account.id);
+    let mut user = render::simple_user(world, account);
+    user["permissions"] = render::level_flags(level);
+    user["role_name"] = json!(level.role());
+    Ok(Reply::ok(
+        json!({"permission": level.permission(), "role_name": level.role(), "user": user}),
+    ))
+}
+
+/// `GET /orgs/{org}/teams/{slug}/memberships/{login}`.
+pub(super) fn membership(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let account = |name| {
+        world
+            .account_by_login(req.param(name))
+            .map(|a| a.id)
+            .ok_or_else(Refusal::not_found)
+    };
+    let (org, user) = (account("org")?, account("login")?);
+    let slug = req.param("slug").to_lowercase();
+    let member = world.teams.get(&(org, slug.clone())).and_then(|team| team.get(&user));
+    let member = member.ok_or_else(Refusal::not_found)?;
+    Ok(Reply::ok(json!({
+        "url": format!("{}/organizations/{org}/team/{slug}/memberships/{}", world.url, req.param("login")),
+        "role": member.role,
+        "state": if member.active { "active" } else { "pending" },
+    })))
+}
+
+/// `GET /rate_limit`: costs nothing.
+pub(super) fn rate_limit(world: &mut World, _: &Req) -> Result<Reply, Refusal> {
+    let reset = world.rate_reset();
+    let core = json!({"limit": 5000, "used": 5000 - world.calls_left, "remaining": world.calls_left, "reset": reset});
+    let search = json!({"limit": 30, "used": 0, "remaining": 30, "reset": reset});
+    Ok(Reply::ok(
+        json!({"resources": {"core": core, "search": search}, "rate": core}),
+    ))
+}
