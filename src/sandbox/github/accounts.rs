@@ -69,6 +69,19 @@ pub(super) fn permission(world: &mut World, req: &Req) -> Result<Reply, Refusal>
     ))
 }
 
+/// `GET /orgs/{org}/teams/{slug}`.
+pub(super) fn team(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let org = world
+        .account_by_login(req.param("org"))
+        .ok_or_else(Refusal::not_found)?;
+    let slug = req.param("slug").to_lowercase();
+    let members = world
+        .teams
+        .get(&(org.id, slug.clone()))
+        .ok_or_else(Refusal::not_found)?;
+    Ok(Reply::ok(render::team(world, org, &slug, members.len())))
+}
+
 /// `GET /orgs/{org}/teams/{slug}/memberships/{login}`.
 pub(super) fn membership(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
     let account = |name| {

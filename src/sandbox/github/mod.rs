@@ -7,6 +7,7 @@
 mod accounts;
 mod auth;
 mod checks;
+mod deeds;
 mod git;
 mod mail;
 mod objects;
@@ -29,9 +30,9 @@ use tokio::task::AbortHandle;
 
 use super::stage::{Served, Stage, serve};
 
+pub use self::deeds::{Change, NewPr};
 pub use self::mail::{Delivery, signature};
 use self::mail::{Mail, deliver_pending};
-pub use self::people::{Change, NewPr};
 use self::state::{App, Holder, Kind, Token, World};
 pub use self::state::{Level, Now};
 pub use self::views::{SandboxCheck, SandboxMessage, SandboxPull};

@@ -54,7 +54,8 @@ pub(super) fn all(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-const GLOBAL: [Route; 13] = [
+const GLOBAL: [Route; 14] = [
+    (GET, "/orgs/{org}/teams/{slug}", Need::Org("members"), accounts::team),
     (GET, "/user", Need::Token, accounts::me),
     (GET, "/user/{account_id}", Need::Token, accounts::by_id),
     (GET, "/users/{login}", Need::Token, accounts::by_login),
@@ -277,7 +278,7 @@ async fn nothing_here(State(shared): State<Shared>, headers: HeaderMap) -> Respo
 fn respond(world: &World, reply: Result<Reply, Refusal>) -> Response {
     reply
         .unwrap_or_else(Refusal::into_reply)
-        .into_response(world.calls_left, world.rate_reset())
+        .into_response(world.now(), world.calls_left, world.rate_reset())
 }
 
 /// A request as it came.
