@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod domain;
 pub mod engine;
+pub mod metrics;
 pub mod sandbox;
 pub mod store;
 pub mod web;

@@ -1,2 +1,95 @@
-//! The stepherd program.
-fn main() {}
+//! The stepherd program: reads the command line and hands over.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stepherd::cli::{
+    self, commands::Commands, deliveries::Deliveries, effects::Effects, runs::ListArgs, send::SendArgs,
+};
+
+/// Shepherds long-running operations pipelines from the threads where people already are.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    /// The configuration folder: stepherd.toml, people.toml and pipelines/ in it, commands/ beside it
+    #[arg(long, global = true, default_value = "config", env = "STEPHERD_CONFIG")]
+    config: PathBuf,
+    #[command(subcommand)]
+    what: What,
+}
+
+const EXAMPLES: &str = "Examples:
+  stepherd check                                      is the configuration right?
+  stepherd serve --config config                      run the bot
+  stepherd send github comment.json                   try a payload on a running bot
+  stepherd runs list --live                           what runs
+  stepherd deliveries list --state parked             what could not be dealt with";
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Run the bot until SIGTERM or Ctrl-C
+    Serve,
+    /// Check the configuration; every error at once, with file, line, column and a hint (exit code 2)
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sign a payload as its platform would and post it to a running bot
+    Send(SendArgs),
+    /// What runs, and what ran
+    #[command(subcommand)]
+    Runs(Runs),
+    /// Webhook deliveries: list, show, replay
+    #[command(subcommand)]
+    Deliveries(Deliveries),
+    /// What is to be done outside: list, release what is parked
+    #[command(subcommand)]
+    Effects(Effects),
+    /// What people may say: list it, register it with Discord
+    #[command(subcommand)]
+    Commands(Commands),
+}
+
+#[derive(Debug, Subcommand)]
+enum Runs {
+    /// List runs, newest first
+    List(ListArgs),
+    /// Show one run with its history
+    Show {
+        /// The run, like URMO7YZ2
+        id: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    // Exactly one TLS provider, whatever features dependencies switch on.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("stepherd: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(run(cli)).into()
+}
+
+async fn run(cli: Cli) -> cli::Exit {
+    let config = cli.config.as_path();
+    match cli.what {
+        What::Serve => cli::serve::run(config).await,
+        What::Check { json } => cli::check::run(config, json),
+        What::Send(args) => cli::send::run(config, args).await,
+        What::Runs(Runs::List(args)) => cli::runs::list(config, args).await,
+        What::Runs(Runs::Show { id, json }) => cli::runs::show(config, &id, json).await,
+        What::Deliveries(what) => cli::deliveries::run(config, what).await,
+        What::Effects(what) => cli::effects::run(config, what).await,
+        What::Commands(what) => cli::commands::run(config, what).await,
+    }
+}

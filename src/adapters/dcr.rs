@@ -1,1 +1,290 @@
-//! dcr
+//! The cache-rebuild service (DCR) as a back-end: a tenant's rebuild, or the number of its farmers, is a job.
+//!
+//! The service compares no request ids, so whether a rebuild is ours is looked up before one is asked for, and a
+//! rebuild that runs is joined, never started a second time. What its status means is the domain's knowledge
+//! (`domain::process`); here it is only fetched.
+
+use async_trait::async_trait;
+use reqwest::Method;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::{debug, info};
+
+use super::http::{Api, Auth, permanent, retry};
+use super::{Backend, CallError};
+use crate::domain::effect::{JobIntent, Outcome};
+use crate::domain::ids::Percent;
+use crate::domain::process::{ProcessPhase, ProcessStatus};
+use crate::domain::run::{FailureClass, Observation, ObservedState};
+
+const MIN_FARMERS: u32 = 3;
+
+/// What the adapter needs to know.
+#[derive(Debug, Clone)]
+pub struct DcrConfig {
+    /// `https://dcr.example.org`.
+    pub base_url: String,
+    /// The bearer token.
+    pub token: SecretString,
+}
+
+/// The service. A job is told `tenant`, and may be told `watch` (`rebuild`, or `farmers`, which can only be
+/// watched), `min_farmers` (3 if not given) and `link`, where a person can look.
+pub struct Dcr {
+    api: Api,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Rebuild,
+    Farmers,
+}
+
+struct Target<'a> {
+    tenant: &'a str,
+    watch: Watch,
+    min_farmers: u32,
+    link: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct Farmers {
+    ready: u32,
+}
+
+/// `requestId` is null when somebody else started the rebuild, or nobody ever did.
+#[derive(Deserialize)]
+struct Rebuild {
+    #[serde(rename = "requestId")]
+    request_id: Option<String>,
+}
+
+impl Dcr {
+    /// # Errors
+    /// When the address or the token cannot be right.
+    pub fn new(config: &DcrConfig) -> Result<Self, String> {
+        Ok(Self {
+            api: Api::new("DCR", &config.base_url, &Auth::Bearer(config.token.clone()))?,
+        })
+    }
+
+    async fn farmers(&self, target: &Target<'_>) -> Result<Farmers, CallError> {
+        self.api.call(Method::GET, &target.path("farmers"), None).await?.json()
+    }
+
+    /// The status document, or what is wrong with it.
+    async fn status(&self, target: &Target<'_>) -> Result<Result<ProcessStatus, String>, CallError> {
+        let answered = self.api.call(Method::GET, &target.path("processStatus"), None).await?;
+        let document: Value = answered.json()?;
+        if document.is_null() {
+            let why = "DCR: the process status came without a body".to_owned();
+            return Err(retry(why, None, FailureClass::Infrastructure));
+        }
+        Ok(ProcessStatus::from_json(&document))
+    }
+
+    async fn observe_farmers(&self, target: &Target<'_>) -> Result<Observation, CallError> {
+        let ready = self.farmers(target).await?.ready;
+        let enough = ready >= target.min_farmers;
+        let state = if enough {
+            ObservedState::Succeeded
+        } else {
+            ObservedState::Pending
+        };
+        let detail = format!("{ready} of min {} farmers ready", target.min_farmers);
+        Ok(Observation {
+            progress: Some(Percent::of(u64::from(ready), u64::from(target.min_farmers))),
+            link: target.link.map(str::to_owned),
+            ..seen(state, Some(detail))
+        })
+    }
+
+    async fn observe_rebuild(&self, target: &Target<'_>) -> Result<Observation, CallError> {
+        let link = target.link.map(str::to_owned);
+        let status = match self.status(target).await? {
+            Ok(status) => status,
+            // A status that cannot be read says nothing, neither success nor failure.
+            Err(why) => {
+                return Ok(Observation {
+                    link,
+                    ..seen(ObservedState::Unknown, Some(why))
+                });
+            }
+        };
+        let mut seen = judge(&status);
+        seen.link = link;
+        if !matches!(seen.state, ObservedState::Pending | ObservedState::Running) {
+            return Ok(seen);
+        }
+        match self.farmers(target).await {
+            Ok(farmers) if farmers.ready < target.min_farmers => {
+                let (ready, min) = (farmers.ready, target.min_farmers);
+                seen.state = ObservedState::Waiting;
+                seen.detail = Some(if status.has_started {
+                    format!("{ready} of min {min} farmers; the rebuild was aborted and waits up to 30 minutes for them")
+                } else {
+                    format!("{ready} of min {min} farmers; the rebuild waits for them")
+                });
+            }
+            Ok(_) => {}
+            // The status says enough by itself.
+            Err(why) => debug!(%why, "cannot count the farmers"),
+        }
+        Ok(seen)
+    }
+}
+
+impl<'a> Target<'a> {
+    fn of(intent: &'a JobIntent) -> Result<Self, String> {
+        let given = |key: &str| intent.with.get(key).map(String::as_str).filter(|text| !text.is_empty());
+        let tenant = given("tenant").ok_or("DCR: the job names no `tenant`")?;
+        if !is_tenant(tenant) {
+            return Err("DCR: `tenant` must be letters, digits, `-`, `_` and `.`".to_owned());
+        }
+        let watch = match given("watch") {
+            None | Some("rebuild") => Watch::Rebuild,
+            Some("farmers") => Watch::Farmers,
+            Some(_) => return Err("DCR: `watch` must be rebuild or farmers".to_owned()),
+        };
+        let min_farmers = match given("min_farmers") {
+            None => MIN_FARMERS,
+            Some(text) => text
+                .parse()
+                .map_err(|_| "DCR: `min_farmers` must be a whole number from 0".to_owned())?,
+        };
+        Ok(Self {
+            tenant,
+            watch,
+            min_farmers,
+            link: given("link"),
+        })
+    }
+
+    fn path(&self, what: &str) -> String {
+        format!("/api/v1/tenants/{}/{what}", self.tenant)
+    }
+}
+
+#[async_trait]
+impl Backend for Dcr {
+    async fn start(&self, intent: &JobIntent) -> Result<Outcome, CallError> {
+        let target = match Target::of(intent) {
+            Ok(target) => target,
+            Err(reason) => return Ok(failed(reason, FailureClass::User)),
+        };
+        if target.watch == Watch::Farmers {
+            let reason = "DCR: farmers can be watched, not started".to_owned();
+            return Ok(failed(reason, FailureClass::User));
+        }
+        let answered = self.api.call(Method::GET, &target.path("rebuild"), None).await?;
+        if answered.status == 404 {
+            return Ok(failed(answered.describe(), FailureClass::User));
+        }
+        let last: Rebuild = answered.json()?;
+        if last.request_id.as_deref() == Some(&intent.marker) {
+            return Ok(Outcome::JobStarted);
+        }
+        let request = json!({"requestId": intent.marker});
+        let answered = self
+            .api
+            .call(Method::POST, &target.path("rebuild"), Some(&request))
+            .await?;
+        match answered.status {
+            409 => {
+                let whose = answered.body.get("requestId").and_then(Value::as_str);
+                info!(tenant = target.tenant, whose, "a rebuild runs already; joining it");
+                Ok(Outcome::JobStarted)
+            }
+            401 | 403 => Ok(failed(answered.describe(), FailureClass::Permission)),
+            400 | 404 | 422 => Ok(failed(answered.describe(), FailureClass::User)),
+            _ => answered.json::<Rebuild>().map(|_| Outcome::JobStarted),
+        }
+    }
+
+    async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError> {
+        // What runs for a tenant is one thing, whoever started it.
+        let _ = started;
+        let target = Target::of(intent).map_err(|why| permanent(why, FailureClass::User))?;
+        match target.watch {
+            Watch::Rebuild => self.observe_rebuild(&target).await,
+            Watch::Farmers => self.observe_farmers(&target).await,
+        }
+    }
+
+    async fn cancel(&self, intent: &JobIntent) -> Result<Outcome, CallError> {
+        let target = match Target::of(intent) {
+            Ok(target) => target,
+            Err(reason) => return Ok(failed(reason, FailureClass::User)),
+        };
+        if target.watch == Watch::Farmers {
+            return Ok(Outcome::JobCanceled);
+        }
+        let answered = self
+            .api
+            .call(Method::POST, &target.path("rebuild/cancel"), None)
+            .await?;
+        match answered.status {
+            // Nothing runs.
+            409 => Ok(Outcome::JobCanceled),
+            401 | 403 => Ok(failed(answered.describe(), FailureClass::Permission)),
+            _ if answered.is_success() => Ok(Outcome::JobCanceled),
+            _ => Ok(failed(answered.describe(), FailureClass::User)),
+        }
+    }
+}
+
+/// Safe in a path.
+fn is_tenant(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    text.len() <= 100 && !text.starts_with('.') && text.bytes().all(plain)
+}
+
+fn failed(reason: String, class: FailureClass) -> Outcome {
+    Outcome::Failed { reason, class }
+}
+
+/// What the status alone says.
+fn judge(status: &ProcessStatus) -> Observation {
+    let (state, detail) = match status.phase() {
+        ProcessPhase::Waiting => (ObservedState::Pending, None),
+        ProcessPhase::Starting => (ObservedState::Running, Some("starting".to_owned())),
+        ProcessPhase::Running => {
+            let times = if status.restart_count == 1 { "time" } else { "times" };
+            let resumed = format!("resumed, restarted {} {times}", status.restart_count);
+            (ObservedState::Running, (status.restart_count > 0).then_some(resumed))
+        }
+        ProcessPhase::Failed => (ObservedState::Failed, None),
+        ProcessPhase::Done => (ObservedState::Succeeded, None),
+        ProcessPhase::Inconsistent => (ObservedState::Unknown, Some(contradiction(status))),
+    };
+    let reason = status.failure_reason.clone();
+    let reason = match state {
+        ObservedState::Failed => reason.or_else(|| Some("the rebuild failed and gave no reason".to_owned())),
+        _ => reason,
+    };
+    Observation {
+        progress: status.progress,
+        reason,
+        restarts: status.restart_count,
+        ..seen(state, detail)
+    }
+}
+
+fn seen(state: ObservedState, detail: Option<String>) -> Observation {
+    Observation {
+        state,
+        progress: None,
+        detail,
+        reason: None,
+        restarts: 0,
+        link: None,
+    }
+}
+
+fn contradiction(status: &ProcessStatus) -> String {
+    format!(
+        "the status contradicts itself: hasStarted={}, isRunning={}, hasCompleted={}, hasFailed={}",
+        status.has_started, status.is_running, status.has_completed, status.has_failed
+    )
+}

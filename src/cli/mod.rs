@@ -1,1 +1,66 @@
-//! cli
+//! One file per subcommand. Arguments come in parsed, an exit code goes out; everything else is another room's.
+
+pub mod check;
+pub mod commands;
+pub mod deliveries;
+pub mod effects;
+pub mod runs;
+pub mod send;
+pub mod serve;
+mod show;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::catalog::{self, Catalog};
+use crate::store::Store;
+
+/// How a subcommand ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what was asked.
+    Good,
+    /// It did not; why has been said.
+    Failed,
+    /// What it was given is wrong; where has been said.
+    BadInput,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Good => 0,
+            Exit::Failed => 1,
+            Exit::BadInput => 2,
+        })
+    }
+}
+
+/// Loads the configuration, or says every problem on standard error.
+fn load(config: &Path) -> Result<Catalog, Exit> {
+    catalog::load(config, &environment()).map_err(|problems| {
+        anstream::eprintln!("{problems}");
+        Exit::BadInput
+    })
+}
+
+/// The environment; variables that are no text cannot be settings.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Opens the database that the configuration names, or says why not.
+async fn open_store(catalog: &Catalog) -> Result<Store, Exit> {
+    Store::open(&catalog.settings.database.url).await.map_err(|error| {
+        anstream::eprintln!("stepherd: {error}");
+        Exit::Failed
+    })
+}
+
+/// Says a failure on standard error.
+fn failed(why: impl std::fmt::Display) -> Exit {
+    anstream::eprintln!("stepherd: {why}");
+    Exit::Failed
+}

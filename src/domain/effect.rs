@@ -77,13 +77,6 @@ pub enum Deed {
     CancelJob(JobIntent),
     /// Move a ticket.
     MoveTicket(MoveIntent),
-    /// Post a note to a thread, once.
-    Note {
-        /// The thread.
-        thread: ThreadRef,
-        /// What.
-        doc: Doc,
-    },
 }
 
 /// Edits on a branch of one step.
@@ -171,8 +164,6 @@ pub enum Outcome {
     JobCanceled,
     /// The ticket has the status.
     TicketMoved,
-    /// The note stands in the thread.
-    Noted,
     /// It did not work and trying again will not help by itself.
     Failed {
         /// Why. Outside input.
@@ -217,7 +208,6 @@ impl Deed {
             Self::StartJob(intent) => format!("start:{}", intent.job),
             Self::CancelJob(intent) => format!("cancel:{}", intent.job),
             Self::MoveTicket(_) => "move".to_owned(),
-            Self::Note { thread, .. } => format!("note:{thread}"),
         }
     }
 }

@@ -18,4 +18,7 @@ pub mod policy;
 pub mod process;
 pub mod run;
 pub mod signal;
+pub mod standing;
+pub mod start;
 pub mod template;
+pub mod values;

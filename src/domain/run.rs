@@ -156,6 +156,8 @@ pub enum Phase {
     Stopping {
         /// Who said so.
         by: By,
+        /// When.
+        since: Timestamp,
         /// The jobs being canceled; empty for steps without jobs.
         jobs: Vec<Job>,
     },
@@ -170,6 +172,10 @@ pub struct Job {
     pub backend: BackendName,
     /// What the back-end was told, rendered.
     pub with: BTreeMap<String, String>,
+    /// Whether stepherd starts it, or only observes what starts by itself.
+    pub start: bool,
+    /// Names it in the back-end: run, step, the attempt that started it, job.
+    pub marker: String,
     /// Where it stands.
     pub state: JobState,
     /// The last observation; absent before the first.
@@ -243,8 +249,6 @@ pub struct Passed {
     pub at: Timestamp,
     /// What there is to say about it ("nothing to change", "merged as 1a2b3c4").
     pub note: Option<String>,
-    /// The commit a merge made, for later templates.
-    pub merged: Option<Sha>,
     /// How often the back-end restarted its jobs.
     pub restarts: u32,
 }
@@ -262,8 +266,8 @@ pub struct OpenedPr {
     pub url: String,
     /// Its thread.
     pub thread: ThreadRef,
-    /// Whether it has been merged.
-    pub merged: bool,
+    /// The commit that merged it, once it is merged.
+    pub merged: Option<Sha>,
 }
 
 /// Why a step failed.
@@ -379,6 +383,20 @@ pub enum Happened {
     StopAsked {
         /// Who.
         by: By,
+    },
+    /// A question was put.
+    Asked {
+        /// By which step.
+        step: StepName,
+        /// The question.
+        question: String,
+    },
+    /// A step's note for everybody.
+    Noted {
+        /// By which step.
+        step: StepName,
+        /// What it says.
+        text: String,
     },
     /// A question was answered.
     Answered {

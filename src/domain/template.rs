@@ -1,19 +1,322 @@
-//! Templates in configuration, rendered by minijinja with fuel.
+//! Templates in configuration (Jinja syntax), checked at load and rendered with bounds on everything: source,
+//! code within it, steps taken and output. Never loads files, never escapes by itself, never renders a name that
+//! has no value.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::ops::Range;
+
+use minijinja::value::Value;
+use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, filters, tests};
 use serde::{Deserialize, Serialize};
+
+/// The longest source, in bytes: enough for a file's content.
+const SOURCE_MAX: usize = 16 * 1024;
+/// The most code (what stands between `{{ }}` and `{% %}`) in one source, in bytes. The compiler recurses over
+/// operators, so this bounds its stack.
+const CODE_MAX: usize = 4 * 1024;
+/// How many steps a rendering may take.
+const FUEL: u64 = 50_000;
+/// The longest result, in bytes.
+const OUTPUT_MAX: usize = 256 * 1024;
 
 /// Source of a template, checked at load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Template(String);
 
+/// Why a template cannot be used, with its place in the source where that is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct TemplateError {
+    /// What is wrong, for people. May quote the template.
+    pub message: String,
+    /// The line, from 1.
+    pub line: Option<usize>,
+    /// The column in characters, from 1.
+    pub column: Option<usize>,
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => write!(f, "{} (line {line}, column {column})", self.message),
+            (Some(line), None) => write!(f, "{} (line {line})", self.message),
+            _ => f.write_str(&self.message),
+        }
+    }
+}
+
 impl Template {
     /// Takes source as it is; `check` says whether it compiles.
     pub fn new(source: impl Into<String>) -> Self {
         Self(source.into())
     }
+
     /// The source.
     pub fn source(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it compiles and uses only names that will have a value. A known name is either a root (`tenant`,
+    /// with everything under it) or a path (`steps.HistoryUpdate.pr`, then other paths under `steps` are unknown).
+    pub fn check(&self, known: &BTreeSet<String>) -> Result<(), TemplateError> {
+        let code = self.code()?;
+        let environment = environment();
+        let template = environment
+            .template_from_str(&self.0)
+            .map_err(|error| self.explain(&error))?;
+        // Not in known order, so sort: the same configuration always gives the same first error.
+        let used: BTreeSet<String> = template.undeclared_variables(true).into_iter().collect();
+        let builtin = environment.globals().map(|(name, _)| name).collect::<BTreeSet<_>>();
+        match used
+            .iter()
+            .find(|name| !builtin.contains(name.as_str()) && !is_known(name, known))
+        {
+            None => Ok(()),
+            Some(name) => Err(self.unknown(name, known, &code)),
+        }
+    }
+
+    /// The text it gives over these values. A name without a value, too many steps or too much output is an error.
+    pub fn render(&self, context: &serde_json::Value) -> Result<String, TemplateError> {
+        self.render_in(&environment(), context)
+    }
+
+    /// As `render`, for templates that are Markdown: what expressions give is outside text, so what could become
+    /// markup, HTML or a mention in it is escaped; the template's own text is not.
+    pub fn render_markdown(&self, context: &serde_json::Value) -> Result<String, TemplateError> {
+        let mut environment = environment();
+        environment.set_formatter(markdown);
+        self.render_in(&environment, context)
+    }
+
+    fn render_in(&self, environment: &Environment<'_>, context: &serde_json::Value) -> Result<String, TemplateError> {
+        self.code()?;
+        let template = environment
+            .template_from_str(&self.0)
+            .map_err(|error| self.explain(&error))?;
+        let mut out = Bounded::default();
+        let rendered = template.render_captured_to(to_value(context), &mut out).map(|_| ());
+        if out.full {
+            return Err(error(format!("the result is longer than {OUTPUT_MAX} bytes")));
+        }
+        rendered.map_err(|error| self.explain(&error))?;
+        String::from_utf8(out.bytes).map_err(|_| error("the result is not text".to_owned()))
+    }
+
+    /// Where code stands in the source, within bounds.
+    fn code(&self) -> Result<Vec<Range<usize>>, TemplateError> {
+        if self.0.len() > SOURCE_MAX {
+            return Err(error(format!("the template is longer than {SOURCE_MAX} bytes")));
+        }
+        let code = code_spans(&self.0);
+        if code.iter().map(Range::len).sum::<usize>() > CODE_MAX {
+            return Err(error(format!("the template holds more than {CODE_MAX} bytes of code")));
+        }
+        Ok(code)
+    }
+
+    fn unknown(&self, name: &str, known: &BTreeSet<String>, code: &[Range<usize>]) -> TemplateError {
+        let root = name.split('.').next().unwrap_or(name);
+        let at = code
+            .iter()
+            .find_map(|span| find_word(&self.0[span.clone()], name).map(|at| span.start + at))
+            .or_else(|| {
+                code.iter()
+                    .find_map(|span| find_word(&self.0[span.clone()], root).map(|at| span.start + at))
+            });
+        let place = at.map(|at| place(&self.0, at));
+        let hint = super::grammar::nearest(name, known.iter().map(String::as_str))
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        TemplateError {
+            message: format!("nothing called `{name}` is known here{hint}"),
+            line: place.map(|(line, _)| line),
+            column: place.map(|(_, column)| column),
+        }
+    }
+
+    fn explain(&self, error: &Error) -> TemplateError {
+        let message = match (error.kind(), error.detail()) {
+            (ErrorKind::OutOfFuel, _) => format!("it takes more than {FUEL} steps"),
+            (kind, Some(detail)) => format!("{kind}: {detail}"),
+            (kind, None) => kind.to_string(),
+        };
+        let at = error
+            .range()
+            .filter(|range| !range.is_empty() && self.0.is_char_boundary(range.start))
+            .map(|range| place(&self.0, range.start));
+        TemplateError {
+            message,
+            line: error.line(),
+            column: at
+                .filter(|(line, _)| error.line() == Some(*line))
+                .map(|(_, column)| column),
+        }
+    }
+}
+
+/// Only what configuration has a use for: every filter here takes time and space in proportion to its input.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::empty();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    environment.set_debug(true);
+    environment.set_recursion_limit(50);
+    environment.add_filter("default", filters::default);
+    environment.add_filter("first", filters::first);
+    environment.add_filter("int", filters::int);
+    environment.add_filter("join", filters::join);
+    environment.add_filter("json", json);
+    environment.add_filter("last", filters::last);
+    environment.add_filter("length", filters::length);
+    environment.add_filter("lower", filters::lower);
+    environment.add_filter("replace", filters::replace);
+    environment.add_filter("split", filters::split);
+    environment.add_filter("trim", filters::trim);
+    environment.add_filter("upper", filters::upper);
+    environment.add_test("defined", tests::is_defined);
+    environment.add_test("none", tests::is_none);
+    environment.add_test("startingwith", tests::is_startingwith);
+    environment.add_test("endingwith", tests::is_endingwith);
+    environment
+}
+
+/// A text as a JSON string, quotes included: for values in JSON and YAML files.
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn markdown(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
+    if value.is_undefined() {
+        return Err(Error::new(ErrorKind::UndefinedError, "an expression has no value"));
+    }
+    for c in value.to_string().chars() {
+        match c {
+            '<' => out.write_str("&lt;")?,
+            '&' => out.write_str("&amp;")?,
+            // A zero-width space after it keeps a mention from being one.
+            '@' | '#' => write!(out, "{c}\u{200b}")?,
+            '\\' | '`' | '*' | '[' | ']' | '!' | '|' | '~' => write!(out, "\\{c}")?,
+            '\n' | '\r' => out.write_str(" ")?,
+            c => out.write_char(c)?,
+        }
+    }
+    Ok(())
+}
+
+fn to_value(json: &serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(flag) => Value::from(*flag),
+        Json::Number(number) => number
+            .as_i64()
+            .map(Value::from)
+            .or_else(|| number.as_u64().map(Value::from))
+            .unwrap_or_else(|| Value::from(number.as_f64().unwrap_or(0.0))),
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => items.iter().map(to_value).collect(),
+        Json::Object(fields) => Value::from(
+            fields
+                .iter()
+                .map(|(name, value)| (name.clone(), to_value(value)))
+                .collect::<BTreeMap<_, _>>(),
+        ),
+    }
+}
+
+/// A name in use is known when it lies under a known one, or above one (`steps`, to loop over it).
+fn is_known(used: &str, known: &BTreeSet<String>) -> bool {
+    let under = |path: &str, root: &str| {
+        path.strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    known.iter().any(|name| under(used, name) || under(name, used))
+}
+
+/// What stands between delimiters, strings within it respected. An unclosed tag reaches to the end.
+fn code_spans(source: &str) -> Vec<Range<usize>> {
+    let bytes = source.as_bytes();
+    let mut spans = Vec::new();
+    let mut at = 0;
+    while at + 1 < bytes.len() {
+        let close: &[u8] = match &bytes[at..at + 2] {
+            b"{{" => b"}}",
+            b"{%" => b"%}",
+            b"{#" => {
+                at = source[at + 2..].find("#}").map_or(bytes.len(), |end| at + 2 + end + 2);
+                continue;
+            }
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        let start = at + 2;
+        at = start;
+        let mut quote = None;
+        while at < bytes.len() {
+            match (quote, bytes[at]) {
+                (Some(_), b'\\') => at += 1,
+                (Some(open), byte) if byte == open => quote = None,
+                (None, byte @ (b'"' | b'\'')) => quote = Some(byte),
+                (None, _) if bytes[at..].starts_with(close) => break,
+                _ => {}
+            }
+            at += 1;
+        }
+        at = at.min(bytes.len());
+        spans.push(start..at);
+        at += 2;
+    }
+    spans
+}
+
+/// Where this name stands as a whole word.
+fn find_word(text: &str, name: &str) -> Option<usize> {
+    let inner = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(name)
+        .map(|(at, _)| at)
+        .find(|at| !text[..*at].ends_with(|c| inner(c) || c == '.') && !text[*at + name.len()..].starts_with(inner))
+}
+
+/// Line and column, from 1, the column in characters.
+fn place(source: &str, at: usize) -> (usize, usize) {
+    let before = &source[..at];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
+}
+
+fn error(message: String) -> TemplateError {
+    TemplateError {
+        message,
+        line: None,
+        column: None,
+    }
+}
+
+/// Takes up to `OUTPUT_MAX` bytes.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + part.len() > OUTPUT_MAX {
+            self.full = true;
+            return Err(io::Error::other("too long"));
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -1,1 +1,161 @@
-//! engine
+//! THE PULSE: three loops that gather facts, have the domain decide, commit what was decided and carry it out.
+//!
+//! *Intake* turns stored deliveries into events, *dispatch* carries out effects, *sweep* looks at what runs and at
+//! the clock. None of them decides anything, and none keeps anything in memory that the database could not give
+//! back: kill the process at any moment and the next one goes on. Each loop's `step` can be called by hand.
+
+mod ask;
+mod dispatch;
+mod intake;
+mod pauses;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::adapters::Hands;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::domain::decide::{Decision, Event, Facts, decide};
+use crate::domain::ids::RunId;
+use crate::metrics::Metrics;
+use crate::store::{Commit, Committed, EffectClaim, RunWrite, Store, StoreError};
+
+pub use sweep::Sweep;
+
+/// How often a loop looks for work that nobody told it of.
+const POLL: Duration = Duration::from_secs(1);
+/// How often a decision is made again because the run changed meanwhile, before the work is put back.
+const STALE_MAX: u32 = 16;
+
+/// What all three loops work with.
+#[derive(Clone)]
+pub struct Engine {
+    store: Store,
+    hands: Arc<Hands>,
+    catalog: Arc<Catalog>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    wake: Arc<Notify>,
+    pauses: Arc<pauses::Pauses>,
+}
+
+impl Engine {
+    /// An engine over a store; nothing runs until `run` or one of the steps is called. `wake` is notified by
+    /// whoever stores a delivery, and by the engine itself when there may be more to do.
+    pub fn new(
+        store: Store,
+        hands: Arc<Hands>,
+        catalog: Arc<Catalog>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        wake: Arc<Notify>,
+    ) -> Self {
+        Self {
+            store,
+            hands,
+            catalog,
+            clock,
+            metrics,
+            wake,
+            pauses: Arc::default(),
+        }
+    }
+
+    /// Runs the three loops until told to stop; each finishes the work in its hands first.
+    pub async fn run(&self, stop: CancellationToken) {
+        let intake = self.turn("intake", stop.clone(), async |engine: &Self| engine.intake_step().await);
+        let dispatch = self.turn("dispatch", stop.clone(), async |engine: &Self| {
+            engine.dispatch_step().await
+        });
+        let sweep = self.sweep_loop(stop);
+        tokio::join!(intake, dispatch, sweep);
+    }
+
+    async fn sweep_loop(&self, stop: CancellationToken) {
+        let sweep = tokio::sync::Mutex::new(Sweep::default());
+        self.turn("sweep", stop, async |engine: &Self| {
+            engine.sweep_step(&mut *sweep.lock().await).await
+        })
+        .await;
+    }
+
+    /// One loop: steps while there is work, then waits to be woken or for the poll interval.
+    async fn turn(&self, name: &str, stop: CancellationToken, step: impl AsyncFn(&Self) -> Result<usize, StoreError>) {
+        while !stop.is_cancelled() {
+            // Registered before the step, so that a wake-up during the step is not lost.
+            let woken = self.wake.notified();
+            match step(self).await {
+                Ok(0) => {}
+                Ok(_) => {
+                    self.wake.notify_waiters();
+                    continue;
+                }
+                Err(error) => tracing::error!(loop_name = name, %error, "the store is in trouble; trying again"),
+            }
+            let poll = self.clock.now().checked_add(POLL).unwrap_or(Timestamp::MAX);
+            tokio::select! {
+                () = woken => {}
+                () = self.clock.sleep_until(poll) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            now: self.clock.now(),
+            new_run: RunId::from_bits(self.clock.random()),
+        }
+    }
+
+    /// Applies an event to a run: decide, commit, and again from the start when the run changed meanwhile. The
+    /// effect whose outcome the event is, if any, is settled in the same transaction.
+    async fn apply(&self, id: &RunId, event: &Event, settles: Option<EffectClaim>) -> Result<(), StoreError> {
+        for _ in 0..STALE_MAX {
+            let Some(run) = self.store.run(id).await? else {
+                return Ok(());
+            };
+            let decision = decide(Some(&run), event, &self.facts());
+            if decision.is_nothing() && settles.is_none() {
+                return Ok(());
+            }
+            match self.commit(decision, Some(run.version), None, settles).await? {
+                Committed::Stale => {}
+                Committed::Done | Committed::AlreadyDone | Committed::LeaseLost => return Ok(()),
+            }
+        }
+        Err(StoreError::Unavailable(format!("run {id} changes too fast")))
+    }
+
+    /// One transaction for all that was decided.
+    async fn commit(
+        &self,
+        decision: Decision,
+        version: Option<u64>,
+        key: Option<String>,
+        settles: Option<EffectClaim>,
+    ) -> Result<Committed, StoreError> {
+        for entry in &decision.history {
+            let run = decision.run.as_ref().map(|run| run.id.as_str()).unwrap_or_default();
+            tracing::info!(run, seq = entry.seq, what = ?entry.what, "run changed");
+        }
+        let commit = Commit {
+            key,
+            run: decision.run.map(|run| RunWrite { run, expected: version }),
+            history: decision.history,
+            effects: decision.effects,
+            locks: decision.locks,
+            settles,
+        };
+        let committed = self.store.commit(&commit, self.clock.now()).await?;
+        if committed == Committed::Done {
+            self.wake.notify_waiters();
+        }
+        Ok(committed)
+    }
+}

@@ -9,3 +9,27 @@ pub mod discord;
 pub mod github;
 pub mod jira;
 pub mod stage;
+mod wire;
+
+use std::sync::Arc;
+
+/// Where a stand-in takes the time from, so that its caller can turn it.
+pub type Now = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
+
+/// A message as people see it on a platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxMessage {
+    /// Who wrote it.
+    pub author: String,
+    /// What it says, as text.
+    pub body: String,
+    /// How often it was edited.
+    pub edits: u32,
+    /// The reactions on it.
+    pub reactions: Vec<String>,
+}
+
+/// Why a person could not do that: the vendor's own page would not let them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotPossible(pub String);

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use crate::domain::decide::LockChange;
 use crate::domain::effect::Effect;
-use crate::domain::ids::{LockName, Platform, RunId, Sha, ThreadRef, TicketKey};
+use crate::domain::ids::{Platform, RunId, Sha, ThreadRef, TicketKey};
 use crate::domain::run::{History, Run};
 use crate::domain::signal::MessageRef;
 
@@ -138,19 +139,6 @@ pub struct RunWrite {
     pub run: Run,
     /// The version that was read; absent for a new run.
     pub expected: Option<u64>,
-}
-
-/// What happens to a run's locks.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum LockChange {
-    /// Nothing.
-    #[default]
-    Keep,
-    /// The run joins the end of these queues, each of which holds exactly these runs, holder first; if one has
-    /// changed meanwhile the commit is stale.
-    Join(Vec<(LockName, Vec<RunId>)>),
-    /// The run leaves all its queues, and the runs that wait in them count as changed.
-    Leave,
 }
 
 /// What became of a commit.

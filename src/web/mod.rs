@@ -1,1 +1,64 @@
-//! web
+//! THE DOOR: webhook routes, the JSON API, health and metrics.
+//!
+//! The web never decides and never calls a platform. A webhook is verified, stored and answered, in this order and
+//! with nothing else before; the engine takes it from the store. The JSON API only reads.
+
+mod api;
+mod health;
+mod serve;
+mod view;
+mod webhooks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use secrecy::SecretString;
+use tokio::sync::Notify;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::adapters::Hands;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+pub use serve::serve;
+pub use view::{detail, summary};
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct Web {
+    /// The memory.
+    pub store: Store,
+    /// Doors, and which platforms are off.
+    pub hands: Arc<Hands>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Notified when a delivery was stored.
+    pub wake: Arc<Notify>,
+    /// What callers of the API must show; without it the API and the metrics are closed.
+    pub api_token: Option<SecretString>,
+    /// The largest body taken, in bytes.
+    pub body_limit_bytes: usize,
+    /// How long a client may take to send its headers.
+    pub header_timeout: Duration,
+    /// How long a client may take to send its body.
+    pub read_timeout: Duration,
+}
+
+/// All routes.
+pub fn routes(web: Web) -> Router {
+    Router::new()
+        .route("/webhooks/{platform}", post(webhooks::receive))
+        .route("/api/v1/runs", get(api::runs))
+        .route("/api/v1/runs/{id}", get(api::run))
+        .route("/api/v1/runs/{id}/processStatus", get(api::process_status))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .layer(CatchPanicLayer::new())
+        .with_state(web)
+}

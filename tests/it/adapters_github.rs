@@ -1,1 +1,9 @@
+//! The GitHub adapter: what it believes, what it reads, what it writes and what it makes of GitHub's answers.
 
+mod calls;
+mod door;
+mod forge;
+mod markdown;
+mod read;
+mod scene;
+mod talk;

@@ -1,1 +1,8 @@
-
+//! Jira: what gets in, what it means, and what stepherd writes.
+mod door;
+mod markup;
+mod peer;
+mod reading;
+mod site;
+mod threads;
+mod tracker;

@@ -1,1 +1,96 @@
+//! What every engine under the store must keep. Each law takes an empty store; an engine is one line in `laws!`.
 
+mod commits;
+mod deliveries;
+mod effects;
+mod engine;
+mod golden;
+mod golden_values;
+mod memory;
+mod queues;
+mod samples;
+
+use stepherd::store::Store;
+use tempfile::TempDir;
+
+/// An engine with an empty database, kept alive as long as the test runs.
+pub(crate) struct Engine {
+    pub(crate) store: Store,
+    _dir: Option<TempDir>,
+}
+
+async fn sqlite_file() -> Engine {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&samples::url(&dir)).await.unwrap();
+    Engine { store, _dir: Some(dir) }
+}
+
+async fn sqlite_memory() -> Engine {
+    let store = Store::open("sqlite::memory:").await.unwrap();
+    Engine { store, _dir: None }
+}
+
+macro_rules! laws {
+    ($($module:ident: $($law:ident)+;)+) => {
+        laws!(@engine sqlite_file, $($module: $($law)+;)+);
+        laws!(@engine sqlite_memory, $($module: $($law)+;)+);
+    };
+    (@engine $engine:ident, $($module:ident: $($law:ident)+;)+) => {
+        mod $engine {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $law() {
+                    let engine = super::$engine().await;
+                    super::$module::$law(engine.store.clone()).await;
+                    engine.store.close().await;
+                }
+            )+)+
+        }
+    };
+}
+
+laws! {
+    deliveries:
+        a_delivery_is_recorded_once_per_platform
+        deliveries_are_claimed_in_the_order_of_arrival_and_by_one_worker
+        an_expired_lease_lets_the_next_worker_in_and_fences_the_first_one_off
+        a_delivery_to_be_tried_again_waits_until_it_is_due
+        a_parked_delivery_stays_until_it_is_replayed
+        deliveries_are_listed_and_found_as_they_came;
+    commits:
+        a_commit_stores_all_of_its_parts
+        a_key_is_accepted_once_and_settles_the_effect_all_the_same
+        a_key_of_a_commit_that_failed_is_still_free
+        a_stale_version_leaves_nothing_behind
+        a_taken_run_id_leaves_nothing_behind
+        a_queue_that_moved_leaves_nothing_behind
+        a_lost_lease_leaves_nothing_behind
+        a_commit_that_contradicts_itself_is_refused
+        of_two_commits_on_one_version_one_wins
+        writers_that_reload_and_decide_again_lose_nothing
+        a_commit_that_is_dropped_half_way_is_done_whole_or_not_at_all
+        every_write_of_a_run_gets_the_next_change_number
+        runs_are_found_by_what_they_are_about;
+    queues:
+        locks_are_held_in_the_order_of_joining
+        leaving_marks_the_runs_that_share_a_queue_as_changed
+        runs_ahead_are_named_once_with_holders_first
+        joining_a_queue_again_keeps_the_place;
+    effects:
+        effects_are_claimed_by_lane_then_age
+        an_effect_that_happens_once_is_never_asked_for_twice
+        a_report_asked_for_again_is_due_again
+        a_report_asked_for_while_it_is_carried_out_is_carried_out_once_more
+        a_failing_report_asked_for_again_is_due_at_once
+        a_claim_settles_once_only
+        an_expired_effect_lease_says_that_it_may_have_been_done
+        a_failed_effect_waits_counts_and_may_have_been_done
+        an_effect_that_is_too_early_has_not_failed
+        a_parked_effect_stays_until_it_is_released
+        effects_of_a_run_are_listed_with_it;
+    memory:
+        a_sent_message_is_remembered_per_run_thread_and_purpose
+        a_thread_opened_with_a_message_leads_to_the_run
+        the_head_before_a_time_is_the_newest_one_then_known
+        everything_is_counted;
+}

@@ -1,1 +1,153 @@
-//! github
+//! GitHub: deliveries, pull requests, comments, checks and rights, on github.com and Enterprise Server.
+//!
+//! Which server to talk to comes from configuration alone, never from a payload. Nothing here retries or decides:
+//! what a call's failure means for a run is for others to say.
+
+mod change;
+mod check;
+mod client;
+mod door;
+mod files;
+mod markdown;
+mod merge;
+mod place;
+mod pull;
+mod read;
+mod rights;
+mod threads;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use tokio::sync::OnceCell;
+
+pub use door::{GithubDoor, OwnIdentity};
+pub use markdown::render;
+
+use super::{CallError, CheckShow, Forge, Marker, Posted, Threads};
+use crate::domain::doc::Doc;
+use crate::domain::effect::{ChangeIntent, MergeIntent, Outcome};
+use crate::domain::ids::{Repo, ThreadRef};
+use crate::domain::policy::{Answer, Lookup};
+use crate::domain::run::CheckTarget;
+use crate::domain::signal::{MessageRef, Said};
+use client::Client;
+
+/// What the adapter needs to know.
+#[derive(Clone)]
+pub struct GithubConfig {
+    /// The API's address: `https://api.github.com`, or `https://host/api/v3` for Enterprise Server.
+    pub api_url: String,
+    /// Where people see GitHub, if links should lead elsewhere than GitHub itself says: `https://github.com`.
+    pub web_url: Option<String>,
+    /// The current webhook secret and, while it is being replaced, the previous one.
+    pub webhook_secrets: Vec<SecretString>,
+    /// How calls are authorised.
+    pub credentials: Credentials,
+}
+
+/// How calls are authorised.
+#[derive(Clone)]
+pub enum Credentials {
+    /// As a GitHub App, through its installation at each repository's owner. Shows check runs.
+    App {
+        /// The app's number.
+        app_id: u64,
+        /// The app's RSA key in PEM.
+        private_key: SecretString,
+    },
+    /// With an account's token. Shows commit statuses, because only apps may make check runs.
+    Token(SecretString),
+}
+
+/// The forge and the threads on GitHub.
+pub struct Github {
+    client: Client,
+    /// The app's number, if stepherd acts as an app.
+    app_id: Option<u64>,
+    web_url: Option<String>,
+    webhook_secrets: Vec<SecretString>,
+    /// Who stepherd is there, once it was asked for.
+    own_account: OnceCell<rights::OwnAccount>,
+}
+
+impl Github {
+    /// Must be called within a tokio runtime. Makes no calls yet.
+    ///
+    /// # Errors
+    /// When the address is no URL, the key is no RSA key, or TLS cannot be set up.
+    pub fn new(config: GithubConfig) -> Result<Arc<Self>, String> {
+        let client = Client::new(&config)?;
+        let app_id = match config.credentials {
+            Credentials::App { app_id, .. } => Some(app_id),
+            Credentials::Token(_) => None,
+        };
+        Ok(Arc::new(Self {
+            client,
+            app_id,
+            web_url: config.web_url.map(|url| url.trim_end_matches('/').to_owned()),
+            webhook_secrets: config.webhook_secrets,
+            own_account: OnceCell::new(),
+        }))
+    }
+
+    /// The door that goes with this configuration. `account_id` is the number of the token's account, where
+    /// `own_account_id` or configuration told it.
+    pub fn door(&self, account_id: Option<u64>) -> GithubDoor {
+        let own = OwnIdentity {
+            app_id: self.app_id,
+            account_id,
+        };
+        GithubDoor::new(self.webhook_secrets.clone(), own)
+    }
+}
+
+#[async_trait]
+impl Forge for Github {
+    async fn read_file(&self, repo: &Repo, path: &str) -> Result<Option<String>, CallError> {
+        self.read_default(repo, path).await
+    }
+
+    async fn change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError> {
+        self.make_change(intent).await
+    }
+
+    async fn merge(&self, intent: &MergeIntent) -> Result<Outcome, CallError> {
+        self.merge_pull(intent).await
+    }
+
+    async fn check(&self, target: &CheckTarget, show: &CheckShow) -> Result<(), CallError> {
+        self.show_check(target, show).await
+    }
+}
+
+#[async_trait]
+impl Threads for Github {
+    async fn post(
+        &self,
+        thread: &ThreadRef,
+        marker: &Marker,
+        doc: &Doc,
+        _title: Option<&str>,
+        maybe_there: bool,
+    ) -> Result<Posted, CallError> {
+        self.post_comment(thread, marker, doc, maybe_there).await
+    }
+
+    async fn edit(&self, message: &MessageRef, marker: &Marker, doc: &Doc) -> Result<bool, CallError> {
+        self.edit_comment(message, marker, doc).await
+    }
+
+    async fn acknowledge(&self, message: &MessageRef) -> Result<(), CallError> {
+        self.react(message).await
+    }
+
+    async fn still_stands(&self, said: &Said) -> Result<bool, CallError> {
+        self.comment_stands(said).await
+    }
+
+    async fn answer_lookup(&self, lookup: &Lookup) -> Answer {
+        self.look_up(lookup).await.unwrap_or_else(Answer::Unknown)
+    }
+}

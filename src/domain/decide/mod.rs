@@ -1,1 +1,230 @@
-//! decide
+//! Deciding: run + event + facts in, new run + effects out. Total and pure; split by event, never by platform.
+//!
+//! Nothing in here can fail: what a person got wrong becomes a reply, what the world got wrong becomes a
+//! [`Failure`](super::run::Failure) of the run, and what no longer matters (an outcome of an old attempt, a second
+//! observation of the same thing) becomes a decision that changes nothing.
+
+mod asked;
+mod draft;
+mod glance;
+mod outcome;
+mod steps;
+mod target;
+mod watched;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::command::{Command, Invocation, Misread};
+use super::effect::{Act, Effect, Outcome};
+use super::ids::{LockName, RunId};
+use super::pipeline::Pipeline;
+use super::policy::Permission;
+use super::run::{By, History, Observation, Pinned, Run};
+use super::signal::{MessageRef, ReplyHandle};
+use super::start::Params;
+use crate::domain::ids::{PrRef, StepName, ThreadRef};
+
+pub use asked::answering_roles;
+pub use glance::{Glance, Look, glance, still_wanted};
+pub use target::target;
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Somebody gave a command.
+    Asked(Box<Asked>),
+    /// The queues a run waits in have changed: these runs are before it now.
+    LocksChanged {
+        /// Runs before it, the holder first; empty when it is its turn.
+        ahead: Vec<RunId>,
+    },
+    /// An act had an outcome.
+    Came {
+        /// The act.
+        act: Act,
+        /// Its outcome.
+        outcome: Outcome,
+    },
+    /// A job was looked at.
+    Observed {
+        /// The step.
+        step: StepName,
+        /// The attempt during which it was looked at.
+        attempt: u32,
+        /// The job.
+        job: String,
+        /// What was seen.
+        seen: Observation,
+    },
+    /// Time has passed: a deadline may be over.
+    Woke,
+}
+
+/// A command somebody gave, with what the shell found out about it.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// What was said.
+    pub invocation: Invocation,
+    /// Where and how to answer.
+    pub via: Via,
+    /// Who said it.
+    pub by: By,
+    /// Whether they may.
+    pub permission: Permission,
+    /// What else is needed to decide, by action.
+    pub known: Known,
+}
+
+/// Where a command came from and how to answer it.
+#[derive(Debug, Clone)]
+pub struct Via {
+    /// Names the invocation for ever.
+    pub key: String,
+    /// The thread.
+    pub thread: ThreadRef,
+    /// The platform's right to answer directly.
+    pub handle: Option<ReplyHandle>,
+    /// The message it stood in, if it was a message.
+    pub message: Option<MessageRef>,
+}
+
+/// What the shell found out for a command.
+#[derive(Debug, Clone)]
+pub enum Known {
+    /// Nothing beyond the run itself, which is `decide`'s first argument.
+    Run,
+    /// No run is meant: why.
+    NoRun(NoRun),
+    /// The run's history (`why`, `answer`).
+    History(Vec<History>),
+    /// What a start needs.
+    Start(Box<StartFacts>),
+    /// Runs to list, newest first.
+    List(Vec<Run>),
+    /// The command that help is asked for.
+    Help(Box<Command>),
+}
+
+/// Why no run is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoRun {
+    /// This thread belongs to no run.
+    NoneHere,
+    /// Several runs of this thread are live; one must be named.
+    Several(Vec<RunId>),
+    /// There is no run with this id.
+    Unknown(String),
+}
+
+/// What a start needs.
+#[derive(Debug, Clone)]
+pub struct StartFacts {
+    /// The pipeline as configured now.
+    pub plan: Pipeline,
+    /// The parameters' values, or what is wrong with them.
+    pub params: Result<Params, String>,
+    /// The queues of the locks it needs, as they are now.
+    pub queues: Vec<(LockName, Vec<RunId>)>,
+    /// The head to pin.
+    pub head: HeadKnown,
+}
+
+/// What is known about the head commit of the pull request a start was asked on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadKnown {
+    /// It was not asked on a pull request.
+    NoPr,
+    /// The head that was recorded before the command was given.
+    Recorded(Pinned),
+    /// No head was recorded before the command, so what the person reviewed is not known.
+    Unrecorded(PrRef),
+}
+
+/// What every decision may use.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The time of deciding.
+    pub now: Timestamp,
+    /// An id for a run that may be started.
+    pub new_run: RunId,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Default)]
+pub struct Decision {
+    /// The run as it shall be; absent when nothing about it changes.
+    pub run: Option<Run>,
+    /// Entries for its history.
+    pub history: Vec<History>,
+    /// What to do in the world.
+    pub effects: Vec<Effect>,
+    /// What happens to its locks.
+    pub locks: LockChange,
+}
+
+/// What happens to a run's locks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum LockChange {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// The run joins the end of these queues, each of which holds exactly these runs, holder first; if one has
+    /// changed meanwhile the decision is stale.
+    Join(Vec<(LockName, Vec<RunId>)>),
+    /// The run leaves all its queues.
+    Leave,
+}
+
+impl Decision {
+    /// Whether nothing at all is to be written or done.
+    pub fn is_nothing(&self) -> bool {
+        self.run.is_none() && self.effects.is_empty() && self.locks == LockChange::Keep
+    }
+}
+
+/// Decides what follows from an event. `run` is the run the event is about; a start has none yet.
+pub fn decide(run: Option<&Run>, event: &Event, facts: &Facts) -> Decision {
+    match (run, event) {
+        (_, Event::Asked(asked)) => asked::decide(run, asked, facts),
+        (Some(run), Event::LocksChanged { ahead }) => watched::locks_changed(run, ahead, facts),
+        (Some(run), Event::Came { act, outcome }) => outcome::decide(run, act, outcome, facts),
+        (
+            Some(run),
+            Event::Observed {
+                step,
+                attempt,
+                job,
+                seen,
+            },
+        ) => watched::observed(run, step, *attempt, job, seen, facts),
+        (Some(run), Event::Woke) => watched::woke(run, facts),
+        (None, _) => Decision::default(),
+    }
+}
+
+/// Answers text that starts like a command but is none.
+pub fn misread(misread: &Misread, via: &Via) -> Decision {
+    let doc = super::card::misread(misread);
+    Decision {
+        effects: vec![asked::reply(via, doc)],
+        ..Decision::default()
+    }
+}
+
+/// Values that templates of a step use beside the parameters: what earlier steps opened and merged.
+fn steps_context(run: &Run) -> serde_json::Value {
+    let steps: BTreeMap<String, serde_json::Value> = run
+        .prs
+        .iter()
+        .map(|(step, pr)| {
+            let merged = pr.merged.as_ref().map_or("", |sha| sha.as_str());
+            let value = serde_json::json!({
+                "pr": pr.pr.number, "branch": pr.branch, "head": pr.head.as_str(), "url": pr.url, "merged": merged,
+            });
+            (step.to_string(), value)
+        })
+        .collect();
+    serde_json::json!(steps)
+}

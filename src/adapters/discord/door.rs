@@ -1,0 +1,105 @@
+//! Where Discord's interactions come in: Ed25519 over timestamp and raw body, and only while the timestamp is fresh.
+//! Discord itself sends forged requests now and then and drops an endpoint that does not answer them with 401.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use serenity::interactions_endpoint::Verifier;
+
+use super::markdown::plain;
+use super::read::{AUTOCOMPLETE, COMMAND, COMPONENT, Interaction, PING};
+use crate::adapters::{Door, DoorAnswer, RawRequest, TurnedAway, Unreadable, Verified};
+use crate::domain::signal::Signal;
+
+const SIGNATURE: &str = "x-signature-ed25519";
+const TIMESTAMP: &str = "x-signature-timestamp";
+const CHOICES_MAX: usize = 25;
+const CHOICE_CHARS_MAX: usize = 100;
+
+/// The door for Discord's interactions.
+pub struct DiscordDoor {
+    verifier: Verifier,
+    freshness: SignedDuration,
+    application_id: String,
+}
+
+impl DiscordDoor {
+    /// A door for the application with this public key (64 hexadecimal digits) and id. `freshness` is how far the
+    /// signed timestamp may be from now, either way; five minutes is right.
+    ///
+    /// # Errors
+    /// When the key is no Ed25519 public key.
+    pub fn new(public_key: &str, freshness: Duration, application_id: &str) -> Result<Self, String> {
+        let mut key = [0_u8; 32];
+        hex::decode_to_slice(public_key.trim(), &mut key)
+            .map_err(|_| "Discord: the public key must be 64 hexadecimal digits".to_owned())?;
+        Ok(Self {
+            verifier: Verifier::try_new(key).map_err(|e| format!("Discord: {e}"))?,
+            freshness: SignedDuration::try_from(freshness).unwrap_or(SignedDuration::from_mins(5)),
+            application_id: application_id.to_owned(),
+        })
+    }
+}
+
+/// When Discord signed the request, by its own word.
+fn signed_at(request: &RawRequest) -> Option<Timestamp> {
+    let text = request.header(TIMESTAMP)?;
+    Timestamp::from_second(text.parse().ok()?).ok()
+}
+
+impl Door for DiscordDoor {
+    fn verify(&self, request: &RawRequest, now: Timestamp) -> Result<Verified, TurnedAway> {
+        let forged = |why: &str| TurnedAway::Forged(why.to_owned());
+        let signature = request.header(SIGNATURE).ok_or_else(|| forged("no signature"))?;
+        let timestamp = request.header(TIMESTAMP).ok_or_else(|| forged("no timestamp"))?;
+        self.verifier
+            .verify(signature, timestamp, &request.body)
+            .map_err(|()| forged("the signature does not match"))?;
+        let signed_at = signed_at(request).ok_or_else(|| forged("the timestamp is no time"))?;
+        if now.duration_since(signed_at).abs() > self.freshness {
+            return Err(forged("the timestamp is too far from now"));
+        }
+        if let Some(kind) = request.header("content-type")
+            && !kind.trim_start().to_ascii_lowercase().starts_with("application/json")
+        {
+            return Err(TurnedAway::UnsupportedType("interactions are JSON".to_owned()));
+        }
+        let interaction = Interaction::parse(&request.body).map_err(TurnedAway::Malformed)?;
+        let answer = match interaction.kind {
+            PING => DoorAnswer::JsonOnly(r#"{"type":1}"#.to_owned()),
+            COMMAND => DoorAnswer::Json(r#"{"type":5}"#.to_owned()),
+            COMPONENT => DoorAnswer::Json(r#"{"type":6}"#.to_owned()),
+            AUTOCOMPLETE => {
+                let (arg, typed) = interaction.focused();
+                DoorAnswer::Suggest { arg, typed }
+            }
+            _ => DoorAnswer::Accepted,
+        };
+        Ok(Verified {
+            delivery_id: interaction.id.clone(),
+            kind: interaction.label(),
+            answer,
+        })
+    }
+
+    fn read(&self, request: &RawRequest, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
+        let interaction = Interaction::parse(&request.body).map_err(Unreadable)?;
+        let at = signed_at(request).unwrap_or(received_at);
+        Ok(vec![interaction.signal(&self.application_id, at, received_at)?])
+    }
+
+    fn suggestions(&self, choices: &[(String, String)]) -> String {
+        let choices: Vec<_> = choices
+            .iter()
+            // A value cut short would be another value.
+            .filter(|(value, _)| !value.is_empty() && value.encode_utf16().count() <= CHOICE_CHARS_MAX)
+            .take(CHOICES_MAX)
+            .map(|(value, label)| {
+                let label = Some(plain(label, CHOICE_CHARS_MAX)).filter(|label| !label.is_empty());
+                json!({"name": label.unwrap_or_else(|| value.clone()), "value": value})
+            })
+            .collect();
+        json!({"type": 8, "data": {"choices": choices}}).to_string()
+    }
+}

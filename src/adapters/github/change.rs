@@ -1,0 +1,325 @@
+//! Edits on a branch of their own, and the pull request for it.
+//!
+//! Every part is found again instead of being made twice: the branch's name is unique to run and step, its one
+//! commit says in its message which branch and which content it was made for, and GitHub takes one open pull
+//! request per branch. The branch is made once, at its finished commit; nothing is ever pushed over it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Github;
+use super::client::{Reply, Scope, Verb, undocumented};
+use super::files::{Snapshot, Stop, encoded};
+use super::markdown::{BODY_CHARS_MAX, fit, plain_line};
+use super::pull::{Pull, Standing, failed, head_moved};
+use crate::adapters::CallError;
+use crate::domain::edit::{self, EditAction};
+use crate::domain::effect::{ChangeIntent, Outcome};
+use crate::domain::ids::{PrRef, Repo, Sha};
+use crate::domain::run::OpenedPr;
+
+const TITLE_CHARS_MAX: usize = 256;
+const NEW_FILE_MODE: &str = "100644";
+
+/// The default branch as it is now.
+struct Base {
+    branch: String,
+    head: Sha,
+    tree: Sha,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    sha: Sha,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    message: String,
+    tree: Object,
+}
+
+/// A file before and after the edits.
+struct Edited {
+    mode: String,
+    before: Option<String>,
+    /// Bytes that are no text can be replaced and removed, but not edited.
+    before_is_text: bool,
+    after: Option<String>,
+}
+
+impl Github {
+    pub(super) async fn make_change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError> {
+        match self.try_change(intent).await {
+            Ok(outcome) => Ok(outcome),
+            Err(Stop::Call(error)) => Err(error),
+            Err(Stop::Refused(reason)) => Ok(failed(reason)),
+        }
+    }
+
+    async fn try_change(&self, intent: &ChangeIntent) -> Result<Outcome, Stop> {
+        if let Some(recorded) = &intent.recorded
+            && let Some(outcome) = self.judge_recorded(intent, recorded).await?
+        {
+            return Ok(outcome);
+        }
+        if let Some(pull) = self.pull_of_branch(&intent.repo, &intent.branch).await? {
+            return self.judge_found(intent, pull).await;
+        }
+        let base = self.base(&intent.repo).await?;
+        let head = match self.branch_head(&intent.repo, &intent.branch).await? {
+            // An earlier try got this far. Its commit stands even if the default branch has moved on since: merging
+            // takes care of that, and another commit would need another branch.
+            Some(head) => self.own_head(intent, head).await?,
+            None => match self.commit(intent, &base).await? {
+                Some(head) => head,
+                None => return Ok(Outcome::ChangeUnneeded),
+            },
+        };
+        self.open(intent, &base, &head).await
+    }
+
+    /// What the step's own record comes to; `None` if a new branch has taken its place.
+    async fn judge_recorded(&self, intent: &ChangeIntent, recorded: &OpenedPr) -> Result<Option<Outcome>, CallError> {
+        let pull = self.pull(&recorded.pr).await?;
+        let same_head = pull.head.sha == recorded.head;
+        let moved = || failed(head_moved(pull.number, &recorded.head, &pull.head.sha));
+        Ok(match pull.standing()? {
+            Standing::Merged(merged) if same_head => Some(Outcome::ChangeAlreadyMerged { merged }),
+            Standing::Open if same_head => Some(Outcome::ChangeOpened(self.opened(&recorded.pr.repo, pull))),
+            Standing::Closed if recorded.branch == intent.branch => Some(Outcome::ChangeClosed {
+                pr: recorded.pr.clone(),
+            }),
+            Standing::Closed => None,
+            Standing::Merged(_) | Standing::Open => Some(moved()),
+        })
+    }
+
+    /// What a pull request comes to that was found by its branch and never recorded, because stepherd ended between
+    /// opening and recording it.
+    ///
+    /// Names alone prove nothing, so its head must be the commit that stepherd made for this branch. Then "already
+    /// merged" is true as well: the branch belongs to this run and step, and the merged content is the step's.
+    async fn judge_found(&self, intent: &ChangeIntent, pull: Pull) -> Result<Outcome, Stop> {
+        let standing = pull.standing()?;
+        if standing == Standing::Closed {
+            return Ok(Outcome::ChangeClosed {
+                pr: PrRef {
+                    repo: intent.repo.clone(),
+                    number: pull.number,
+                },
+            });
+        }
+        self.own_head(intent, pull.head.sha.clone()).await?;
+        Ok(match standing {
+            Standing::Merged(merged) => Outcome::ChangeAlreadyMerged { merged },
+            _ => Outcome::ChangeOpened(self.opened(&intent.repo, pull)),
+        })
+    }
+
+    /// The branch's pull request: an open one before a merged one before a closed one, then the newest.
+    async fn pull_of_branch(&self, repo: &Repo, branch: &str) -> Result<Option<Pull>, CallError> {
+        // Organisation and branch as one parameter; a bare branch would be ignored and list everything.
+        let head = form_urlencoded::Serializer::new(String::new())
+            .append_pair("head", &format!("{}:{branch}", repo.owner()))
+            .append_pair("state", "all")
+            .finish();
+        let list = format!("/repos/{repo}/pulls?{head}");
+        let mut best: Option<(u8, u64, Pull)> = None;
+        let collect = |page: Vec<Value>| {
+            for item in page {
+                let pull: Pull = serde_json::from_value(item).map_err(|e| undocumented(&list, &e.to_string()))?;
+                let rank = match pull.standing()? {
+                    Standing::Open => 2,
+                    Standing::Merged(_) => 1,
+                    Standing::Closed => 0,
+                };
+                let better = best.as_ref().is_none_or(|(r, n, _)| (rank, pull.number) > (*r, *n));
+                if pull.comes_from(repo, branch) && better {
+                    best = Some((rank, pull.number, pull));
+                }
+            }
+            Ok(None::<()>)
+        };
+        self.client.find(Scope::Repo(repo), &list, collect).await?;
+        Ok(best.map(|(_, _, pull)| pull))
+    }
+
+    async fn base(&self, repo: &Repo) -> Result<Base, Stop> {
+        #[derive(Deserialize)]
+        struct Repository {
+            default_branch: String,
+        }
+        let target = format!("/repos/{repo}");
+        let found: Repository = self.client.get(Scope::Repo(repo), &target).await?.json()?;
+        let branch = found.default_branch;
+        let head = self
+            .branch_head(repo, &branch)
+            .await?
+            .ok_or_else(|| Stop::Refused(format!("{repo} has no branch `{branch}` yet")))?;
+        let tree = self.commit_at(repo, &head).await?.tree.sha;
+        Ok(Base { branch, head, tree })
+    }
+
+    async fn branch_head(&self, repo: &Repo, branch: &str) -> Result<Option<Sha>, CallError> {
+        #[derive(Deserialize)]
+        struct Reference {
+            object: Object,
+        }
+        let target = format!("/repos/{repo}/git/ref/heads/{}", encoded(branch));
+        let reply = self.client.get(Scope::Repo(repo), &target).await?;
+        // 409: the repository is empty.
+        if matches!(reply.status, 404 | 409) {
+            return Ok(None);
+        }
+        Ok(Some(reply.json::<Reference>()?.object.sha))
+    }
+
+    async fn commit_at(&self, repo: &Repo, sha: &Sha) -> Result<Commit, CallError> {
+        let target = format!("/repos/{repo}/git/commits/{sha}");
+        self.client.get(Scope::Repo(repo), &target).await.and_then(Reply::json)
+    }
+
+    /// The head, if it is the commit that stepherd made for this branch, unamended.
+    async fn own_head(&self, intent: &ChangeIntent, head: Sha) -> Result<Sha, Stop> {
+        let commit = self.commit_at(&intent.repo, &head).await?;
+        let last = commit.message.trim_end().rsplit("\n\n").next().unwrap_or_default();
+        if last == trailers(&intent.branch, &commit.tree.sha) {
+            Ok(head)
+        } else {
+            Err(Stop::Refused(format!(
+                "branch `{}` of {} is at {head}, a commit that is not stepherd's; someone pushed to stepherd's branch",
+                intent.branch, intent.repo
+            )))
+        }
+    }
+
+    /// Makes the commit and then the branch at it; `None` if the edits change nothing.
+    async fn commit(&self, intent: &ChangeIntent, base: &Base) -> Result<Option<Sha>, Stop> {
+        let repo = &intent.repo;
+        let entries = self.edited(intent, base).await?;
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let tree: Object = self
+            .create(repo, "git/trees", &json!({ "base_tree": base.tree, "tree": entries }))
+            .await?
+            .json()?;
+        if tree.sha == base.tree {
+            return Ok(None);
+        }
+        let message = format!("{}\n\n{}", title(intent), trailers(&intent.branch, &tree.sha));
+        let commit = json!({ "message": message, "tree": tree.sha, "parents": [base.head] });
+        let commit: Object = self.create(repo, "git/commits", &commit).await?.json()?;
+        let reference = json!({ "ref": format!("refs/heads/{}", intent.branch), "sha": commit.sha });
+        let reply = self.create(repo, "git/refs", &reference).await?;
+        if reply.is_success() {
+            return Ok(Some(commit.sha));
+        }
+        if reply.status == 422
+            && let Some(head) = self.branch_head(repo, &intent.branch).await?
+        {
+            // Made by an earlier try whose answer was lost, or by another worker just now.
+            return self.own_head(intent, head).await.map(Some);
+        }
+        match reply.status {
+            422 => Err(Stop::Refused(reply.describe())),
+            _ => Err(Stop::Call(reply.refusal())),
+        }
+    }
+
+    /// The tree entries that the edits come to.
+    async fn edited(&self, intent: &ChangeIntent, base: &Base) -> Result<Vec<Value>, Stop> {
+        let mut snapshot = Snapshot::new(&self.client, &intent.repo, base.tree.clone());
+        let mut files: BTreeMap<&str, Edited> = BTreeMap::new();
+        for edit in &intent.edits {
+            let path = edit.path.as_str();
+            edit::check_path(path).map_err(|e| Stop::Refused(e.to_string()))?;
+            if !files.contains_key(path) {
+                files.insert(path, Edited::read(&mut snapshot, path).await?);
+            }
+            if let Some(file) = files.get_mut(path) {
+                file.apply(path, &edit.action)?;
+            }
+        }
+        Ok(files
+            .into_iter()
+            .filter(|(_, file)| file.is_changed())
+            .map(|(path, file)| match file.after {
+                Some(content) => json!({ "path": path, "mode": file.mode, "type": "blob", "content": content }),
+                None => json!({ "path": path, "mode": file.mode, "type": "blob", "sha": Value::Null }),
+            })
+            .collect())
+    }
+
+    async fn open(&self, intent: &ChangeIntent, base: &Base, head: &Sha) -> Result<Outcome, Stop> {
+        let request = json!({
+            "title": title(intent),
+            "head": intent.branch,
+            "base": base.branch,
+            "body": fit(&intent.body, BODY_CHARS_MAX),
+        });
+        let reply = self.create(&intent.repo, "pulls", &request).await?;
+        if reply.status == 422 {
+            return match self.pull_of_branch(&intent.repo, &intent.branch).await? {
+                Some(pull) => self.judge_found(intent, pull).await,
+                None => Err(Stop::Refused(reply.describe())),
+            };
+        }
+        let pull: Pull = reply.json()?;
+        Ok(if pull.head.sha == *head {
+            Outcome::ChangeOpened(self.opened(&intent.repo, pull))
+        } else {
+            failed(head_moved(pull.number, head, &pull.head.sha))
+        })
+    }
+
+    async fn create(&self, repo: &Repo, list: &str, body: &Value) -> Result<Reply, CallError> {
+        let target = format!("/repos/{repo}/{list}");
+        self.client
+            .call(Scope::Repo(repo), Verb::Post, &target, Some(body))
+            .await
+    }
+}
+
+impl Edited {
+    async fn read(snapshot: &mut Snapshot<'_>, path: &str) -> Result<Self, Stop> {
+        let file = snapshot.file(path).await?;
+        let mode = file.as_ref().map_or(NEW_FILE_MODE, |f| f.mode.as_str()).to_owned();
+        let text = file.map(|f| String::from_utf8(f.bytes));
+        let before_is_text = !matches!(text, Some(Err(_)));
+        let before = text.map(|t| t.unwrap_or_default());
+        Ok(Self {
+            mode,
+            after: before.clone(),
+            before,
+            before_is_text,
+        })
+    }
+
+    fn apply(&mut self, path: &str, action: &EditAction<String>) -> Result<(), Stop> {
+        let needs_text = !matches!(action, EditAction::Write { .. } | EditAction::Delete);
+        if needs_text && !self.before_is_text && self.after == self.before {
+            return Err(Stop::Refused(format!("{path} is not text")));
+        }
+        self.after =
+            edit::apply(path, self.after.as_deref(), action).map_err(|error| Stop::Refused(error.to_string()))?;
+        Ok(())
+    }
+
+    fn is_changed(&self) -> bool {
+        // Text never equals bytes that are none.
+        self.after != self.before || !self.before_is_text
+    }
+}
+
+fn title(intent: &ChangeIntent) -> String {
+    plain_line(&intent.title).chars().take(TITLE_CHARS_MAX).collect()
+}
+
+/// The end of the commit's message. The tree makes an amended commit recognisable that kept the message.
+fn trailers(branch: &str, tree: &Sha) -> String {
+    format!("Stepherd-Branch: {branch}\nStepherd-Tree: {tree}")
+}

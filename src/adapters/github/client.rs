@@ -1,0 +1,410 @@
+//! Calls to GitHub's REST API: who makes them, how long they may take, and which failures are worth another try.
+//!
+//! Nothing is retried here: octocrab's own retries would repeat a mutation whose answer was lost. Addresses are
+//! always relative, so a token only ever travels to the configured API and paging works on Enterprise Server too.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use octocrab::Octocrab;
+use octocrab::models::InstallationId;
+use octocrab::service::middleware::retry::RetryConfig;
+use reqwest::header::HeaderMap;
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Credentials, GithubConfig};
+use crate::adapters::CallError;
+use crate::adapters::http::{permanent, retry, seconds};
+use crate::domain::ids::Repo;
+use crate::domain::run::FailureClass;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What GitHub asks for where a secondary limit comes without a time.
+const LIMIT_PAUSE: Duration = Duration::from_secs(60);
+/// The most items GitHub puts on a page.
+const PAGE_LEN: usize = 100;
+/// Thirty thousand comments on one pull request are more than GitHub takes.
+const PAGES_MAX: usize = 300;
+
+/// HTTP methods in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Post,
+    Patch,
+    Put,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Put => "PUT",
+        })
+    }
+}
+
+/// Whose installation of the app a call goes through.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Scope<'a> {
+    /// The one that covers this repository.
+    Repo(&'a Repo),
+    /// The one of this organisation.
+    Org(&'a str),
+}
+
+impl Scope<'_> {
+    fn owner(self) -> String {
+        match self {
+            Self::Repo(repo) => repo.owner(),
+            Self::Org(org) => org,
+        }
+        .to_ascii_lowercase()
+    }
+
+    fn installation(self) -> String {
+        match self {
+            Self::Repo(repo) => format!("/repos/{repo}/installation"),
+            Self::Org(org) => format!("/orgs/{org}/installation"),
+        }
+    }
+}
+
+/// One owner's installation, once known. Held while a token is minted, so that only one is.
+type Installation = Arc<tokio::sync::Mutex<Option<Arc<Octocrab>>>>;
+
+enum Access {
+    Token(Octocrab),
+    App {
+        app: Octocrab,
+        installations: Mutex<BTreeMap<String, Installation>>,
+    },
+}
+
+/// GitHub's API at one address.
+pub(super) struct Client {
+    access: Access,
+}
+
+/// An answer that came through whole; not necessarily a good one.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    body: Value,
+    call: String,
+}
+
+impl Client {
+    /// Must be called within a tokio runtime: octocrab starts a task per client.
+    pub(super) fn new(config: &GithubConfig) -> Result<Self, String> {
+        let bad = |what: &str| {
+            let what = what.to_owned();
+            move |e: octocrab::Error| format!("github: {what}: {}", explain(&e))
+        };
+        let builder = Octocrab::builder()
+            .add_retry_config(RetryConfig::None)
+            .set_connect_timeout(Some(CONNECT_TIMEOUT))
+            .set_read_timeout(Some(CALL_TIMEOUT))
+            .set_write_timeout(Some(CALL_TIMEOUT))
+            .base_uri(config.api_url.trim_end_matches('/'))
+            .map_err(bad(&format!("`{}` is not a URL", config.api_url)))?;
+        let access = match &config.credentials {
+            Credentials::Token(token) => {
+                let client = builder.user_access_token(token.expose_secret().to_owned()).build();
+                Access::Token(client.map_err(bad("cannot set up HTTP"))?)
+            }
+            Credentials::App { app_id, private_key } => {
+                let app = builder
+                    .app_from_rsa_pem((*app_id).into(), private_key.expose_secret())
+                    .map_err(|_| "github: the app's private key is not an RSA key in PEM".to_owned())?
+                    .build();
+                Access::App {
+                    app: app.map_err(bad("cannot set up HTTP"))?,
+                    installations: Mutex::default(),
+                }
+            }
+        };
+        Ok(Self { access })
+    }
+
+    /// Makes one call on behalf of whoever may in this scope; `target` is percent-encoded and starts with `/`.
+    ///
+    /// # Errors
+    /// `Retry` when no whole answer came or GitHub asks to come back; `Permanent` for 401 and 403. Every other
+    /// status is a `Reply`.
+    pub(super) async fn call(
+        &self,
+        scope: Scope<'_>,
+        verb: Verb,
+        target: &str,
+        body: Option<&Value>,
+    ) -> Result<Reply, CallError> {
+        match &self.access {
+            Access::Token(client) => send(client, verb, target, body).await,
+            Access::App { app, installations } => {
+                let client = installed(app, installations, scope).await?;
+                send(&client, verb, target, body).await
+            }
+        }
+    }
+
+    pub(super) async fn get(&self, scope: Scope<'_>, target: &str) -> Result<Reply, CallError> {
+        self.call(scope, Verb::Get, target, None).await
+    }
+
+    /// As the app itself or the token's account: `/app`, `/user`.
+    pub(super) async fn get_own(&self, target: &str) -> Result<Reply, CallError> {
+        match &self.access {
+            Access::Token(client) | Access::App { app: client, .. } => send(client, Verb::Get, target, None).await,
+        }
+    }
+
+    /// Whatever `pick` finds first in a list's pages. The address of the next page is made here and not taken from
+    /// the `Link` header, which names a host.
+    pub(super) async fn find<T, F>(&self, scope: Scope<'_>, list: &str, mut pick: F) -> Result<Option<T>, CallError>
+    where
+        F: FnMut(Vec<Value>) -> Result<Option<T>, CallError>,
+    {
+        let joint = if list.contains('?') { '&' } else { '?' };
+        for page in 1..=PAGES_MAX {
+            let target = format!("{list}{joint}per_page={PAGE_LEN}&page={page}");
+            let mut body: Value = self.get(scope, &target).await?.json()?;
+            // Some lists come wrapped, with a count beside them.
+            if let Some(wrapped) = body.get_mut("check_runs") {
+                body = wrapped.take();
+            }
+            let Value::Array(items) = body else {
+                return Err(undocumented(&format!("GET {list}"), "not a list"));
+            };
+            let last = items.len() < PAGE_LEN;
+            let found = pick(items)?;
+            if found.is_some() || last {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Reply {
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The body of a 2xx.
+    ///
+    /// # Errors
+    /// `Permanent` for any other status; `Retry` for a 2xx that lacks what the type needs, as if it had been cut.
+    pub(super) fn json<T: DeserializeOwned>(self) -> Result<T, CallError> {
+        if !self.is_success() {
+            return Err(self.refusal());
+        }
+        serde_json::from_value(self.body).map_err(|e| undocumented(&self.call, &e.to_string()))
+    }
+
+    /// GitHub's words.
+    pub(super) fn message(&self) -> String {
+        message_in(&self.body)
+    }
+
+    /// What was called and what GitHub said.
+    pub(super) fn describe(&self) -> String {
+        describe(&self.call, self.status, &self.message())
+    }
+
+    /// This answer as a permanent failure. 404 is also GitHub's way of saying "not for you".
+    pub(super) fn refusal(&self) -> CallError {
+        let class = match self.status {
+            401 | 403 | 404 | 410 | 451 => FailureClass::Permission,
+            _ => FailureClass::User,
+        };
+        permanent(self.describe(), class)
+    }
+}
+
+/// The client for the installation that covers this scope, with a token that is good for at least half a minute.
+async fn installed(
+    app: &Octocrab,
+    installations: &Mutex<BTreeMap<String, Installation>>,
+    scope: Scope<'_>,
+) -> Result<Arc<Octocrab>, CallError> {
+    let slot = {
+        let mut known = installations.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(scope.owner()).or_default())
+    };
+    let mut slot = slot.lock().await;
+    if let Some(client) = slot.as_ref() {
+        match client.installation_token().await {
+            Ok(_) => return Ok(Arc::clone(client)),
+            // Removed and installed again: the installation has another number now.
+            Err(octocrab::Error::GitHub { source, .. }) if matches!(source.status_code.as_u16(), 401 | 404) => {
+                *slot = None;
+            }
+            Err(error) => return Err(failed("POST access token", &error)),
+        }
+    }
+    let client = Arc::new(find_installation(app, scope).await?);
+    client
+        .installation_token()
+        .await
+        .map_err(|error| failed("POST access token", &error))?;
+    *slot = Some(Arc::clone(&client));
+    Ok(client)
+}
+
+async fn find_installation(app: &Octocrab, scope: Scope<'_>) -> Result<Octocrab, CallError> {
+    #[derive(Deserialize)]
+    struct Found {
+        id: u64,
+    }
+    let target = scope.installation();
+    let reply = send(app, Verb::Get, &target, None).await?;
+    if reply.status == 404 {
+        let why = format!("GitHub {}: the app is not installed there", reply.call);
+        return Err(permanent(why, FailureClass::Permission));
+    }
+    let found: Found = reply.json()?;
+    app.installation(InstallationId(found.id))
+        .map_err(|error| failed(&target, &error))
+}
+
+async fn send(client: &Octocrab, verb: Verb, target: &str, body: Option<&Value>) -> Result<Reply, CallError> {
+    let call = format!("{verb} {}", target.split('?').next().unwrap_or_default());
+    let exchange = async {
+        let response = match verb {
+            Verb::Get => client._get(target).await,
+            Verb::Post => client._post(target, body).await,
+            Verb::Patch => client._patch(target, body).await,
+            Verb::Put => client._put(target, body).await,
+        }
+        .map_err(|error| failed(&call, &error))?;
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let bytes = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| lost(&call, &error.to_string()))?
+            .to_bytes();
+        Ok((status, headers, bytes))
+    };
+    let (status, headers, bytes) = tokio::time::timeout(CALL_TIMEOUT, exchange)
+        .await
+        .unwrap_or_else(|_| Err(lost(&call, "no answer in time")))?;
+    let success = (200..300).contains(&status);
+    let body = if bytes.is_empty() {
+        if success && !matches!(status, 204 | 205) {
+            return Err(lost(&call, "the answer is empty"));
+        }
+        Value::Null
+    } else {
+        match serde_json::from_slice(&bytes) {
+            Ok(body) => body,
+            // A failure's body need not be JSON (a proxy's page); a success's must be, or the answer was cut.
+            Err(_) if !success => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(e) => return Err(lost(&call, &format!("the answer is not whole JSON: {e}"))),
+        }
+    };
+    match judge(&call, status, Some(&headers), &message_in(&body)) {
+        Some(error) => Err(error),
+        None => Ok(Reply { status, body, call }),
+    }
+}
+
+/// What a status means for every call alike. `None` where the caller has to know what was asked.
+fn judge(call: &str, status: u16, headers: Option<&HeaderMap>, message: &str) -> Option<CallError> {
+    let header = |name: &str| headers?.get(name)?.to_str().ok().map(str::trim);
+    let after = header("retry-after").and_then(|v| v.parse().ok()).and_then(seconds);
+    let spent = header("x-ratelimit-remaining") == Some("0");
+    let lower = message.to_ascii_lowercase();
+    let limited = ["secondary rate limit", "rate limit exceeded", "abuse detection"]
+        .iter()
+        .any(|words| lower.contains(words));
+    let why = describe(call, status, message);
+    match status {
+        429 => {}
+        403 if after.is_some() || spent || limited => {}
+        401 | 403 => return Some(permanent(why, FailureClass::Permission)),
+        408 | 500.. => return Some(retry(why, after, FailureClass::Infrastructure)),
+        _ => return None,
+    }
+    let reset = || until_reset(header("x-ratelimit-reset")?, header("date")?);
+    let after = after.or_else(|| spent.then(reset).flatten()).unwrap_or(LIMIT_PAUSE);
+    Some(retry(why, Some(after), FailureClass::RateLimit))
+}
+
+/// How long until the budget is full again, by GitHub's own clock.
+fn until_reset(reset: &str, date: &str) -> Option<Duration> {
+    let now = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
+    let wait = reset.parse::<i64>().ok()?.checked_sub(now.as_second())?;
+    seconds(wait.max(1) as f64)
+}
+
+/// octocrab gave no answer; an error that GitHub itself sent is judged as one.
+fn failed(call: &str, error: &octocrab::Error) -> CallError {
+    if let octocrab::Error::GitHub { source, .. } = error {
+        let status = source.status_code.as_u16();
+        return judge(call, status, source.headers.as_ref(), &source.message)
+            .unwrap_or_else(|| permanent(describe(call, status, &source.message), FailureClass::Permission));
+    }
+    match error {
+        octocrab::Error::JWT { .. } => permanent(
+            format!("GitHub {call}: the app's key cannot sign"),
+            FailureClass::Permission,
+        ),
+        octocrab::Error::UriParse { .. } | octocrab::Error::Uri { .. } => {
+            permanent(format!("GitHub {call}: not an address"), FailureClass::User)
+        }
+        other => lost(call, &explain(other)),
+    }
+}
+
+/// The error and its causes on one line. octocrab's own text may end in a stack trace.
+fn explain(error: &octocrab::Error) -> String {
+    let mut text = error.to_string().lines().next().unwrap_or_default().to_owned();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn lost(call: &str, why: &str) -> CallError {
+    retry(format!("GitHub {call}: {why}"), None, FailureClass::Infrastructure)
+}
+
+/// A 2xx that does not say what it is documented to say: taken for one that was cut.
+pub(super) fn undocumented(call: &str, why: &str) -> CallError {
+    lost(call, &format!("the answer is not as documented: {why}"))
+}
+
+fn describe(call: &str, status: u16, message: &str) -> String {
+    format!("GitHub {call}: {status} {message}")
+}
+
+/// GitHub's `message`, with the messages or codes of its `errors`, as one line.
+fn message_in(body: &Value) -> String {
+    let mut parts = Vec::new();
+    match body {
+        Value::String(text) => parts.push(text.clone()),
+        _ => parts.extend(body.get("message").and_then(Value::as_str).map(str::to_owned)),
+    }
+    for error in body.get("errors").and_then(Value::as_array).into_iter().flatten() {
+        let said = [Some(error), error.get("message"), error.get("code")];
+        parts.extend(said.into_iter().flatten().find_map(Value::as_str).map(str::to_owned));
+    }
+    parts.join("; ").split_whitespace().collect::<Vec<_>>().join(" ")
+}

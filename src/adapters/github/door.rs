@@ -1,0 +1,118 @@
+//! Where GitHub's webhooks come in. The signature is checked over the raw bytes before anything else is looked at;
+//! only SHA-256 counts (GitHub docs, "Validating webhook deliveries").
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::read;
+use crate::adapters::signature::hmac_sha256_matches;
+use crate::adapters::{Door, DoorAnswer, RawRequest, TurnedAway, Unreadable, Verified};
+use crate::domain::signal::Signal;
+
+const NAME_LEN_MAX: usize = 200;
+
+/// How stepherd recognises itself in a payload, so that it never listens to its own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OwnIdentity {
+    /// The number of stepherd's GitHub App.
+    pub app_id: Option<u64>,
+    /// The number of the account whose token stepherd uses.
+    pub account_id: Option<u64>,
+}
+
+/// The door for `/webhooks/github`.
+pub struct GithubDoor {
+    secrets: Vec<SecretString>,
+    own: OwnIdentity,
+}
+
+impl GithubDoor {
+    /// `secrets`: the current webhook secret and, while it is being replaced, the previous one. Without any, every
+    /// delivery is turned away.
+    pub fn new(secrets: Vec<SecretString>, own: OwnIdentity) -> Self {
+        Self { secrets, own }
+    }
+}
+
+impl Door for GithubDoor {
+    fn verify(&self, request: &RawRequest, _now: Timestamp) -> Result<Verified, TurnedAway> {
+        let forged = |why: &str| TurnedAway::Forged(why.to_owned());
+        let signature = request
+            .header("x-hub-signature-256")
+            .ok_or_else(|| forged("X-Hub-Signature-256 is missing"))?;
+        let digest = signature
+            .strip_prefix("sha256=")
+            .ok_or_else(|| forged("X-Hub-Signature-256 does not start with sha256="))?;
+        if !hmac_sha256_matches(&self.secrets, &request.body, digest) {
+            return Err(forged("X-Hub-Signature-256 does not match the body"));
+        }
+        let json = json_of(request).map_err(|e| match e {
+            NotJson::OtherType(given) => TurnedAway::UnsupportedType(format!("content type `{given}` is not taken")),
+            NotJson::NoPayload => TurnedAway::Malformed("the form has no field `payload`".to_owned()),
+        })?;
+        let delivery_id = request
+            .header("x-github-delivery")
+            .map(str::trim)
+            .filter(|id| is_name(id))
+            .ok_or_else(|| TurnedAway::Malformed("X-GitHub-Delivery is missing".to_owned()))?;
+        let event = request.header("x-github-event").map(str::trim).unwrap_or_default();
+        Ok(Verified {
+            delivery_id: delivery_id.to_owned(),
+            kind: kind(event, &json),
+            answer: DoorAnswer::Accepted,
+        })
+    }
+
+    fn read(&self, request: &RawRequest, _received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
+        let event = request
+            .header("x-github-event")
+            .map(str::trim)
+            .filter(|event| is_name(event))
+            .ok_or_else(|| Unreadable("X-GitHub-Event is missing".to_owned()))?;
+        let json = json_of(request).map_err(|e| match e {
+            NotJson::OtherType(given) => Unreadable(format!("content type `{given}` is not taken")),
+            NotJson::NoPayload => Unreadable("the form has no field `payload`".to_owned()),
+        })?;
+        read::signals(event, &json, self.own)
+    }
+}
+
+enum NotJson {
+    OtherType(String),
+    NoPayload,
+}
+
+/// The payload's bytes, whichever of the two content types the webhook is configured for.
+fn json_of(request: &RawRequest) -> Result<Cow<'_, [u8]>, NotJson> {
+    let given = request.header("content-type").unwrap_or_default();
+    let media = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match media.as_str() {
+        "application/json" => Ok(Cow::Borrowed(&request.body)),
+        "application/x-www-form-urlencoded" => form_urlencoded::parse(&request.body)
+            .find(|(name, _)| name == "payload")
+            .map(|(_, payload)| Cow::Owned(payload.into_owned().into_bytes()))
+            .ok_or(NotJson::NoPayload),
+        _ => Err(NotJson::OtherType(given.chars().take(60).collect())),
+    }
+}
+
+/// `issue_comment.created`; only for lists, so whatever cannot be read is left out.
+fn kind(event: &str, json: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Action {
+        action: Option<String>,
+    }
+    let event = if is_name(event) { event } else { "unknown" };
+    let action = serde_json::from_slice(json).ok().and_then(|a: Action| a.action);
+    match action.filter(|action| is_name(action)) {
+        Some(action) => format!("{event}.{action}"),
+        None => event.to_owned(),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= NAME_LEN_MAX && text.bytes().all(|b| b.is_ascii_graphic())
+}

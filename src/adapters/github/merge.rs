@@ -1,0 +1,91 @@
+//! Merging exactly the commit that a step recorded. GitHub is told the commit and checks it itself, so a push
+//! between looking and merging is caught.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Github;
+use super::client::{Scope, Verb, undocumented};
+use super::markdown::plain_line;
+use super::pull::{Pull, Standing, failed, head_moved};
+use crate::adapters::CallError;
+use crate::domain::effect::{MergeIntent, Outcome};
+use crate::domain::ids::Sha;
+use crate::domain::pipeline::MergeMethod;
+
+impl Github {
+    pub(super) async fn merge_pull(&self, intent: &MergeIntent) -> Result<Outcome, CallError> {
+        let pull = self.pull(&intent.pr).await?;
+        if let Some(outcome) = settled(intent, &pull)? {
+            return Ok(outcome);
+        }
+        match intent.method {
+            None => Ok(Outcome::MergeWaits {
+                why: format!("waiting for people to merge #{}", intent.pr.number),
+            }),
+            Some(method) => self.press_merge(intent, method).await,
+        }
+    }
+
+    async fn press_merge(&self, intent: &MergeIntent, method: MergeMethod) -> Result<Outcome, CallError> {
+        #[derive(Deserialize)]
+        struct Done {
+            merged: bool,
+            sha: Sha,
+        }
+        let pr = &intent.pr;
+        let target = format!("/repos/{}/pulls/{}/merge", pr.repo, pr.number);
+        let mut body = json!({ "sha": intent.head, "merge_method": word(method) });
+        // Rebased commits keep their own titles.
+        if method != MergeMethod::Rebase {
+            body["commit_title"] = plain_line(&intent.title).into();
+        }
+        let reply = self
+            .client
+            .call(Scope::Repo(&pr.repo), Verb::Put, &target, Some(&body))
+            .await?;
+        match reply.status {
+            405 => Ok(Outcome::MergeWaits { why: reply.message() }),
+            409 | 422 => {
+                let waits = reply.status == 409;
+                // Most often the head moved or somebody merged at the same moment; the pull request tells.
+                let now = self.pull(pr).await?;
+                Ok(match settled(intent, &now)? {
+                    Some(outcome) => outcome,
+                    // The base branch moved while GitHub was merging, or it does not know yet.
+                    None if waits => Outcome::MergeWaits { why: reply.message() },
+                    None => failed(reply.describe()),
+                })
+            }
+            _ => {
+                let done: Done = reply.json()?;
+                if done.merged {
+                    Ok(Outcome::Merged { commit: done.sha })
+                } else {
+                    Err(undocumented(&format!("PUT {target}"), "200 without having merged"))
+                }
+            }
+        }
+    }
+}
+
+/// What can be said without merging; `None` if it is open at the recorded head.
+fn settled(intent: &MergeIntent, pull: &Pull) -> Result<Option<Outcome>, CallError> {
+    let number = intent.pr.number;
+    if pull.head.sha != intent.head {
+        return Ok(Some(failed(head_moved(number, &intent.head, &pull.head.sha))));
+    }
+    Ok(match pull.standing()? {
+        Standing::Merged(commit) => Some(Outcome::Merged { commit }),
+        Standing::Closed => Some(failed(format!("#{number} was closed without being merged"))),
+        Standing::Open => None,
+    })
+}
+
+fn word(method: MergeMethod) -> &'static str {
+    match method {
+        MergeMethod::Merge => "merge",
+        MergeMethod::Squash => "squash",
+        MergeMethod::Rebase => "rebase",
+    }
+}

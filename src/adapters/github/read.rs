@@ -1,0 +1,236 @@
+//! What a delivery means. Reads only the fields it needs and ignores the rest, because GitHub adds fields at any
+//! time; a needed field that is missing makes the delivery unreadable, and the field is named.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::door::OwnIdentity;
+use super::place::{Kind, Place, platform};
+use super::threads::MARKER_START;
+use crate::adapters::Unreadable;
+use crate::domain::ids::{PrRef, Repo, Sha};
+use crate::domain::signal::{Account, Actor, ActorKind, Hint, PrChange, PrChanged, Said, Signal, Text};
+
+/// Reads a payload.
+pub(super) fn signals(event: &str, json: &[u8], own: OwnIdentity) -> Result<Vec<Signal>, Unreadable> {
+    let json: Value = serde_json::from_slice(json).map_err(|e| Unreadable(format!("{event}: not JSON: {e}")))?;
+    let payload = Payload { event, json: &json };
+    let signal = match event {
+        "ping" => nothing("GitHub tries the webhook"),
+        "issue_comment" => comment(&payload, Kind::Issue, own)?,
+        "pull_request_review_comment" => comment(&payload, Kind::Review, own)?,
+        "pull_request" => pull_request(&payload, own)?,
+        "check_run" => check_run(&payload, own)?,
+        "workflow_run" => workflow_run(&payload)?,
+        "installation" => nothing(&format!("the app's installation: {}", payload.text("action")?)),
+        other => nothing(&format!("`{other}` is of no interest")),
+    };
+    Ok(vec![signal])
+}
+
+fn nothing(why: &str) -> Signal {
+    Signal::Nothing(why.to_owned())
+}
+
+fn comment(payload: &Payload<'_>, kind: Kind, own: OwnIdentity) -> Result<Signal, Unreadable> {
+    let action = payload.text("action")?;
+    if action != "created" {
+        // Edited text is never obeyed: whoever approved the first wording did not see the second.
+        let by = payload.number("sender.id")?;
+        let id = payload.number("comment.id")?;
+        return Ok(nothing(&format!("{} {id} was {action} by account {by}", kind.word())));
+    }
+    if kind == Kind::Issue && payload.find("issue.pull_request").is_none() {
+        return Ok(nothing("a comment on an issue that is no pull request"));
+    }
+    let author = payload.number("comment.user.id")?;
+    if payload.number("sender.id")? != author {
+        return Ok(nothing("the comment was not sent by its author"));
+    }
+    let created = payload.time("comment.created_at")?;
+    if payload.time("comment.updated_at")? != created {
+        return Ok(nothing("the comment had been edited before it was delivered"));
+    }
+    let id = payload.number("comment.id")?;
+    let repo = payload.repo()?;
+    let number = payload.number(match kind {
+        Kind::Issue => "issue.number",
+        Kind::Review => "pull_request.number",
+    })?;
+    let pr = PrRef {
+        repo: repo.clone(),
+        number,
+    };
+    let root = match kind {
+        Kind::Issue => None,
+        Kind::Review => Some(payload.optional_number("comment.in_reply_to_id")?.unwrap_or(id)),
+    };
+    let place = Place { pr: pr.clone(), root };
+    // A comment may be empty; it then says nothing.
+    let text = payload.find("comment.body").and_then(Value::as_str).unwrap_or_default();
+    Ok(Signal::Said(Said {
+        actor: speaker(payload, own, text)?,
+        thread: place.thread(),
+        text: Text::Markdown(text.to_owned()),
+        at: created,
+        key: format!("github:{repo}:{}:{id}", kind.word()),
+        message: place.message(id),
+        pr: Some(pr),
+    }))
+}
+
+fn speaker(payload: &Payload<'_>, own: OwnIdentity, text: &str) -> Result<Actor, Unreadable> {
+    let mut actor = sender(payload, own)?;
+    if payload.find("comment.user.type").and_then(Value::as_str) != Some("User") && actor.kind == ActorKind::Human {
+        actor.kind = ActorKind::Bot;
+    }
+    let via = payload.optional_number("comment.performed_via_github_app.id")?;
+    if (via.is_some() && via == own.app_id) || text.contains(MARKER_START) {
+        actor.kind = ActorKind::Ours;
+    }
+    Ok(actor)
+}
+
+fn sender(payload: &Payload<'_>, own: OwnIdentity) -> Result<Actor, Unreadable> {
+    let id = payload.number("sender.id")?;
+    let kind = match payload.text("sender.type")? {
+        _ if own.account_id == Some(id) => ActorKind::Ours,
+        "User" => ActorKind::Human,
+        // `Bot`, and whatever else GitHub may invent: not known to be a person.
+        _ => ActorKind::Bot,
+    };
+    Ok(Actor {
+        account: Account {
+            platform: platform(),
+            id: id.to_string(),
+        },
+        name: payload.text("sender.login")?.to_owned(),
+        kind,
+        roles: Vec::new(),
+    })
+}
+
+fn pull_request(payload: &Payload<'_>, own: OwnIdentity) -> Result<Signal, Unreadable> {
+    let change = match payload.text("action")? {
+        "opened" | "reopened" => PrChange::Opened,
+        "synchronize" => PrChange::Pushed,
+        "labeled" => PrChange::Labeled,
+        "closed" if payload.flag("pull_request.merged")? => PrChange::Merged,
+        "closed" => PrChange::Closed,
+        other => return Ok(nothing(&format!("pull request {other}"))),
+    };
+    let repo = payload.repo()?;
+    let pr = PrRef {
+        repo,
+        number: payload.number("pull_request.number")?,
+    };
+    let head = payload.sha("pull_request.head.sha")?;
+    let at = payload.time("pull_request.updated_at")?;
+    let word = match change {
+        PrChange::Opened => "opened",
+        PrChange::Pushed => "pushed",
+        PrChange::Labeled => "labeled",
+        PrChange::Merged => "merged",
+        PrChange::Closed => "closed",
+    };
+    let labels = payload
+        .find("pull_request.labels")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|label| label.get("name")?.as_str())
+        .map(str::to_owned)
+        .collect();
+    Ok(Signal::PrChanged(PrChanged {
+        actor: sender(payload, own)?,
+        thread: Place::of(pr.clone()).thread(),
+        key: format!("github:{}:pr:{}:{word}:{head}:{at}", pr.repo, pr.number),
+        pr,
+        change,
+        head,
+        base: payload.text("pull_request.base.ref")?.to_owned(),
+        labels,
+        title: payload.text("pull_request.title")?.to_owned(),
+        at,
+    }))
+}
+
+fn check_run(payload: &Payload<'_>, own: OwnIdentity) -> Result<Signal, Unreadable> {
+    let action = payload.text("action")?;
+    if !matches!(action, "created" | "completed") {
+        return Ok(nothing(&format!("check run {action}")));
+    }
+    // Every report of ours would otherwise make us look again and report again.
+    let app = payload.optional_number("check_run.app.id")?;
+    if app.is_some() && app == own.app_id {
+        return Ok(nothing("stepherd's own check"));
+    }
+    hint(payload, "check_run.head_sha")
+}
+
+fn workflow_run(payload: &Payload<'_>) -> Result<Signal, Unreadable> {
+    let action = payload.text("action")?;
+    if !matches!(action, "requested" | "in_progress" | "completed") {
+        return Ok(nothing(&format!("workflow run {action}")));
+    }
+    hint(payload, "workflow_run.head_sha")
+}
+
+fn hint(payload: &Payload<'_>, head: &str) -> Result<Signal, Unreadable> {
+    Ok(Signal::Hint(Hint {
+        repo: payload.repo()?,
+        head: payload.sha(head)?,
+    }))
+}
+
+/// A payload whose fields are asked for by path, so that what is missing can be named.
+struct Payload<'a> {
+    event: &'a str,
+    json: &'a Value,
+}
+
+impl<'a> Payload<'a> {
+    fn find(&self, path: &str) -> Option<&'a Value> {
+        path.split('.')
+            .try_fold(self.json, |value, field| value.get(field))
+            .filter(|value| !value.is_null())
+    }
+
+    fn need<T>(&self, path: &str, what: &str, read: impl FnOnce(&'a Value) -> Option<T>) -> Result<T, Unreadable> {
+        let value = self
+            .find(path)
+            .ok_or_else(|| Unreadable(format!("{}: `{path}` is missing", self.event)))?;
+        read(value).ok_or_else(|| Unreadable(format!("{}: `{path}` is not {what}", self.event)))
+    }
+
+    fn text(&self, path: &str) -> Result<&'a str, Unreadable> {
+        self.need(path, "text", Value::as_str)
+    }
+
+    fn flag(&self, path: &str) -> Result<bool, Unreadable> {
+        self.need(path, "true or false", Value::as_bool)
+    }
+
+    fn number(&self, path: &str) -> Result<u64, Unreadable> {
+        self.need(path, "a positive number", |v| v.as_u64().filter(|n| *n > 0))
+    }
+
+    fn optional_number(&self, path: &str) -> Result<Option<u64>, Unreadable> {
+        match self.find(path) {
+            None => Ok(None),
+            Some(_) => self.number(path).map(Some),
+        }
+    }
+
+    fn time(&self, path: &str) -> Result<Timestamp, Unreadable> {
+        self.need(path, "a time", |v| v.as_str()?.parse().ok())
+    }
+
+    fn sha(&self, path: &str) -> Result<Sha, Unreadable> {
+        self.need(path, "a commit SHA", |v| v.as_str()?.parse().ok())
+    }
+
+    fn repo(&self) -> Result<Repo, Unreadable> {
+        self.need("repository.full_name", "owner/name", |v| v.as_str()?.parse().ok())
+    }
+}

@@ -1,0 +1,168 @@
+//! Who stepherd is on GitHub, and what others may do there. Accounts are numbers: a user name can be given up and
+//! taken by somebody else, so names are looked up for each question and never kept.
+
+use serde::Deserialize;
+
+use super::Github;
+use super::client::{Reply, Scope};
+use super::threads::Author;
+use crate::adapters::CallError;
+use crate::domain::ids::Repo;
+use crate::domain::policy::{Answer, Grant, Level, Lookup};
+
+/// The account that stepherd's comments are by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OwnAccount {
+    /// The app's bot, by its reserved name: no person can have one that ends in `[bot]`.
+    Bot(String),
+    /// The token's account.
+    User(u64),
+}
+
+impl Github {
+    /// The number of the account whose token stepherd uses; `None` if it acts as an app.
+    ///
+    /// # Errors
+    /// When GitHub does not tell.
+    pub async fn own_account_id(&self) -> Result<Option<u64>, CallError> {
+        match self.own().await? {
+            OwnAccount::User(id) => Ok(Some(*id)),
+            OwnAccount::Bot(_) => Ok(None),
+        }
+    }
+
+    pub(super) async fn is_own(&self, author: &Author) -> Result<bool, CallError> {
+        // Spares an app's question after itself for comments that people wrote.
+        if self.app_id.is_some() && author.r#type != "Bot" {
+            return Ok(false);
+        }
+        Ok(match self.own().await? {
+            OwnAccount::Bot(login) => author.login == *login,
+            OwnAccount::User(id) => author.id == *id,
+        })
+    }
+
+    async fn own(&self) -> Result<&OwnAccount, CallError> {
+        #[derive(Deserialize)]
+        struct App {
+            slug: String,
+        }
+        #[derive(Deserialize)]
+        struct User {
+            id: u64,
+        }
+        let ask = || async {
+            if self.app_id.is_some() {
+                let app: App = self.client.get_own("/app").await?.json()?;
+                Ok(OwnAccount::Bot(format!("{}[bot]", app.slug)))
+            } else {
+                let user: User = self.client.get_own("/user").await?.json()?;
+                Ok(OwnAccount::User(user.id))
+            }
+        };
+        self.own_account.get_or_try_init(ask).await
+    }
+
+    /// # Errors
+    /// Why it could not be found out.
+    pub(super) async fn look_up(&self, lookup: &Lookup) -> Result<Answer, String> {
+        let id: u64 = lookup
+            .account
+            .id
+            .parse()
+            .map_err(|_| format!("`{}` is no account on GitHub", lookup.account.id))?;
+        match &lookup.grant {
+            Grant::Repository { repo, at_least, .. } => self.has_level(id, repo, *at_least).await,
+            Grant::Group { group, .. } => self.in_team(id, group).await,
+            Grant::Person(_) | Grant::Account(_) | Grant::PlatformRole(_) => {
+                Err("this is no question for GitHub".to_owned())
+            }
+        }
+    }
+
+    async fn has_level(&self, id: u64, repo: &Repo, at_least: Level) -> Result<Answer, String> {
+        #[derive(Deserialize)]
+        struct Found {
+            permission: String,
+            #[serde(default)]
+            role_name: String,
+            user: Option<Author>,
+        }
+        let scope = Scope::Repo(repo);
+        let login = self.login(scope, id).await?;
+        let target = format!("/repos/{repo}/collaborators/{login}/permission");
+        let found: Found = answered(self.client.get(scope, &target).await)?;
+        if found.user.is_some_and(|user| user.id != id) {
+            return Err(format!("account {id} has just changed its name"));
+        }
+        if found.permission == "none" {
+            return Ok(Answer::No);
+        }
+        // An organisation may name roles of its own; `permission` then says which of the old three it comes to.
+        let has = level(&found.role_name)
+            .or_else(|| level(&found.permission))
+            .ok_or_else(|| format!("GitHub says `{}`, which stepherd does not know", found.permission))?;
+        Ok(if has >= at_least { Answer::Yes } else { Answer::No })
+    }
+
+    async fn in_team(&self, id: u64, group: &str) -> Result<Answer, String> {
+        #[derive(Deserialize)]
+        struct Membership {
+            state: String,
+        }
+        let slug = |t: &str| {
+            !t.is_empty()
+                && t.bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        };
+        let (org, team) = group
+            .split_once('/')
+            .filter(|(org, team)| slug(org) && slug(team))
+            .ok_or_else(|| format!("`{group}` is not organisation/team"))?;
+        let scope = Scope::Org(org);
+        let login = self.login(scope, id).await?;
+        let target = format!("/orgs/{org}/teams/{team}");
+        let reply = self.client.get(scope, &format!("{target}/memberships/{login}")).await;
+        let reply = reply.map_err(|e| e.to_string())?;
+        if reply.status == 404 {
+            // No member, or no such team, or a team stepherd may not see: only the first is a No.
+            let team = self.client.get(scope, &target).await.map_err(|e| e.to_string())?;
+            return if team.is_success() {
+                Ok(Answer::No)
+            } else {
+                Err(format!("there is no team {group} that stepherd may see"))
+            };
+        }
+        let membership: Membership = answered(Ok(reply))?;
+        match membership.state.as_str() {
+            "active" => Ok(Answer::Yes),
+            "pending" => Ok(Answer::No),
+            other => Err(format!("GitHub says `{other}`, which stepherd does not know")),
+        }
+    }
+
+    /// The account's present name, safe to stand in an address.
+    async fn login(&self, scope: Scope<'_>, id: u64) -> Result<String, String> {
+        let user: Author = answered(self.client.get(scope, &format!("/user/{id}")).await)?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if user.id != id || user.login.is_empty() || !user.login.bytes().all(plain) {
+            return Err(format!("GitHub does not tell the name of account {id}"));
+        }
+        Ok(user.login)
+    }
+}
+
+fn answered<T: serde::de::DeserializeOwned>(reply: Result<Reply, CallError>) -> Result<T, String> {
+    reply.and_then(Reply::json).map_err(|e| e.to_string())
+}
+
+fn level(word: &str) -> Option<Level> {
+    Some(match word {
+        "read" | "pull" => Level::Read,
+        "triage" => Level::Triage,
+        "write" | "push" => Level::Write,
+        "maintain" => Level::Maintain,
+        "admin" => Level::Admin,
+        _ => return None,
+    })
+}

@@ -1,0 +1,189 @@
+//! Comments on pull requests. Each ends in a hidden marker, so that a comment whose answer was lost is found
+//! instead of posted again.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Github;
+use super::client::{Scope, Verb, undocumented};
+use super::markdown::{BODY_CHARS_MAX, fit, render};
+use super::place::{Comment, Place};
+use crate::adapters::{CallError, Marker, Posted};
+use crate::domain::doc::Doc;
+use crate::domain::ids::ThreadRef;
+use crate::domain::signal::{MessageRef, Said, Text};
+
+/// What every comment of stepherd holds.
+pub(super) const MARKER_START: &str = "<!-- stepherd:";
+
+/// Neither `>` nor `--` may stand within an HTML comment.
+const MARKER_SPECIAL: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b':')
+    .remove(b'/')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'#');
+
+#[derive(Deserialize)]
+struct Posting {
+    id: u64,
+    user: Option<Author>,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    in_reply_to_id: Option<u64>,
+    #[serde(default)]
+    performed_via_github_app: Option<App>,
+    #[serde(default)]
+    created_at: String,
+    #[serde(default)]
+    updated_at: String,
+}
+
+/// Who wrote a comment.
+#[derive(Deserialize)]
+pub(super) struct Author {
+    pub(super) id: u64,
+    #[serde(default)]
+    pub(super) login: String,
+    #[serde(default)]
+    pub(super) r#type: String,
+}
+
+#[derive(Deserialize)]
+struct App {
+    id: u64,
+}
+
+impl Github {
+    pub(super) async fn post_comment(
+        &self,
+        thread: &ThreadRef,
+        marker: &Marker,
+        doc: &Doc,
+        maybe_there: bool,
+    ) -> Result<Posted, CallError> {
+        let place = Place::parse(thread)?;
+        let repo = &place.pr.repo;
+        let posted = |id| Posted {
+            message: place.message(id),
+            opened: None,
+        };
+        if maybe_there && let Some(id) = self.find_comment(&place, marker).await? {
+            return Ok(posted(id));
+        }
+        let target = match place.root {
+            None => format!("/repos/{repo}/issues/{}/comments", place.pr.number),
+            Some(root) => format!("/repos/{repo}/pulls/{}/comments/{root}/replies", place.pr.number),
+        };
+        let body = json!({ "body": body(marker, doc) });
+        let reply = self
+            .client
+            .call(Scope::Repo(repo), Verb::Post, &target, Some(&body))
+            .await?;
+        Ok(posted(reply.json::<Posting>()?.id))
+    }
+
+    pub(super) async fn edit_comment(
+        &self,
+        message: &MessageRef,
+        marker: &Marker,
+        doc: &Doc,
+    ) -> Result<bool, CallError> {
+        let comment = Comment::parse(message)?;
+        let body = json!({ "body": body(marker, doc) });
+        let reply = self
+            .client
+            .call(Scope::Repo(&comment.repo), Verb::Patch, &comment.target(), Some(&body))
+            .await?;
+        if matches!(reply.status, 404 | 410) {
+            return Ok(false);
+        }
+        reply.json::<Posting>()?;
+        Ok(true)
+    }
+
+    /// 👀. GitHub answers 200 where the reaction is already there.
+    pub(super) async fn react(&self, message: &MessageRef) -> Result<(), CallError> {
+        let comment = Comment::parse(message)?;
+        let target = format!("{}/reactions", comment.target());
+        let body = json!({ "content": "eyes" });
+        let reply = self
+            .client
+            .call(Scope::Repo(&comment.repo), Verb::Post, &target, Some(&body))
+            .await?;
+        // A comment that is gone needs no answer any more.
+        if reply.is_success() || matches!(reply.status, 404 | 410) {
+            Ok(())
+        } else {
+            Err(reply.refusal())
+        }
+    }
+
+    pub(super) async fn comment_stands(&self, said: &Said) -> Result<bool, CallError> {
+        let Text::Markdown(text) = &said.text else {
+            return Ok(false);
+        };
+        let comment = Comment::parse(&said.message)?;
+        let reply = self.client.get(Scope::Repo(&comment.repo), &comment.target()).await?;
+        if matches!(reply.status, 404 | 410) {
+            return Ok(false);
+        }
+        let now: Posting = reply.json()?;
+        let same_author = now
+            .user
+            .is_some_and(|user| user.id.to_string() == said.actor.account.id);
+        let same_text = unix(now.body.as_deref().unwrap_or_default()) == unix(text);
+        Ok(same_author && same_text && now.created_at == now.updated_at)
+    }
+
+    /// The comment that ends in this marker and is by stepherd; anybody can write a marker.
+    async fn find_comment(&self, place: &Place, marker: &Marker) -> Result<Option<u64>, CallError> {
+        let repo = &place.pr.repo;
+        let list = match place.root {
+            None => format!("/repos/{repo}/issues/{}/comments", place.pr.number),
+            Some(_) => format!("/repos/{repo}/pulls/{}/comments", place.pr.number),
+        };
+        let hidden = hidden(marker);
+        let mut candidates: Vec<Posting> = Vec::new();
+        let collect = |page: Vec<Value>| {
+            for item in page {
+                let posting: Posting = serde_json::from_value(item).map_err(|e| undocumented(&list, &e.to_string()))?;
+                let marked = posting.body.as_deref().is_some_and(|b| b.trim_end().ends_with(&hidden));
+                if marked && posting.in_reply_to_id == place.root {
+                    candidates.push(posting);
+                }
+            }
+            Ok(None::<()>)
+        };
+        self.client.find(Scope::Repo(repo), &list, collect).await?;
+        for posting in candidates {
+            let by_app = posting.performed_via_github_app.as_ref().map(|app| app.id);
+            if by_app.is_some() && by_app == self.app_id {
+                return Ok(Some(posting.id));
+            }
+            if let Some(author) = &posting.user
+                && self.is_own(author).await?
+            {
+                return Ok(Some(posting.id));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn hidden(marker: &Marker) -> String {
+    format!("{MARKER_START}{} -->", utf8_percent_encode(&marker.0, MARKER_SPECIAL))
+}
+
+fn body(marker: &Marker, doc: &Doc) -> String {
+    let hidden = hidden(marker);
+    let room = BODY_CHARS_MAX.saturating_sub(hidden.len() + 2);
+    format!("{}\n\n{hidden}", fit(&render(doc), room))
+}
+
+/// GitHub tells line ends differently in different places.
+fn unix(text: &str) -> String {
+    text.replace("\r\n", "\n")
+}

@@ -1,0 +1,86 @@
+//! Where Jira's deliveries come in.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::proof::JiraProofs;
+use super::read;
+use crate::adapters::{Door, DoorAnswer, RawRequest, TurnedAway, Unreadable, Verified};
+use crate::domain::signal::Signal;
+
+const IDENTIFIER: &str = "x-atlassian-webhook-identifier";
+const IDENTIFIER_CHARS_MAX: usize = 200;
+const KIND_CHARS_MAX: usize = 64;
+
+/// The door for one Jira site.
+#[derive(Debug, Clone)]
+pub struct JiraDoor {
+    proofs: JiraProofs,
+    own_account_id: Option<String>,
+}
+
+impl JiraDoor {
+    /// A door that lets in what holds one of these proofs. What the own account (`accountId`, on Data Center user key
+    /// or name) writes or moves is marked as stepherd's own doing.
+    pub fn new(proofs: JiraProofs, own_account_id: Option<String>) -> Self {
+        Self { proofs, own_account_id }
+    }
+}
+
+impl Door for JiraDoor {
+    fn verify(&self, request: &RawRequest, now: Timestamp) -> Result<Verified, TurnedAway> {
+        self.proofs.check(request, now)?;
+        let content_type = request.header("content-type").unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(TurnedAway::UnsupportedType(
+                "the content type must be application/json".to_owned(),
+            ));
+        }
+        Ok(Verified {
+            delivery_id: delivery_id(request)?,
+            kind: kind(&request.body),
+            answer: DoorAnswer::Accepted,
+        })
+    }
+
+    fn read(&self, request: &RawRequest, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
+        read::read(&request.body, self.own_account_id.as_deref(), received_at).map(|signal| vec![signal])
+    }
+}
+
+/// Jira's identifier, the same when it delivers again. Automation and Data Center send none: there the body's digest
+/// stands for it, so that the same bytes are the same delivery.
+fn delivery_id(request: &RawRequest) -> Result<String, TurnedAway> {
+    if !request.headers.iter().any(|(name, _)| name == IDENTIFIER) {
+        return Ok(format!("sha256:{}", hex::encode(Sha256::digest(&request.body))));
+    }
+    request
+        .header(IDENTIFIER)
+        .filter(|id| !id.is_empty() && id.len() <= IDENTIFIER_CHARS_MAX && id.bytes().all(|b| b.is_ascii_graphic()))
+        .map(str::to_owned)
+        .ok_or_else(|| TurnedAway::Malformed("X-Atlassian-Webhook-Identifier is not one short word".to_owned()))
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "webhookEvent")]
+    webhook_event: Option<String>,
+}
+
+/// The event's name for lists; `automation` for a body without one, `unreadable` for what is not a JSON object.
+fn kind(body: &[u8]) -> String {
+    let Ok(event) = serde_json::from_slice::<Event>(body) else {
+        return "unreadable".to_owned();
+    };
+    let Some(name) = event.webhook_event else {
+        return "automation".to_owned();
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-' | '.');
+    if !name.is_empty() && name.len() <= KIND_CHARS_MAX && name.chars().all(plain) {
+        name
+    } else {
+        "other".to_owned()
+    }
+}

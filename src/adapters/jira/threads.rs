@@ -1,0 +1,223 @@
+//! Comments on tickets.
+//!
+//! A comment of ours carries its marker in a comment property, which people do not see. Jira has neither an
+//! idempotency key nor a search for properties, so a comment that may have got through is looked for among the
+//! newest ones of our own.
+
+use async_trait::async_trait;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::{Jira, account_id, encoded, id_of, odd, success, ticket_in};
+use super::{Flavor, PLATFORM, adf, lines, wiki};
+use crate::adapters::{CallError, Marker, Posted, Threads};
+use crate::domain::doc::Doc;
+use crate::domain::ids::ThreadRef;
+use crate::domain::policy::{Answer, Grant, Lookup};
+use crate::domain::signal::{MessageRef, Said, Text};
+
+/// The comment property that holds the marker.
+const PROPERTY: &str = "stepherd";
+const PAGE: usize = 100;
+/// How far back a comment of ours is looked for. It was posted moments ago, so it is among the newest.
+const PAGES_MAX: usize = 20;
+
+#[async_trait]
+impl Threads for Jira {
+    async fn post(
+        &self,
+        thread: &ThreadRef,
+        marker: &Marker,
+        doc: &Doc,
+        _title: Option<&str>,
+        maybe_there: bool,
+    ) -> Result<Posted, CallError> {
+        let comments = self.comments(thread)?;
+        // People may delete what is found before it is edited; then it is posted anew.
+        if maybe_there
+            && let Some(id) = self.find(&comments, marker).await?
+            && self.put(&comments, &id, doc).await?
+        {
+            return Ok(posted(thread, id));
+        }
+        let body = json!({
+            "body": self.render(doc),
+            "properties": [{ "key": PROPERTY, "value": { "marker": marker.0 } }],
+        });
+        let made = success(self.send(Method::POST, &comments, &body).await?)?;
+        let id = id_of(&made).ok_or_else(|| odd("the new comment's id is missing from the answer"))?;
+        Ok(posted(thread, id))
+    }
+
+    async fn edit(&self, message: &MessageRef, _marker: &Marker, doc: &Doc) -> Result<bool, CallError> {
+        let comments = self.comments(&message.thread)?;
+        self.put(&comments, &message.id, doc).await
+    }
+
+    async fn still_stands(&self, said: &Said) -> Result<bool, CallError> {
+        let Text::Lines(said_lines) = &said.text else {
+            return Ok(false);
+        };
+        let rest = comment_path(&self.issue(&said.message.thread)?, &said.message.id);
+        let native = self.path(&rest);
+        // A webhook of Cloud may have carried wiki text, which reads a little differently from the same comment's
+        // ADF: the older API gives it back as wiki text.
+        let targets = match self.flavor {
+            Flavor::Cloud => vec![native, format!("/rest/api/2{rest}")],
+            Flavor::DataCenter => vec![native],
+        };
+        for target in targets {
+            let answered = self.get(&target).await?;
+            if answered.status == 404 {
+                return Ok(false);
+            }
+            let comment = success(answered)?;
+            let author = comment.get("author").and_then(account_id);
+            if author.as_ref() != Some(&said.actor.account.id) || comment.get("created") != comment.get("updated") {
+                return Ok(false);
+            }
+            if comment.get("body").and_then(lines::of_body).as_ref() == Some(said_lines) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn answer_lookup(&self, lookup: &Lookup) -> Answer {
+        let unknown = |why: String| Answer::Unknown(why);
+        let Grant::Group { platform, group } = &lookup.grant else {
+            return unknown("Jira knows about groups only".to_owned());
+        };
+        if platform.as_str() != PLATFORM || lookup.account.platform.as_str() != PLATFORM {
+            return unknown(format!("Jira was asked about an account or a group of {platform}"));
+        }
+        match self.is_member(&lookup.account.id, group).await {
+            Ok(Some(true)) => Answer::Yes,
+            Ok(Some(false)) => Answer::No,
+            Ok(None) => unknown(format!("Jira did not list all groups of {}", lookup.account.id)),
+            Err(e) => unknown(e.to_string()),
+        }
+    }
+}
+
+impl Jira {
+    fn issue(&self, thread: &ThreadRef) -> Result<String, CallError> {
+        Ok(format!("/issue/{}", encoded(ticket_in(thread)?.as_str())))
+    }
+
+    fn comments(&self, thread: &ThreadRef) -> Result<String, CallError> {
+        Ok(self.path(&format!("{}/comment", self.issue(thread)?)))
+    }
+
+    fn render(&self, doc: &Doc) -> Value {
+        match self.flavor {
+            Flavor::Cloud => adf::render(doc),
+            Flavor::DataCenter => Value::String(wiki::render(doc)),
+        }
+    }
+
+    /// Makes a comment show this; `false` if it is gone. Watchers are not mailed about every step of a status card.
+    async fn put(&self, comments: &str, id: &str, doc: &Doc) -> Result<bool, CallError> {
+        let target = format!("{comments}/{}?notifyUsers=false", encoded(id));
+        let body = json!({ "body": self.render(doc) });
+        let answered = self.send(Method::PUT, &target, &body).await?;
+        match answered.status {
+            404 => Ok(false),
+            _ if answered.is_success() => Ok(true),
+            _ => Err(answered.refusal()),
+        }
+    }
+
+    /// The comment of our own with this marker.
+    async fn find(&self, comments: &str, marker: &Marker) -> Result<Option<String>, CallError> {
+        let own = self.own_account().await?;
+        let mut start = 0;
+        for _ in 0..PAGES_MAX {
+            let target = format!("{comments}?startAt={start}&maxResults={PAGE}&orderBy=-created&expand=properties");
+            let page = success(self.get(&target).await?)?;
+            let listed = page.get("comments").and_then(Value::as_array);
+            let listed = listed.ok_or_else(|| odd("the comments are missing from the answer"))?;
+            for comment in listed {
+                if comment.get("author").and_then(account_id).as_deref() != Some(own) {
+                    continue;
+                }
+                let Some(id) = id_of(comment) else { continue };
+                if self.marker_of(comment, &id).await?.as_deref() == Some(&marker.0) {
+                    return Ok(Some(id));
+                }
+            }
+            start += listed.len();
+            let total = page.get("total").and_then(Value::as_u64);
+            if listed.is_empty() || total.is_some_and(|total| start as u64 >= total) {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The marker in a comment's properties. A site that does not list them with the comment is asked for the one.
+    async fn marker_of(&self, comment: &Value, id: &str) -> Result<Option<String>, CallError> {
+        let marker = |value: &Value| value.get("marker")?.as_str().map(str::to_owned);
+        if let Some(properties) = comment.get("properties").and_then(Value::as_array) {
+            let ours = properties
+                .iter()
+                .find(|p| p.get("key").and_then(Value::as_str) == Some(PROPERTY));
+            return Ok(ours.and_then(|p| marker(p.get("value")?)));
+        }
+        let target = self.path(&format!("/comment/{}/properties/{PROPERTY}", encoded(id)));
+        let answered = self.get(&target).await?;
+        if answered.status == 404 {
+            return Ok(None);
+        }
+        Ok(success(answered)?.get("value").and_then(marker))
+    }
+
+    /// Whether the account is in the group; `None` if Jira did not list all of its groups. Group names are compared
+    /// as they are written; on Cloud the group's id does, too.
+    async fn is_member(&self, account: &str, group: &str) -> Result<Option<bool>, CallError> {
+        let account = encoded(account);
+        let is_it = |listed: &Value| {
+            ["name", "groupId"]
+                .iter()
+                .any(|key| listed.get(*key).and_then(Value::as_str) == Some(group))
+        };
+        match self.flavor {
+            Flavor::Cloud => {
+                let target = self.path(&format!("/user/groups?accountId={account}"));
+                let groups = success(self.get(&target).await?)?;
+                Ok(groups.as_array().map(|groups| groups.iter().any(is_it)))
+            }
+            Flavor::DataCenter => {
+                let target = self.path(&format!("/user?key={account}&expand=groups"));
+                let user = success(self.get(&target).await?)?;
+                if user.get("active") == Some(&Value::Bool(false)) {
+                    return Ok(Some(false));
+                }
+                let Some(items) = user.pointer("/groups/items").and_then(Value::as_array) else {
+                    return Ok(None);
+                };
+                let size = user.pointer("/groups/size").and_then(Value::as_u64);
+                let all = size.is_none_or(|size| size <= items.len() as u64);
+                Ok(if items.iter().any(is_it) {
+                    Some(true)
+                } else {
+                    all.then_some(false)
+                })
+            }
+        }
+    }
+}
+
+fn comment_path(issue: &str, id: &str) -> String {
+    format!("{issue}/comment/{}", encoded(id))
+}
+
+fn posted(thread: &ThreadRef, id: String) -> Posted {
+    Posted {
+        message: MessageRef {
+            thread: thread.clone(),
+            id,
+        },
+        opened: None,
+    }
+}

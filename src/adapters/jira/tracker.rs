@@ -1,0 +1,117 @@
+//! Moving tickets: look, act if needed, look again.
+
+use async_trait::async_trait;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::{Jira, encoded, id_of, odd, success};
+use crate::adapters::{CallError, Tracker};
+use crate::domain::effect::{MoveIntent, Outcome};
+use crate::domain::run::FailureClass;
+
+/// A status as Jira tells it.
+struct Status {
+    id: String,
+    name: String,
+}
+
+/// A way out of the ticket's present status.
+struct Transition {
+    id: String,
+    to: Status,
+    /// Whether people would have to fill in a form.
+    has_screen: bool,
+}
+
+#[async_trait]
+impl Tracker for Jira {
+    async fn move_ticket(&self, intent: &MoveIntent) -> Result<Outcome, CallError> {
+        let issue = self.path(&format!("/issue/{}", encoded(intent.ticket.as_str())));
+        let before = self.status(&issue).await?;
+        if before.is(&intent.to) {
+            return Ok(Outcome::TicketMoved);
+        }
+        let target = format!("{issue}/transitions");
+        let possible = transitions(&success(self.get(&target).await?)?)?;
+        let ways = || possible.iter().filter(|way| way.to.is(&intent.to));
+        let Some(way) = ways().find(|way| !way.has_screen).or_else(|| ways().next()) else {
+            return Ok(no_way(intent, &before, &possible));
+        };
+        let asked = json!({ "transition": { "id": way.id } });
+        let answered = self.send(Method::POST, &target, &asked).await?;
+        if matches!(answered.status, 401 | 403 | 404) {
+            return Err(answered.refusal());
+        }
+        let after = self.status(&issue).await?;
+        if after.is(&intent.to) {
+            return Ok(Outcome::TicketMoved);
+        }
+        if answered.is_success() || answered.status == 409 {
+            return Err(odd(&format!(
+                "{} is still `{}` after it was moved to `{}`",
+                intent.ticket, after.name, intent.to
+            )));
+        }
+        Ok(Outcome::Failed {
+            reason: answered.describe(),
+            class: FailureClass::User,
+        })
+    }
+}
+
+impl Jira {
+    async fn status(&self, issue: &str) -> Result<Status, CallError> {
+        let body = success(self.get(&format!("{issue}?fields=status")).await?)?;
+        body.pointer("/fields/status")
+            .and_then(Status::read)
+            .ok_or_else(|| odd("the ticket's status is missing from the answer"))
+    }
+}
+
+impl Status {
+    fn read(value: &Value) -> Option<Self> {
+        Some(Self {
+            id: id_of(value)?,
+            name: value.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        })
+    }
+
+    fn is(&self, wanted: &str) -> bool {
+        self.id == wanted || self.name.to_lowercase() == wanted.to_lowercase()
+    }
+}
+
+fn transitions(body: &Value) -> Result<Vec<Transition>, CallError> {
+    let listed = body.get("transitions").and_then(Value::as_array);
+    let listed = listed.ok_or_else(|| odd("the transitions are missing from the answer"))?;
+    Ok(listed
+        .iter()
+        .filter(|way| way.get("isAvailable") != Some(&Value::Bool(false)))
+        .filter_map(|way| {
+            Some(Transition {
+                id: id_of(way)?,
+                to: Status::read(way.get("to")?)?,
+                has_screen: way.get("hasScreen") == Some(&Value::Bool(true)),
+            })
+        })
+        .collect())
+}
+
+fn no_way(intent: &MoveIntent, from: &Status, possible: &[Transition]) -> Outcome {
+    let listed: Vec<String> = possible
+        .iter()
+        .map(|way| format!("`{}` ({})", way.to.name, way.to.id))
+        .collect();
+    let listed = if listed.is_empty() {
+        "nowhere".to_owned()
+    } else {
+        listed.join(", ")
+    };
+    Outcome::Failed {
+        reason: format!(
+            "{} cannot go from `{}` to `{}`; from there stepherd's account can move it to: {listed}",
+            intent.ticket, from.name, intent.to
+        ),
+        class: FailureClass::User,
+    }
+}

@@ -1,0 +1,316 @@
+//! stepherd's own settings, as the rest of the program sees them: typed, complete, secrets never shown. How they
+//! are read: `settings_read`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// A secret: never shown, never logged, wiped when dropped.
+pub type Secret = SecretString;
+
+/// Platforms there are adapters for.
+pub const PLATFORMS: [&str; 3] = ["github", "jira", "discord"];
+/// Back-ends there are adapters for.
+pub const BACKENDS: [&str; 2] = ["argocd", "dcr"];
+
+/// stepherd's settings. Every one has a value; secrets never show in `Debug`.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The web server.
+    pub server: Server,
+    /// The database.
+    pub database: Database,
+    /// GitHub.
+    pub github: Github,
+    /// Jira.
+    pub jira: Jira,
+    /// Discord.
+    pub discord: Discord,
+    /// Argo CD.
+    pub argocd: Service,
+    /// The cache-rebuild service.
+    pub dcr: Service,
+    /// The engine.
+    pub engine: Engine,
+    /// Logs.
+    pub log: Log,
+    /// The folder of commands.
+    pub commands_dir: PathBuf,
+}
+
+/// The web server.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// Where people reach it, without a slash at the end.
+    pub public_url: Option<String>,
+    /// Opens the JSON API; without it the API is closed.
+    pub api_token: Option<Secret>,
+    /// The largest request body, in bytes.
+    pub body_limit_bytes: usize,
+    /// How long a client may take to send its headers.
+    pub header_timeout: Duration,
+    /// How long a client may take to send its body.
+    pub read_timeout: Duration,
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Where it is: `sqlite:` and a path.
+    pub url: String,
+}
+
+/// GitHub.
+#[derive(Debug, Clone)]
+pub struct Github {
+    /// On or off; absent: on if `webhook_secret` is given.
+    pub enabled: Option<bool>,
+    /// The API's address, without a slash at the end.
+    pub api_url: String,
+    /// Signs webhooks.
+    pub webhook_secret: Option<Secret>,
+    /// The webhook secret before the last change, accepted as well.
+    pub webhook_secret_previous: Option<Secret>,
+    /// The GitHub App's id.
+    pub app_id: Option<u64>,
+    /// The GitHub App's private key, PEM.
+    pub private_key: Option<Secret>,
+    /// An access token, instead of a GitHub App.
+    pub token: Option<Secret>,
+    /// The account that `token` belongs to: what it writes is never obeyed.
+    pub own_account_id: Option<u64>,
+}
+
+/// Jira.
+#[derive(Debug, Clone, Default)]
+pub struct Jira {
+    /// On or off; absent: on if a secret that proves webhooks is given.
+    pub enabled: Option<bool>,
+    /// The site's address, without a slash at the end; there whenever Jira is on.
+    pub base_url: Option<String>,
+    /// Cloud or Data Center.
+    pub flavor: JiraFlavor,
+    /// Signs the webhooks that an administrator set up.
+    pub webhook_secret: Option<Secret>,
+    /// The webhook secret before the last change, accepted as well.
+    pub webhook_secret_previous: Option<Secret>,
+    /// The shared secret of a Connect app.
+    pub connect_shared_secret: Option<Secret>,
+    /// The client secret of an OAuth 2.0 app.
+    pub oauth_client_secret: Option<Secret>,
+    /// The header value that an Automation rule sends.
+    pub automation_secret: Option<Secret>,
+    /// stepherd's own accountId (Cloud) or user key (Data Center): what it writes is never obeyed.
+    pub own_account_id: Option<String>,
+    /// The e-mail address (Cloud) or user name (Data Center) that the token belongs to.
+    pub email: Option<String>,
+    /// Cloud: the API token. Data Center: a personal access token.
+    pub token: Option<Secret>,
+}
+
+/// Kinds of Jira.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JiraFlavor {
+    /// On atlassian.net.
+    #[default]
+    Cloud,
+    /// Self-hosted.
+    DataCenter,
+}
+
+/// Discord.
+#[derive(Debug, Clone)]
+pub struct Discord {
+    /// On or off; absent: on if `token` is given.
+    pub enabled: Option<bool>,
+    /// The API's address, without a slash at the end.
+    pub api_url: String,
+    /// The application's id; there whenever Discord is on.
+    pub application_id: Option<String>,
+    /// The application's public key, 64 hexadecimal digits; there whenever Discord is on.
+    pub public_key: Option<String>,
+    /// The bot's token.
+    pub token: Option<Secret>,
+}
+
+/// A service that jobs run on.
+#[derive(Debug, Clone, Default)]
+pub struct Service {
+    /// Its address, without a slash at the end.
+    pub base_url: Option<String>,
+    /// Its token.
+    pub token: Option<Secret>,
+}
+
+/// The engine.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// The least time between two edits of the same message.
+    pub edit_spacing: Duration,
+    /// How many effects are carried out at the same time.
+    pub workers: usize,
+    /// How long a worker may be silent before its work is given to another.
+    pub lease: Duration,
+}
+
+/// Logs.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Their form.
+    pub format: LogFormat,
+    /// What is logged, as a filter: `info`, `info,stepherd=debug`.
+    pub level: String,
+}
+
+/// Forms of logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Whether a platform or a back-end is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlatformStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it is on.
+    pub on: bool,
+    /// Why it is on or off, for people; never holds a secret.
+    pub why: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            api_token: None,
+            body_limit_bytes: 25 * 1024 * 1024,
+            header_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: "sqlite:stepherd.db".to_owned(),
+        }
+    }
+}
+
+impl Default for Github {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            api_url: "https://api.github.com".to_owned(),
+            webhook_secret: None,
+            webhook_secret_previous: None,
+            app_id: None,
+            private_key: None,
+            token: None,
+            own_account_id: None,
+        }
+    }
+}
+
+impl Default for Discord {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            api_url: "https://discord.com/api/v10".to_owned(),
+            application_id: None,
+            public_key: None,
+            token: None,
+        }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            edit_spacing: Duration::from_secs(5),
+            workers: 4,
+            lease: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            level: "info".to_owned(),
+        }
+    }
+}
+
+impl Jira {
+    /// Whether anything is there that proves webhooks.
+    pub(super) fn can_prove(&self) -> bool {
+        let proofs = [
+            &self.webhook_secret,
+            &self.connect_shared_secret,
+            &self.oauth_client_secret,
+        ];
+        proofs.into_iter().chain([&self.automation_secret]).any(Option::is_some)
+    }
+}
+
+impl Settings {
+    /// Which platforms and back-ends are on, and why.
+    pub fn platforms(&self) -> Vec<PlatformStatus> {
+        let github = self.github.webhook_secret.is_some();
+        vec![
+            status("github", self.github.enabled, github, "webhook_secret"),
+            status(
+                "jira",
+                self.jira.enabled,
+                self.jira.can_prove(),
+                "secret that proves webhooks",
+            ),
+            status("discord", self.discord.enabled, self.discord.token.is_some(), "token"),
+            self.argocd.status("argocd"),
+            self.dcr.status("dcr"),
+        ]
+    }
+
+    /// Whether this platform or back-end is on.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.platforms().iter().any(|status| status.name == name && status.on)
+    }
+}
+
+impl Service {
+    fn status(&self, name: &'static str) -> PlatformStatus {
+        let (on, why) = match (&self.base_url, &self.token) {
+            (Some(_), Some(_)) => (true, "base_url and token are given"),
+            (Some(_), None) => (false, "no token"),
+            (None, _) => (false, "no base_url"),
+        };
+        PlatformStatus {
+            name,
+            on,
+            why: why.to_owned(),
+        }
+    }
+}
+
+fn status(name: &'static str, enabled: Option<bool>, has_secret: bool, secret: &str) -> PlatformStatus {
+    let (on, why) = match (enabled, has_secret) {
+        (Some(false), _) => (false, "enabled = false".to_owned()),
+        (_, false) => (false, format!("no {secret}")),
+        (Some(true), true) => (true, "enabled = true".to_owned()),
+        (None, true) => (true, format!("{secret} is given")),
+    };
+    PlatformStatus { name, on, why }
+}

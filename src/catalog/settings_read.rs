@@ -1,0 +1,400 @@
+//! Reads stepherd's settings: the file, the environment over it, and the files that hold secrets. The only place in
+//! the catalog that ever touches a secret.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::page::{At, Page};
+use super::settings::{
+    Database, Discord, Engine, Github, Jira, JiraFlavor, Log, LogFormat, Secret, Server, Service, Settings,
+};
+use super::settings_raw::{
+    RawArgocd, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawSecret, RawServer, RawSettings,
+};
+use super::shape;
+use crate::domain::grammar::nearest;
+
+/// What variables of stepherd's settings start with.
+const PREFIX: &str = "STEPHERD__";
+
+/// Lays environment variables over the file's table. Empty ones count as absent, as compose files pass them.
+pub(super) fn overlay<'t>(
+    env: &'t BTreeMap<String, String>,
+) -> impl FnOnce(&mut Page, &mut DeTable<'t>, &serde_json::Value) {
+    move |page, table, schema| {
+        for (name, value) in env
+            .iter()
+            .filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty())
+        {
+            let path = name[PREFIX.len()..].to_lowercase();
+            let (section, key) = path.split_once("__").unwrap_or((&path, ""));
+            let form = &schema["properties"][section]["properties"][key];
+            if form.is_null() {
+                let all = variables(schema);
+                // The prefix would make every name like every other.
+                let meant = nearest(&path, all.iter().map(String::as_str));
+                let hint = meant.map(|meant| format!("did you mean {PREFIX}{}?", meant.to_uppercase()));
+                page.say_env(name, "there is no such setting", hint);
+                continue;
+            }
+            let Some(value) = env_value(form, value) else {
+                let wanted: Vec<&str> = shape::types(shape::unwrapped(form))
+                    .into_iter()
+                    .map(shape::spoken)
+                    .collect();
+                page.say_env(name, &format!("the value must be {}", wanted.join(" or ")), None);
+                continue;
+            };
+            let span = page.overlay(name);
+            let entry = table
+                .entry(Spanned::new(span.clone(), section.to_owned().into()))
+                .or_insert_with(|| Spanned::new(span.clone(), DeValue::Table(DeTable::new())));
+            // A section that is no table is reported with the rest of the file's form.
+            if let DeValue::Table(keys) = entry.get_mut() {
+                keys.remove(key);
+                keys.insert(
+                    Spanned::new(span.clone(), key.to_owned().into()),
+                    Spanned::new(span, value),
+                );
+            }
+        }
+    }
+}
+
+/// Every setting's variable, without the prefix and in lower case.
+fn variables(schema: &serde_json::Value) -> Vec<String> {
+    let sections = schema["properties"].as_object().into_iter().flatten();
+    sections
+        .flat_map(|(section, form)| {
+            let keys = form["properties"].as_object().into_iter().flatten();
+            keys.map(move |(key, _)| format!("{section}__{key}"))
+        })
+        .collect()
+}
+
+fn env_value<'t>(form: &serde_json::Value, text: &'t str) -> Option<DeValue<'t>> {
+    let form = shape::unwrapped(form);
+    let types = shape::types(form);
+    if types.contains(&"boolean") {
+        return Some(DeValue::Boolean(text.parse().ok()?));
+    }
+    if types.contains(&"integer") {
+        text.parse::<i64>().ok()?;
+        return DeValue::parse(text).ok().map(Spanned::into_inner);
+    }
+    Some(DeValue::String(text.into()))
+}
+
+/// The settings. `dir` is the folder of the file: relative paths of files and folders start there.
+pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings {
+    let mut reader = Reader { page, dir };
+    let commands = raw
+        .paths
+        .commands
+        .as_ref()
+        .map_or("../commands", |at| at.get().as_str());
+    let engine = Engine::default();
+    let settings = Settings {
+        server: reader.server(&raw.server),
+        database: reader.database(raw.database.url.as_ref()),
+        github: reader.github(&raw.github),
+        jira: reader.jira(&raw.jira),
+        discord: reader.discord(&raw.discord),
+        argocd: reader.argocd(&raw.argocd),
+        dcr: reader.dcr(&raw.dcr),
+        engine: Engine {
+            edit_spacing: seconds(raw.engine.edit_spacing_s, engine.edit_spacing),
+            workers: raw.engine.workers.map_or(engine.workers, |count| count as usize),
+            lease: seconds(raw.engine.lease_s, engine.lease),
+        },
+        log: Log {
+            format: match raw.log.format {
+                None | Some(RawLogFormat::Text) => LogFormat::Text,
+                Some(RawLogFormat::Json) => LogFormat::Json,
+            },
+            level: raw
+                .log
+                .level
+                .map_or_else(|| Log::default().level, |at| at.get().clone()),
+        },
+        commands_dir: dir.join(commands),
+    };
+    check_on(reader.page, &raw.github, &raw.jira, &raw.discord, &settings);
+    settings
+}
+
+/// What is switched on has what it needs; otherwise stepherd does not start.
+fn check_on(page: &mut Page, github: &RawGithub, jira: &RawJira, discord: &RawDiscord, settings: &Settings) {
+    let asked = [
+        (
+            "github",
+            &github.enabled,
+            settings.github.webhook_secret.is_some(),
+            "`webhook_secret`",
+        ),
+        (
+            "jira",
+            &jira.enabled,
+            settings.jira.can_prove(),
+            "a secret that proves webhooks",
+        ),
+        ("discord", &discord.enabled, settings.discord.token.is_some(), "`token`"),
+    ];
+    for (name, enabled, has_secret, secret) in asked {
+        if let Some(at) = enabled.as_ref().filter(|at| *at.get() && !has_secret) {
+            let section = name.to_uppercase();
+            page.say_hint(
+                at.span(),
+                format!("{name} is to be on, but {secret} is not given"),
+                format!("give it as STEPHERD__{section}__… or by its _file key, or remove `enabled`"),
+            );
+        }
+    }
+    check_needs(page, github, jira, discord, settings);
+}
+
+/// What is on can do its work. Told where the secret is given, because that is what switched it on.
+fn check_needs(page: &mut Page, github: &RawGithub, jira: &RawJira, discord: &RawDiscord, settings: &Settings) {
+    let github_at = place(&github.webhook_secret, &github.webhook_secret_file);
+    let jira_at = place(&jira.webhook_secret, &jira.webhook_secret_file)
+        .or_else(|| place(&jira.connect_shared_secret, &jira.connect_shared_secret_file))
+        .or_else(|| place(&jira.oauth_client_secret, &jira.oauth_client_secret_file))
+        .or_else(|| place(&jira.automation_secret, &jira.automation_secret_file));
+    let discord_at = place(&discord.token, &discord.token_file);
+    let cloud = settings.jira.flavor == JiraFlavor::Cloud;
+    let authorised = settings.github.app_id.is_some() || settings.github.token.is_some();
+    let (id, key) = (&settings.discord.application_id, &settings.discord.public_key);
+    let needs = [
+        (
+            "github",
+            &github_at,
+            authorised,
+            "`token`, nor `app_id` and `private_key`",
+        ),
+        ("jira", &jira_at, settings.jira.base_url.is_some(), "`base_url`"),
+        ("jira", &jira_at, settings.jira.token.is_some(), "`token`"),
+        (
+            "jira",
+            &jira_at,
+            !cloud || settings.jira.email.is_some(),
+            "`email`, whose the token is",
+        ),
+        ("discord", &discord_at, id.is_some(), "`application_id`"),
+        ("discord", &discord_at, key.is_some(), "`public_key`"),
+    ];
+    // What failed to be read was told where it stands; saying that it is missing would be wrong.
+    let told = page.count();
+    for (name, at, there, what) in needs {
+        if !there && settings.is_on(name) && told == 0 {
+            page.say_hint(
+                at.clone().unwrap_or(0..0),
+                format!("{name} is on, because this is given, but it has no {what}"),
+                format!("give it under [{name}], or switch the platform off with enabled = false"),
+            );
+        }
+    }
+}
+
+/// Where a secret is given.
+fn place(value: &Option<At<RawSecret>>, file: &Option<At<String>>) -> Option<Range<usize>> {
+    value.as_ref().map(At::span).or_else(|| file.as_ref().map(At::span))
+}
+
+fn seconds(given: Option<u32>, usual: Duration) -> Duration {
+    given.map_or(usual, |seconds| Duration::from_secs(u64::from(seconds)))
+}
+
+struct Reader<'a> {
+    page: &'a mut Page,
+    dir: &'a Path,
+}
+
+impl Reader<'_> {
+    fn server(&mut self, raw: &RawServer) -> Server {
+        let usual = Server::default();
+        Server {
+            listen: self.listen(raw.listen.as_ref()).unwrap_or(usual.listen),
+            public_url: self.url(raw.public_url.as_ref()),
+            api_token: self.secret(raw.api_token.as_ref(), raw.api_token_file.as_ref()),
+            body_limit_bytes: raw
+                .body_limit_bytes
+                .map_or(usual.body_limit_bytes, |bytes| bytes as usize),
+            header_timeout: seconds(raw.header_timeout_s, usual.header_timeout),
+            read_timeout: seconds(raw.read_timeout_s, usual.read_timeout),
+        }
+    }
+
+    fn listen(&mut self, given: Option<&At<String>>) -> Option<SocketAddr> {
+        let at = given?;
+        let parsed = at.get().parse().ok();
+        if parsed.is_none() {
+            self.page.say_hint(
+                at.span(),
+                format!("`{}` is no address to listen on", at.get()),
+                "an IP address and a port: 127.0.0.1:8080, 0.0.0.0:8080, [::]:8080",
+            );
+        }
+        parsed
+    }
+
+    fn database(&mut self, url: Option<&At<String>>) -> Database {
+        let Some(at) = url else {
+            return Database::default();
+        };
+        if at.get().strip_prefix("sqlite:").is_none_or(str::is_empty) {
+            // The address is not shown: it may hold a password.
+            self.page.hide(at.span());
+            self.page.say_hint(
+                at.span(),
+                "`url` must be an SQLite database",
+                "sqlite:stepherd.db, or sqlite: and a path",
+            );
+        }
+        Database { url: at.get().clone() }
+    }
+
+    fn github(&mut self, raw: &RawGithub) -> Github {
+        let usual = Github::default();
+        if let Some(app_id) = raw
+            .app_id
+            .as_ref()
+            .filter(|_| raw.private_key.is_none() && raw.private_key_file.is_none())
+        {
+            self.page.say(app_id.span(), "`app_id` needs `private_key`");
+        }
+        Github {
+            enabled: raw.enabled.as_ref().map(|at| *at.get()),
+            api_url: self.url(raw.api_url.as_ref()).unwrap_or(usual.api_url),
+            webhook_secret: self.secret(raw.webhook_secret.as_ref(), raw.webhook_secret_file.as_ref()),
+            webhook_secret_previous: self.secret(
+                raw.webhook_secret_previous.as_ref(),
+                raw.webhook_secret_previous_file.as_ref(),
+            ),
+            app_id: raw.app_id.as_ref().map(|at| u64::from(*at.get())),
+            private_key: self.secret(raw.private_key.as_ref(), raw.private_key_file.as_ref()),
+            token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
+            own_account_id: raw.own_account_id.map(u64::from),
+        }
+    }
+
+    fn jira(&mut self, raw: &RawJira) -> Jira {
+        Jira {
+            enabled: raw.enabled.as_ref().map(|at| *at.get()),
+            base_url: self.url(raw.base_url.as_ref()),
+            flavor: match raw.flavor {
+                None | Some(RawFlavor::Cloud) => JiraFlavor::Cloud,
+                Some(RawFlavor::DataCenter) => JiraFlavor::DataCenter,
+            },
+            webhook_secret: self.secret(raw.webhook_secret.as_ref(), raw.webhook_secret_file.as_ref()),
+            webhook_secret_previous: self.secret(
+                raw.webhook_secret_previous.as_ref(),
+                raw.webhook_secret_previous_file.as_ref(),
+            ),
+            connect_shared_secret: self.secret(
+                raw.connect_shared_secret.as_ref(),
+                raw.connect_shared_secret_file.as_ref(),
+            ),
+            oauth_client_secret: self.secret(raw.oauth_client_secret.as_ref(), raw.oauth_client_secret_file.as_ref()),
+            automation_secret: self.secret(raw.automation_secret.as_ref(), raw.automation_secret_file.as_ref()),
+            own_account_id: raw.own_account_id.as_ref().map(|at| at.get().clone()),
+            email: raw.email.as_ref().map(|at| at.get().clone()),
+            token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
+        }
+    }
+
+    fn discord(&mut self, raw: &RawDiscord) -> Discord {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let hex = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let (id, key) = (raw.application_id.as_ref(), raw.public_key.as_ref());
+        if let Some(at) = id.filter(|at| !digits(at.get())) {
+            self.page
+                .say(at.span(), "`application_id` is the number from the application's page");
+        }
+        if let Some(at) = key.filter(|at| !hex(at.get())) {
+            self.page.say(
+                at.span(),
+                "`public_key` is the 64 hexadecimal digits from the application's page",
+            );
+        }
+        Discord {
+            enabled: raw.enabled.as_ref().map(|at| *at.get()),
+            api_url: self.url(raw.api_url.as_ref()).unwrap_or(Discord::default().api_url),
+            application_id: id.map(|at| at.get().clone()),
+            public_key: key.map(|at| at.get().clone()),
+            token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
+        }
+    }
+
+    fn argocd(&mut self, raw: &RawArgocd) -> Service {
+        Service {
+            base_url: self.url(raw.base_url.as_ref()),
+            token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
+        }
+    }
+
+    fn dcr(&mut self, raw: &RawDcr) -> Service {
+        Service {
+            base_url: self.url(raw.base_url.as_ref()),
+            token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
+        }
+    }
+
+    /// An address of ours or a vendor's, without a slash at the end. User names and passwords have no place in it.
+    fn url(&mut self, given: Option<&At<String>>) -> Option<String> {
+        let at = given?;
+        let url = url::Url::parse(at.get())
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let Some(url) = url else {
+            self.page.hide(at.span());
+            self.page
+                .say_hint(at.span(), "this is no web address", "https://host/path");
+            return None;
+        };
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            self.page.hide(at.span());
+            self.page.say(
+                at.span(),
+                "an address must not hold a user name, a password, a query or a fragment",
+            );
+            return None;
+        }
+        Some(url.as_str().trim_end_matches('/').to_owned())
+    }
+
+    /// A secret from the environment, else from its file.
+    fn secret(&mut self, given: Option<&At<RawSecret>>, file: Option<&At<String>>) -> Option<Secret> {
+        if let Some(at) = given {
+            let text = at.get().0.expose_secret().trim();
+            if text.is_empty() {
+                self.page.say(at.span(), "the secret is empty");
+                return None;
+            }
+            return Some(text.to_owned().into());
+        }
+        let at = file?;
+        let path = self.dir.join(at.get());
+        match std::fs::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() => Some(SecretString::from(text.trim().to_owned())),
+            Ok(_) => {
+                self.page
+                    .say(at.span(), format!("the file {} is empty", path.display()));
+                None
+            }
+            Err(error) => {
+                self.page.say(
+                    at.span(),
+                    format!("the file {} cannot be read: {error}", path.display()),
+                );
+                None
+            }
+        }
+    }
+}

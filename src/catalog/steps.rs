@@ -1,0 +1,559 @@
+//! The steps of a pipeline file. A step is written flat: `kind` says what it is, and only the keys of that kind may
+//! stand beside it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::domain::edit::{Edit, EditAction};
+use crate::domain::ids::{BackendName, RoleName, StepName};
+use crate::domain::pipeline::{
+    AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, StepKind, StepSpec,
+    TellSpec, WorkSpec,
+};
+use crate::domain::template::Template;
+
+use super::diagnose::did_you_mean;
+use super::page::{At, Names, Page};
+use super::pipelines::{is_pointer, path, repo};
+use super::values::{Known, Scalar, stand_in};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A step.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStep {
+    /// Its name, unique in the pipeline; part of its branch's name.
+    pub(super) name: At<String>,
+    /// What people call it.
+    title: At<String>,
+    /// What it does.
+    kind: At<RawStepKind>,
+    /// How long one attempt may take, not counting time the back-end waits for something else: 90m, 7d. Without it
+    /// 15m for change and tell, 1h for work, 7d for merge and ask.
+    timeout: Option<At<String>>,
+    /// How many further attempts are made without asking, for failures that are not the user's. 0 to 10; without it, 0.
+    #[schemars(range(min = 0, max = 10))]
+    auto_retries: Option<u32>,
+
+    /// change: the repository, as owner/name or git@host:owner/name.git. A template.
+    repo: Option<At<String>>,
+    /// change: title of the pull request and first line of the commit. A template.
+    pr_title: Option<At<String>>,
+    /// change: body of the pull request, Markdown. A template; what expressions give is escaped.
+    pr_body: Option<At<String>>,
+    /// change: the edits, made in order as one commit.
+    edit: Option<At<Vec<RawEdit>>>,
+
+    /// merge: the earlier change step whose pull request is meant.
+    branch_of: Option<At<String>>,
+    /// merge: who merges; without it, stepherd.
+    by: Option<At<RawBy>>,
+    /// merge: how stepherd merges; without it, a merge commit.
+    method: Option<At<RawMethod>>,
+
+    /// work: the jobs, all at once. The step passes when every one succeeded.
+    job: Option<At<Vec<RawJob>>>,
+    /// work: what the first failed job does to the others; without it, fail-fast.
+    on_failure: Option<At<RawOnFailure>>,
+    /// work: how often each job is looked at: 30s. Without it, 15s.
+    every: Option<At<String>>,
+
+    /// ask: the question. A template.
+    question: Option<At<String>>,
+    /// ask: the options; the first answer wins.
+    option: Option<At<Vec<RawOption>>>,
+    /// ask: who may answer, any of these roles.
+    roles: Option<At<Vec<At<String>>>>,
+
+    /// tell: move a ticket.
+    move_ticket: Option<At<RawMove>>,
+    /// tell: post a note to every thread of the run. A template.
+    note: Option<At<String>>,
+}
+
+/// The five kinds of step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum RawStepKind {
+    /// Edit files in a repository on a branch of this step; open or find the pull request.
+    Change,
+    /// Merge, or wait for the merge of, the pull request that an earlier step opened.
+    Merge,
+    /// One job or a parallel set of jobs on back-ends.
+    Work,
+    /// A question with options to named roles.
+    Ask,
+    /// Move a ticket, post a note.
+    Tell,
+}
+
+/// One edit of one file: a path and one of `write`, `set`, `insert_xml`, `delete`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawEdit {
+    /// The file's path in the repository. A template.
+    path: At<String>,
+    /// The file's whole content, created if absent. A template.
+    write: Option<At<String>>,
+    /// One value in a YAML, JSON or TOML file; everything else in it stays as it is.
+    set: Option<RawSet>,
+    /// An XML element inserted once.
+    insert_xml: Option<RawInsertXml>,
+    /// The file is removed.
+    delete: Option<At<bool>>,
+}
+
+/// One value in a file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawSet {
+    /// JSON pointer (RFC 6901); missing objects on the way are created. A template.
+    pointer: At<String>,
+    /// The value; text is read as JSON where it is JSON, else it is a string. A template.
+    value: At<Scalar>,
+}
+
+/// An XML element.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawInsertXml {
+    /// The parent: element names from the root, /project/modules. A template.
+    parent: At<String>,
+    /// The element, as XML. A template.
+    element: At<String>,
+}
+
+/// Who merges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum RawBy {
+    /// stepherd, as soon as the forge allows.
+    Stepherd,
+    /// People; stepherd waits.
+    People,
+}
+
+/// How stepherd merges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum RawMethod {
+    /// A merge commit.
+    Merge,
+    /// One squashed commit.
+    Squash,
+    /// Rebased commits.
+    Rebase,
+}
+
+/// One job.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawJob {
+    /// Its name, unique in the step.
+    name: At<String>,
+    /// The back-end it runs on: argocd, dcr.
+    backend: At<String>,
+    /// Whether stepherd starts it; otherwise it only observes what starts by itself. Without it, true.
+    start: Option<bool>,
+    /// What the back-end needs to know, by its own keys. Templates.
+    #[serde(default)]
+    with: BTreeMap<String, At<Scalar>>,
+}
+
+/// What the first failed job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum RawOnFailure {
+    /// The step fails at once; the others are canceled.
+    FailFast,
+    /// The step fails when the others have ended.
+    Drain,
+}
+
+/// One option of a question.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawOption {
+    /// What to type.
+    value: At<String>,
+    /// What it says.
+    label: At<String>,
+    /// Whether the run goes on; otherwise it ends as canceled. Without it, true.
+    go_on: Option<bool>,
+}
+
+/// Moving a ticket.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawMove {
+    /// The ticket. A template; without it, the run's own.
+    ticket: Option<At<String>>,
+    /// The status it should have afterwards, by id or name.
+    to: At<String>,
+}
+
+/// The steps that are right. Every name that becomes known on the way is known to the steps after it.
+pub(super) fn compile(
+    page: &mut Page,
+    raw: &[RawStep],
+    known: Known,
+    roles: &Names,
+    backends: &[&str],
+) -> Vec<StepSpec> {
+    let mut steps = Steps {
+        known,
+        roles,
+        backends,
+        changes: Vec::new(),
+        merged: Vec::new(),
+    };
+    let mut seen = Vec::new();
+    raw.iter()
+        .filter_map(|step| {
+            page.unique("the step", &step.name, &mut seen);
+            steps.step(page, step)
+        })
+        .collect()
+}
+
+/// What is known on the way through the list.
+struct Steps<'a> {
+    known: Known,
+    roles: &'a Names,
+    backends: &'a [&'a str],
+    changes: Vec<String>,
+    merged: Vec<String>,
+}
+
+impl Steps<'_> {
+    fn step(&mut self, page: &mut Page, raw: &RawStep) -> Option<StepSpec> {
+        let name = page.parse::<StepName>(&raw.name);
+        refuse_foreign(page, raw);
+        let kind = match raw.kind.get() {
+            RawStepKind::Change => self.change(page, raw).map(StepKind::Change),
+            RawStepKind::Merge => self.merge(page, raw).map(StepKind::Merge),
+            RawStepKind::Work => self.work(page, raw).map(StepKind::Work),
+            RawStepKind::Ask => self.ask(page, raw).map(StepKind::Ask),
+            RawStepKind::Tell => self.tell(page, raw).map(StepKind::Tell),
+        };
+        let usual = match raw.kind.get() {
+            RawStepKind::Change | RawStepKind::Tell => 15 * MINUTE,
+            RawStepKind::Work => 60 * MINUTE,
+            RawStepKind::Merge | RawStepKind::Ask => 7 * DAY,
+        };
+        let timeout = raw.timeout.as_ref().map(|text| page.duration(text, SECOND, 365 * DAY));
+        Some(StepSpec {
+            title: page.worded("the title", &raw.title),
+            name: name?,
+            timeout: timeout.unwrap_or(Some(usual))?,
+            auto_retries: raw.auto_retries.unwrap_or(0),
+            kind: kind?,
+        })
+    }
+
+    fn change(&mut self, page: &mut Page, raw: &RawStep) -> Option<ChangeSpec> {
+        let needed = (
+            need(page, raw, "repo", raw.repo.as_ref()),
+            need(page, raw, "pr_title", raw.pr_title.as_ref()),
+            need(page, raw, "edit", raw.edit.as_ref()),
+        );
+        let repo = needed.0.map(|at| repo(page, at, &self.known));
+        let title = needed.1.map(|at| page.template(at, &self.known));
+        let body = raw.pr_body.as_ref().map(|at| page.template(at, &self.known));
+        let mut edits = Vec::new();
+        for edit in raw.edit.iter().flat_map(At::get) {
+            edits.extend(self.edit(page, edit));
+        }
+        // What the step leaves behind, for later templates; `merged` comes with its merge.
+        for field in ["pr", "branch", "head", "url"] {
+            self.known.insert(format!("steps.{}.{field}", raw.name.get()));
+        }
+        if !self.changes.contains(raw.name.get()) {
+            self.changes.push(raw.name.get().clone());
+        }
+        Some(ChangeSpec {
+            repo: repo?,
+            edits,
+            title: title?,
+            body: body.unwrap_or_else(|| Template::new("")),
+        })
+    }
+
+    fn edit(&self, page: &mut Page, raw: &RawEdit) -> Option<Edit<Template>> {
+        let path = path(page, &raw.path, &self.known);
+        let delete = raw.delete.as_ref().filter(|at| *at.get());
+        let given = [
+            raw.write.is_some(),
+            raw.set.is_some(),
+            raw.insert_xml.is_some(),
+            delete.is_some(),
+        ];
+        if given.into_iter().filter(|given| *given).count() != 1 {
+            page.say_hint(
+                raw.path.span(),
+                format!("this edit of `{}` must do exactly one thing", raw.path.get()),
+                "write = \"…\", set = { pointer = \"/…\", value = … }, insert_xml = { parent = \"/…\", element = \"<…/>\" } \
+                 or delete = true",
+            );
+            return None;
+        }
+        let action = if let Some(content) = &raw.write {
+            EditAction::Write {
+                content: page.template(content, &self.known),
+            }
+        } else if let Some(set) = &raw.set {
+            self.set(page, raw, set)
+        } else if let Some(insert) = &raw.insert_xml {
+            self.insert_xml(page, insert)
+        } else {
+            EditAction::Delete
+        };
+        Some(Edit { path, action })
+    }
+
+    fn set(&self, page: &mut Page, raw: &RawEdit, set: &RawSet) -> EditAction<Template> {
+        const ENDINGS: [&str; 4] = [".yaml", ".yml", ".json", ".toml"];
+        if !ENDINGS.iter().any(|ending| raw.path.get().ends_with(ending)) && !raw.path.get().ends_with("}}") {
+            page.say(
+                raw.path.span(),
+                format!(
+                    "`set` knows YAML, JSON and TOML by the file's ending, not `{}`",
+                    raw.path.get()
+                ),
+            );
+        }
+        if stand_in(set.pointer.get(), "/x").is_some_and(|pointer| !is_pointer(&pointer)) {
+            page.say_hint(
+                set.pointer.span(),
+                format!("`{}` is no JSON pointer", set.pointer.get()),
+                "it starts with a slash: /farmers/enabled",
+            );
+        }
+        EditAction::Set {
+            pointer: page.template(&set.pointer, &self.known),
+            value: page.scalar_template(&set.value, &self.known),
+        }
+    }
+
+    fn insert_xml(&self, page: &mut Page, raw: &RawInsertXml) -> EditAction<Template> {
+        if stand_in(raw.parent.get(), "/x").is_some_and(|parent| !parent.starts_with('/')) {
+            page.say_hint(
+                raw.parent.span(),
+                format!("`{}` is no path of elements", raw.parent.get()),
+                "element names from the root: /project/modules",
+            );
+        }
+        EditAction::InsertXml {
+            parent: page.template(&raw.parent, &self.known),
+            element: page.template(&raw.element, &self.known),
+        }
+    }
+
+    fn merge(&mut self, page: &mut Page, raw: &RawStep) -> Option<MergeSpec> {
+        let branch_of = need(page, raw, "branch_of", raw.branch_of.as_ref())?;
+        let changes = Names {
+            list: self.changes.clone(),
+            complete: !page.partial,
+        };
+        if page.refers("earlier change step", branch_of, &changes) {
+            if self.merged.contains(branch_of.get()) {
+                page.say(
+                    branch_of.span(),
+                    format!("`{}` is merged by an earlier step already", branch_of.get()),
+                );
+            }
+            self.merged.push(branch_of.get().clone());
+            self.known.insert(format!("steps.{}.merged", branch_of.get()));
+        }
+        let by = match raw.by.as_ref().map(At::get) {
+            None | Some(RawBy::Stepherd) => MergeBy::Stepherd,
+            Some(RawBy::People) => MergeBy::People,
+        };
+        if let Some(method) = raw.method.as_ref().filter(|_| by == MergeBy::People) {
+            page.say(method.span(), "people choose the method when they merge");
+        }
+        Some(MergeSpec {
+            branch_of: branch_of.get().parse().ok()?,
+            by,
+            method: match raw.method.as_ref().map(At::get) {
+                None | Some(RawMethod::Merge) => MergeMethod::Merge,
+                Some(RawMethod::Squash) => MergeMethod::Squash,
+                Some(RawMethod::Rebase) => MergeMethod::Rebase,
+            },
+        })
+    }
+
+    fn work(&self, page: &mut Page, raw: &RawStep) -> Option<WorkSpec> {
+        let jobs = need(page, raw, "job", raw.job.as_ref())?;
+        if jobs.get().is_empty() && !page.partial {
+            page.say(jobs.span(), "a work step needs jobs");
+        }
+        let (mut compiled, mut seen) = (Vec::new(), Vec::new());
+        for job in jobs.get() {
+            page.unique("the job", &job.name, &mut seen);
+            page.worded("a job's name", &job.name);
+            compiled.extend(self.job(page, job));
+        }
+        let every = raw.every.as_ref().map(|text| page.duration(text, SECOND, DAY));
+        Some(WorkSpec {
+            jobs: compiled,
+            on_failure: match raw.on_failure.as_ref().map(At::get) {
+                None | Some(RawOnFailure::FailFast) => OnFailure::FailFast,
+                Some(RawOnFailure::Drain) => OnFailure::Drain,
+            },
+            every: every.unwrap_or(Some(15 * SECOND))?,
+        })
+    }
+
+    fn job(&self, page: &mut Page, raw: &RawJob) -> Option<JobSpec> {
+        if !self.backends.contains(&raw.backend.get().as_str()) {
+            page.push(
+                raw.backend.span(),
+                format!("there is no back-end `{}`", raw.backend.get()),
+                did_you_mean(raw.backend.get(), self.backends.iter().copied()),
+            );
+        }
+        let with = raw
+            .with
+            .iter()
+            .map(|(key, value)| (key.clone(), page.scalar_template(value, &self.known)))
+            .collect();
+        Some(JobSpec {
+            name: raw.name.get().clone(),
+            backend: raw.backend.get().parse::<BackendName>().ok()?,
+            start: raw.start.unwrap_or(true),
+            with,
+        })
+    }
+
+    fn ask(&self, page: &mut Page, raw: &RawStep) -> Option<AskSpec> {
+        let needed = (
+            need(page, raw, "question", raw.question.as_ref()),
+            need(page, raw, "option", raw.option.as_ref()),
+            need(page, raw, "roles", raw.roles.as_ref()),
+        );
+        let question = needed.0.map(|at| page.template(at, &self.known));
+        let (mut options, mut seen) = (Vec::new(), Vec::new());
+        if let Some(list) = needed.1.filter(|list| list.get().len() < 2 && !page.partial) {
+            page.say(list.span(), "a question needs at least two options");
+        }
+        for option in needed.1.into_iter().flat_map(At::get) {
+            page.unique("the option", &option.value, &mut seen);
+            if option.value.get().is_empty() || option.value.get().contains(char::is_whitespace) {
+                page.say(option.value.span(), "an option's value is typed as one word");
+            }
+            options.push(AskOption {
+                value: option.value.get().clone(),
+                label: page.worded("the label", &option.label),
+                go_on: option.go_on.unwrap_or(true),
+            });
+        }
+        if let Some(none) = needed.2.filter(|list| list.get().is_empty()) {
+            page.say(none.span(), "nobody could answer: the question names no role");
+        }
+        let roles: Vec<RoleName> = needed
+            .2
+            .into_iter()
+            .flat_map(At::get)
+            .filter(|role| page.refers("role", role, self.roles))
+            .filter_map(|role| role.get().parse().ok())
+            .collect();
+        Some(AskSpec {
+            question: question?,
+            options,
+            roles,
+        })
+    }
+
+    fn tell(&self, page: &mut Page, raw: &RawStep) -> Option<TellSpec> {
+        if raw.move_ticket.is_none() && raw.note.is_none() {
+            page.say_hint(
+                raw.kind.span(),
+                format!("the tell step `{}` has nothing to tell", raw.name.get()),
+                "move_ticket = { to = \"Done\" } or note = \"…\", or both",
+            );
+            return None;
+        }
+        let move_ticket = raw.move_ticket.as_ref().map(|at| {
+            let usual = at.with("{{ ticket }}".to_owned());
+            MoveSpec {
+                ticket: page.template(at.get().ticket.as_ref().unwrap_or(&usual), &self.known),
+                to: page.worded("the status", &at.get().to),
+            }
+        });
+        Some(TellSpec {
+            move_ticket,
+            note: raw.note.as_ref().map(|at| page.template(at, &self.known)),
+        })
+    }
+}
+
+/// The value of a key that the step's kind needs; a problem if it is absent.
+fn need<'a, T>(page: &mut Page, step: &RawStep, key: &str, value: Option<&'a At<T>>) -> Option<&'a At<T>> {
+    if value.is_none() {
+        let message = format!(
+            "the {} step `{}` needs `{key}`",
+            spoken(*step.kind.get()),
+            step.name.get()
+        );
+        page.say(step.kind.span(), message);
+    }
+    value
+}
+
+/// A problem for every key that belongs to another kind.
+fn refuse_foreign(page: &mut Page, raw: &RawStep) {
+    use RawStepKind::{Ask, Change, Merge, Tell, Work};
+    let keys = [
+        (Change, "repo", raw.repo.as_ref().map(At::span)),
+        (Change, "pr_title", raw.pr_title.as_ref().map(At::span)),
+        (Change, "pr_body", raw.pr_body.as_ref().map(At::span)),
+        (Change, "edit", raw.edit.as_ref().map(At::span)),
+        (Merge, "branch_of", raw.branch_of.as_ref().map(At::span)),
+        (Merge, "by", raw.by.as_ref().map(At::span)),
+        (Merge, "method", raw.method.as_ref().map(At::span)),
+        (Work, "job", raw.job.as_ref().map(At::span)),
+        (Work, "on_failure", raw.on_failure.as_ref().map(At::span)),
+        (Work, "every", raw.every.as_ref().map(At::span)),
+        (Ask, "question", raw.question.as_ref().map(At::span)),
+        (Ask, "option", raw.option.as_ref().map(At::span)),
+        (Ask, "roles", raw.roles.as_ref().map(At::span)),
+        (Tell, "move_ticket", raw.move_ticket.as_ref().map(At::span)),
+        (Tell, "note", raw.note.as_ref().map(At::span)),
+    ];
+    let kind = *raw.kind.get();
+    let own: Vec<&str> = keys
+        .iter()
+        .filter(|(owner, ..)| *owner == kind)
+        .map(|(_, key, _)| *key)
+        .collect();
+    for (owner, key, span) in keys {
+        if let Some(span) = span.filter(|_| owner != kind) {
+            page.say_hint(
+                span,
+                format!(
+                    "`{key}` belongs to {} steps, and this is a {} step",
+                    spoken(owner),
+                    spoken(kind)
+                ),
+                format!("a {} step takes {}", spoken(kind), own.join(", ")),
+            );
+        }
+    }
+}
+
+fn spoken(kind: RawStepKind) -> &'static str {
+    match kind {
+        RawStepKind::Change => "change",
+        RawStepKind::Merge => "merge",
+        RawStepKind::Work => "work",
+        RawStepKind::Ask => "ask",
+        RawStepKind::Tell => "tell",
+    }
+}

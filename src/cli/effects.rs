@@ -1,0 +1,86 @@
+//! `stepherd effects`: what is still to be done outside, what is parked, and releasing it.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{Exit, failed, load, open_store, show};
+use crate::clock::{Clock as _, SystemClock};
+use crate::store::EffectView;
+
+/// What to do with effects.
+#[derive(Debug, clap::Subcommand)]
+pub enum Effects {
+    /// List effects, newest first
+    List {
+        /// Only `pending`, `done` or `parked`
+        #[arg(long, value_parser = ["pending", "done", "parked"])]
+        state: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try a parked effect again
+    Release {
+        /// Its number in the list
+        number: i64,
+    },
+}
+
+/// Runs the subcommand.
+pub async fn run(config: &Path, what: Effects) -> Exit {
+    let store = match load(config) {
+        Ok(catalog) => open_store(&catalog).await,
+        Err(exit) => Err(exit),
+    };
+    let store = match store {
+        Ok(store) => store,
+        Err(exit) => return exit,
+    };
+    match what {
+        Effects::List { state, limit, json } => match store.effects(state.as_deref(), limit).await {
+            Ok(found) if json => {
+                show::json(&json!({ "effects": found.iter().map(view).collect::<Vec<_>>() }));
+                Exit::Good
+            }
+            Ok(found) => {
+                let row = |e: &EffectView| {
+                    let run = e.run.as_ref().map(ToString::to_string).unwrap_or_default();
+                    vec![
+                        e.id.to_string(),
+                        run,
+                        e.key.clone(),
+                        e.state.clone(),
+                        e.due.to_string(),
+                        e.failures.to_string(),
+                        e.reason.clone(),
+                    ]
+                };
+                show::table(
+                    &["#", "RUN", "WHAT", "STATE", "DUE", "FAILURES", "REASON"],
+                    found.iter().map(row).collect(),
+                );
+                Exit::Good
+            }
+            Err(error) => failed(error),
+        },
+        Effects::Release { number } => match store.release_effect(number, SystemClock.now()).await {
+            Ok(true) => {
+                anstream::println!("Effect {number} will be tried again.");
+                Exit::Good
+            }
+            Ok(false) => failed(format!("effect {number} is not there, or is not parked")),
+            Err(error) => failed(error),
+        },
+    }
+}
+
+fn view(effect: &EffectView) -> serde_json::Value {
+    json!({
+        "number": effect.id, "run": effect.run.as_ref().map(|run| run.as_str()), "key": effect.key, "state": effect.state,
+        "due": effect.due.to_string(), "failures": effect.failures, "reason": effect.reason,
+    })
+}

@@ -1,0 +1,117 @@
+//! `stepherd serve`: the program itself.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use super::{Exit, failed, load};
+use crate::catalog::Catalog;
+use crate::catalog::settings::{Log, LogFormat};
+use crate::clock::{Clock, SystemClock};
+use crate::engine::Engine;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::web::{self, Web};
+use crate::wiring;
+
+/// Serves until SIGTERM or Ctrl-C, then finishes what is in hand.
+pub async fn run(config: &Path) -> Exit {
+    let catalog = match load(config) {
+        Ok(catalog) => catalog,
+        Err(exit) => return exit,
+    };
+    start_logs(&catalog.settings.log);
+    let stop = CancellationToken::new();
+    let listener = match TcpListener::bind(catalog.settings.server.listen).await {
+        Ok(listener) => listener,
+        Err(error) => return failed(format!("cannot listen on {}: {error}", catalog.settings.server.listen)),
+    };
+    match signals(stop.clone()) {
+        Ok(()) => {}
+        Err(error) => return failed(format!("cannot wait for signals: {error}")),
+    }
+    match serve(catalog, listener, Arc::new(SystemClock), stop).await {
+        Ok(()) => Exit::Good,
+        Err(why) => failed(why),
+    }
+}
+
+/// The whole program on a listener that is bound already, until told to stop.
+///
+/// # Errors
+/// Why it cannot run, in words for its administrator.
+pub async fn serve(
+    catalog: Catalog,
+    listener: TcpListener,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    let store = Store::open(&catalog.settings.database.url)
+        .await
+        .map_err(|error| error.to_string())?;
+    let hands = Arc::new(wiring::hands(&catalog.settings).await?);
+    for (name, why) in &hands.off {
+        tracing::warn!(%name, %why, "switched off");
+    }
+    let server = catalog.settings.server.clone();
+    let (metrics, wake, catalog) = (Arc::new(Metrics::default()), Arc::new(Notify::new()), Arc::new(catalog));
+    let engine = Engine::new(
+        store.clone(),
+        hands.clone(),
+        catalog,
+        clock.clone(),
+        metrics.clone(),
+        wake.clone(),
+    );
+    let web = Web {
+        store: store.clone(),
+        hands,
+        clock,
+        metrics,
+        wake,
+        api_token: server.api_token,
+        body_limit_bytes: server.body_limit_bytes,
+        header_timeout: server.header_timeout,
+        read_timeout: server.read_timeout,
+    };
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "stepherd listens");
+    let header_timeout = web.header_timeout;
+    let door = web::serve(listener, web::routes(web), header_timeout, stop.clone());
+    let (served, ()) = tokio::join!(door, engine.run(stop));
+    store.close().await;
+    tracing::info!("stepherd has ended in good order");
+    served.map_err(|error| error.to_string())
+}
+
+/// SIGTERM and Ctrl-C ask for an orderly end.
+fn signals(stop: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked to end: finishing what is in hand");
+        stop.cancel();
+    });
+    Ok(())
+}
+
+fn start_logs(log: &Log) {
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // A second start in one process (tests) keeps the first subscriber.
+    let _ = match log.format {
+        LogFormat::Json => builder.json().with_current_span(true).with_span_list(true).try_init(),
+        LogFormat::Text => builder.try_init(),
+    };
+}

@@ -1,0 +1,333 @@
+//! Answers to commands: what was asked for, or why not and what would help.
+
+use super::{card, commas, headline, minute, name, progress_text};
+use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
+use crate::domain::decide::NoRun;
+use crate::domain::doc::{Block, Doc, Span};
+use crate::domain::ids::{PrRef, RoleName, Sha};
+use crate::domain::pipeline::AskSpec;
+use crate::domain::run::{Happened, History, Run, Verdict};
+use crate::domain::standing;
+
+/// One paragraph of plain text.
+pub fn plain(text: &str) -> Doc {
+    Doc::paragraph(vec![Span::text(text)])
+}
+
+/// A command was accepted, for platforms that wait for an answer.
+pub fn accepted(run: &Run, said: &str) -> Doc {
+    let mut doc = card(run);
+    doc.blocks.insert(
+        0,
+        Block::Paragraph(vec![Span::strong(name(run)), Span::text(format!(": {said}."))]),
+    );
+    doc.buttons.clear();
+    doc
+}
+
+/// Somebody may not do this.
+pub fn refused(invocation: &Invocation, missing: &[RoleName], unknown: &[String]) -> Doc {
+    let mut spans = vec![
+        Span::text("You may not say "),
+        Span::code(said(invocation)),
+        Span::text(": it takes the role "),
+    ];
+    if missing.is_empty() {
+        spans = vec![
+            Span::text("Nobody may say "),
+            Span::code(said(invocation)),
+            Span::text(": no role is configured for it"),
+        ];
+    }
+    for (i, role) in missing.iter().enumerate() {
+        spans.extend((i > 0).then(|| Span::text(" or ")));
+        spans.push(Span::code(role.as_str()));
+    }
+    spans.push(Span::text(". Roles are given in people.toml by an administrator."));
+    let mut doc = Doc::paragraph(spans);
+    if !unknown.is_empty() {
+        doc.blocks.push(Block::Paragraph(vec![Span::text(
+            "What could not be found out counts as no:",
+        )]));
+        doc.blocks
+            .push(Block::List(unknown.iter().map(|why| vec![Span::text(why)]).collect()));
+    }
+    doc
+}
+
+/// No run is meant.
+pub fn no_run(invocation: &Invocation, why: &NoRun) -> Doc {
+    let example = |id: &str| Span::code(format!("/{} {} run={id}", invocation.command, invocation.verb));
+    let list = Span::code(format!("/{} list", invocation.command));
+    match why {
+        NoRun::NoneHere => Doc::paragraph(vec![
+            Span::text("No run belongs to this thread. Name one, like "),
+            example("URMO7YZ2"),
+            Span::text("; to see them all: "),
+            list,
+        ]),
+        NoRun::Unknown(id) => Doc::paragraph(vec![
+            Span::text("There is no run "),
+            Span::code(id),
+            Span::text(". To see the runs there are: "),
+            list,
+        ]),
+        NoRun::Several(ids) => {
+            let mut spans = vec![Span::text(
+                "Several runs belong to this thread. Name the one you mean: ",
+            )];
+            spans.extend(commas(ids.iter().map(|id| example(id.as_str()))));
+            Doc::paragraph(spans)
+        }
+    }
+}
+
+/// A start with values that will not do.
+pub fn bad_start(invocation: &Invocation, problem: &str) -> Doc {
+    Doc::paragraph(vec![
+        Span::text("Nothing was started. "),
+        Span::text(problem),
+        Span::text(". What it takes: "),
+        Span::code(format!("/{} help {}", invocation.command, invocation.verb)),
+    ])
+}
+
+/// The pull request's head was not recorded before the command was given.
+pub fn unknown_head(invocation: &Invocation, pr: &PrRef) -> Doc {
+    Doc::paragraph(vec![
+        Span::text(format!(
+            "Nothing was started: stepherd did not know the head commit of {pr} before you wrote, so it cannot tell which commit you reviewed. \
+             Say it again with that commit: "
+        )),
+        Span::code(format!("{} sha=<the full SHA you reviewed>", said(invocation))),
+    ])
+}
+
+/// The commit named is not the head that was recorded.
+pub fn other_head(invocation: &Invocation, named: &Sha, recorded: &Sha) -> Doc {
+    Doc::paragraph(vec![
+        Span::text("Nothing was started: you named "),
+        Span::code(named.short()),
+        Span::text(", but the pull request's head was "),
+        Span::code(recorded.short()),
+        Span::text(" when you wrote. Look at what changed, then say "),
+        Span::code(format!("/{} {}", invocation.command, invocation.verb)),
+        Span::text(" again."),
+    ])
+}
+
+/// There is nothing to retry.
+pub fn nothing_to_retry(run: &Run) -> Doc {
+    let mut doc = card(run);
+    doc.buttons.clear();
+    let why =
+        "There is nothing to retry: only a run that has failed can be resumed. Nothing was started. Where it stands:";
+    doc.blocks.insert(0, Block::Paragraph(vec![Span::text(why)]));
+    doc
+}
+
+/// There is nothing to stop.
+pub fn nothing_to_stop(run: &Run) -> Doc {
+    Doc::paragraph(vec![
+        Span::text("There is nothing more to stop: "),
+        Span::text(headline(run)),
+    ])
+}
+
+/// The run asks nothing now.
+pub fn no_question(run: &Run, history: &[History]) -> Doc {
+    let answered = history.iter().rev().find_map(|entry| match &entry.what {
+        Happened::Answered { by, value } => Some((by, value)),
+        _ => None,
+    });
+    match answered {
+        Some((by, value)) => Doc::paragraph(vec![
+            Span::text("Already answered by "),
+            Span::text(&by.name),
+            Span::text(": "),
+            Span::code(value),
+        ]),
+        None => Doc::paragraph(vec![
+            Span::text("This run asks nothing now: "),
+            Span::text(headline(run)),
+        ]),
+    }
+}
+
+/// No such option.
+pub fn no_such_option(run: &Run, ask: &AskSpec, said: &str) -> Doc {
+    let mut spans = vec![Span::code(said), Span::text(" is none of the answers. They are: ")];
+    spans.extend(commas(ask.options.iter().map(|option| {
+        Span::code(format!("/{} answer {} run={}", run.plan.command, option.value, run.id))
+    })));
+    Doc::paragraph(spans)
+}
+
+/// Text that starts like a command but is none.
+pub fn misread(misread: &Misread) -> Doc {
+    let mut spans = vec![Span::text(&misread.problem), Span::text(" ")];
+    if let Some(suggestion) = &misread.suggestion {
+        spans.extend([Span::text("Did you mean "), Span::code(suggestion), Span::text("? ")]);
+    }
+    spans.extend([
+        Span::text("What can be said: "),
+        Span::code(format!("/{} help", misread.command)),
+    ]);
+    Doc::paragraph(spans)
+}
+
+/// Runs, newest first.
+pub fn list(runs: &[Run]) -> Doc {
+    if runs.is_empty() {
+        return plain("There are no runs.");
+    }
+    let line = |run: &Run| {
+        vec![
+            Span::code(run.id.as_str()),
+            Span::text(format!(
+                " {} · {} · since {}",
+                headline(run),
+                standing::progress(run),
+                minute(run.asked_at)
+            )),
+        ]
+    };
+    Doc {
+        blocks: vec![Block::List(runs.iter().map(line).collect())],
+        ..Doc::default()
+    }
+}
+
+/// What can be said: all verbs, or one with its arguments.
+pub fn help(command: &Command, verb: Option<&str>) -> Doc {
+    let asked = verb.and_then(|name| command.verbs.iter().find(|v| v.name.as_str() == name));
+    let verbs: Vec<&Verb> = asked.map_or_else(|| command.verbs.iter().collect(), |verb| vec![verb]);
+    let mut blocks = vec![Block::Paragraph(vec![
+        Span::strong(format!("/{}", command.name)),
+        Span::text(format!(" — {}", command.summary)),
+    ])];
+    blocks.push(Block::List(verbs.iter().map(|verb| usage(command, verb)).collect()));
+    if let Some(verb) = asked {
+        if !verb.args.is_empty() {
+            blocks.push(Block::List(verb.args.iter().map(argument).collect()));
+        }
+        blocks.push(Block::Paragraph(vec![
+            Span::text("For example: "),
+            Span::code(&verb.example),
+        ]));
+    }
+    Doc {
+        blocks,
+        ..Doc::default()
+    }
+}
+
+fn usage(command: &Command, verb: &Verb) -> Vec<Span> {
+    let args: String = verb
+        .args
+        .iter()
+        .map(|arg| {
+            if arg.required {
+                format!(" <{}>", arg.name)
+            } else {
+                format!(" [{}=…]", arg.name)
+            }
+        })
+        .collect();
+    let roles = if verb.roles.is_empty() {
+        "nobody".to_owned()
+    } else {
+        verb.roles.iter().map(RoleName::as_str).collect::<Vec<_>>().join(" or ")
+    };
+    vec![
+        Span::code(format!("/{} {}{args}", command.name, verb.name)),
+        Span::text(format!(" — {} Who may: {roles}.", verb.help)),
+    ]
+}
+
+fn argument(arg: &Arg) -> Vec<Span> {
+    vec![Span::code(arg.name.as_str()), Span::text(format!(" — {}", arg.help))]
+}
+
+/// Why a run stands where it does: who decided what, when, and under which role.
+pub fn why(run: &Run, history: &[History]) -> Doc {
+    let lines = history
+        .iter()
+        .map(|entry| vec![Span::text(format!("{} — {}", minute(entry.at), happened(&entry.what)))]);
+    Doc {
+        blocks: vec![
+            Block::Heading(vec![Span::text(headline(run))]),
+            Block::List(lines.collect()),
+            Block::Paragraph(vec![Span::text(format!(
+                "Plan and parameters as of its start. Asked in {}.",
+                run.audience.first().map_or_else(String::new, ToString::to_string)
+            ))]),
+        ],
+        ..Doc::default()
+    }
+}
+
+/// One line of history, in words.
+pub fn happened(what: &Happened) -> String {
+    match what {
+        Happened::Accepted { by, thread, role } => {
+            format!("accepted from {} in {thread}, allowed by the role {role}", by.name)
+        }
+        Happened::Queued { position } => format!("waits in line with {position} before it"),
+        Happened::StepStarted { step, attempt } => format!("{step}: attempt {attempt} began"),
+        Happened::StepPassed(passed) => {
+            format!(
+                "{}: passed{}",
+                passed.step,
+                passed.note.as_ref().map(|n| format!(" ({n})")).unwrap_or_default()
+            )
+        }
+        Happened::PrOpened { step, pr, branch } => format!("{step}: {pr} on branch {branch}"),
+        Happened::Restarted {
+            step,
+            job,
+            restarts,
+            progress,
+            ..
+        } => {
+            format!(
+                "{step}: {job} was restarted by its back-end at {} (restart {restarts})",
+                progress_text(*progress)
+            )
+        }
+        Happened::Failed(failure) => format!(
+            "{}: failed at {}: {}",
+            failure.step,
+            progress_text(failure.progress),
+            failure.reason
+        ),
+        Happened::AutoRetried(failure) => format!(
+            "{}: failed and was tried again without asking: {}",
+            failure.step, failure.reason
+        ),
+        Happened::Retried { by } => format!("resumed by {}", by.name),
+        Happened::Reattached { step } => format!("{step}: found still running or done; nothing was started"),
+        Happened::StopAsked { by } => format!("{} said stop", by.name),
+        Happened::Asked { step, question } => format!("{step}: asked “{question}”"),
+        Happened::Noted { step, text } => format!("{step}: {text}"),
+        Happened::Answered { by, value } => format!("{} answered {value}", by.name),
+        Happened::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => "completed".to_owned(),
+        Happened::Finished {
+            verdict: Verdict::Canceled { by },
+            left,
+        } => format!("stopped by {}: {}", by.name, left.join("; ")),
+    }
+}
+
+/// The command as it was said, in canonical form.
+fn said(invocation: &Invocation) -> String {
+    let args: String = invocation
+        .args
+        .iter()
+        .map(|(name, value)| format!(" {name}={value}"))
+        .collect();
+    format!("/{} {}{args}", invocation.command, invocation.verb)
+}

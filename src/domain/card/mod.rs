@@ -1,0 +1,323 @@
+//! What stepherd shows: the status card of a run, notices, and answers, as neutral docs.
+//!
+//! A card is a function of the run alone (no clock), so rendering it twice gives the same text and a thread is
+//! only touched when something changed. Every command shown stands in a `Code` span: no line of ours can be read
+//! as a command.
+
+mod answers;
+mod notice;
+
+pub use answers::{
+    accepted, bad_start, happened, help, list, misread, no_question, no_run, no_such_option, nothing_to_retry,
+    nothing_to_stop, other_head, plain, refused, unknown_head, why,
+};
+pub use notice::notice;
+
+use jiff::Timestamp;
+
+use super::doc::{Block, Button, Doc, Span, Tone};
+use super::ids::Percent;
+use super::pipeline::{AskSpec, StepKind};
+use super::run::{Attempt, Failure, FailureClass, ObservedState, Phase, Run, RunState, Verdict};
+use super::standing;
+
+/// The status card of a run.
+pub fn card(run: &Run) -> Doc {
+    let mut blocks = vec![Block::Heading(vec![Span::text(headline(run))])];
+    if !matches!(run.state, RunState::Queued { .. }) {
+        blocks.push(Block::Progress(standing::progress(run)));
+    }
+    blocks.push(Block::Fields(fields(run)));
+    if let Some(failure) = standing::failure(run) {
+        blocks.push(Block::Verbatim(failure.reason.clone()));
+    }
+    blocks.push(Block::List(steps(run)));
+    blocks.push(Block::Paragraph(next(run)));
+    Doc {
+        blocks,
+        buttons: buttons(run),
+        tone: tone(run),
+    }
+}
+
+/// One line that says which run it is and where it stands: the card's heading and the check's title.
+pub fn headline(run: &Run) -> String {
+    format!("{} {} — {}", icon(run), name(run), state(run))
+}
+
+/// What people call the run: pipeline, ticket, id. Also the name of a thread opened for it.
+pub fn name(run: &Run) -> String {
+    let ticket = run
+        .subject
+        .ticket
+        .as_ref()
+        .map(|t| format!("{t} · "))
+        .unwrap_or_default();
+    format!("{} · {ticket}{}", run.plan.title, run.id)
+}
+
+fn icon(run: &Run) -> &'static str {
+    match &run.state {
+        RunState::Queued { .. } => "⏳",
+        RunState::Active(attempt) => match attempt.phase {
+            Phase::Asking { .. } => "❓",
+            Phase::Stopping { .. } => "⏹️",
+            _ => "▶️",
+        },
+        RunState::Stopped { .. } => "❌",
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => "✅",
+        RunState::Finished {
+            verdict: Verdict::Canceled { .. },
+            ..
+        } => "⏹️",
+    }
+}
+
+fn state(run: &Run) -> String {
+    match &run.state {
+        RunState::Queued { ahead } => format!("waits in line, {} before it", ahead.len()),
+        RunState::Active(attempt) => {
+            let title = &run.plan.steps[attempt.step].title;
+            match &attempt.phase {
+                Phase::Asking { .. } => format!("{title}: waits for an answer"),
+                Phase::Stopping { by, .. } => format!("{title}: stopping, asked by {}", by.name),
+                Phase::Checking { .. } => format!("{title}: looking at what is running"),
+                Phase::Acting { waiting_for: Some(_) } => format!("{title}: waiting"),
+                _ => match standing::last_seen(attempt).map(|seen| seen.state) {
+                    Some(ObservedState::Waiting | ObservedState::Pending) => format!("{title}: waiting"),
+                    _ if attempt.number > 1 => format!("{title}: resumed"),
+                    _ => title.clone(),
+                },
+            }
+        }
+        RunState::Stopped { why, .. } => failed_at(why),
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => "completed".to_owned(),
+        RunState::Finished {
+            verdict: Verdict::Canceled { by },
+            ..
+        } => format!("stopped by {}", by.name),
+    }
+}
+
+fn failed_at(why: &Failure) -> String {
+    match why.progress {
+        Some(progress) => format!("{} failed at {progress}", why.step),
+        None => format!("{} failed", why.step),
+    }
+}
+
+fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
+    let mut fields: Vec<(String, Vec<Span>)> = Vec::new();
+    let mut field = |label: &str, spans: Vec<Span>| fields.push((label.to_owned(), spans));
+    if let Some(attempt) = standing::attempt(run) {
+        let step = &run.plan.steps[attempt.step];
+        let place = format!("{} of {}: ", attempt.step + 1, run.plan.steps.len());
+        field("Step", vec![Span::text(place), Span::strong(step.name.as_str())]);
+        field("Attempt", vec![Span::text(attempt.number.to_string())]);
+        if let Some(doing) = doing(attempt) {
+            field("Doing", vec![Span::text(doing)]);
+        }
+        if let Some(url) = standing::last_seen(attempt).and_then(|seen| seen.link.clone()) {
+            field("Back-end", vec![Span::link("open", url)]);
+        }
+    }
+    if let RunState::Queued { ahead } = &run.state {
+        let mut spans = vec![Span::text(format!("{} in line; before it: ", ordinal(ahead.len())))];
+        spans.extend(commas(ahead.iter().map(|id| Span::code(id.as_str()))));
+        field("Position", spans);
+    }
+    if let Some(failure) = standing::failure(run) {
+        field("Failure", vec![Span::text(class_text(failure.class))]);
+    }
+    field("Restarts", vec![Span::text(standing::restarts(run).to_string())]);
+    if !run.prs.is_empty() {
+        field(
+            "Pull requests",
+            commas(
+                run.prs
+                    .values()
+                    .map(|opened| Span::link(opened.pr.to_string(), &opened.url)),
+            ),
+        );
+    }
+    if let Some(pinned) = &run.subject.pinned {
+        field(
+            "Commit",
+            vec![
+                Span::code(pinned.head.short()),
+                Span::text(format!(" of {}", pinned.pr)),
+            ],
+        );
+    }
+    field(
+        "Asked by",
+        vec![
+            Span::text(&run.asked_by.name),
+            Span::text(format!(", {}", minute(run.asked_at))),
+        ],
+    );
+    fields
+}
+
+fn doing(attempt: &Attempt) -> Option<String> {
+    match &attempt.phase {
+        Phase::Acting { waiting_for } => waiting_for.as_ref().map(|what| format!("waiting for: {what}")),
+        Phase::Asking { question } => Some(question.clone()),
+        _ => standing::last_seen(attempt).and_then(|seen| {
+            let waiting = matches!(seen.state, ObservedState::Waiting | ObservedState::Pending);
+            let detail = seen.detail.clone()?;
+            Some(if waiting {
+                format!("waiting for: {detail}")
+            } else {
+                detail
+            })
+        }),
+    }
+}
+
+fn steps(run: &Run) -> Vec<Vec<Span>> {
+    let now = standing::attempt(run).map(|attempt| attempt.step);
+    let line = |(index, step): (usize, &super::pipeline::StepSpec)| {
+        let passed = run.passed.iter().find(|passed| passed.step == step.name);
+        let mark = match (passed, now == Some(index), &run.state) {
+            (Some(_), _, _) => "✅",
+            (None, true, RunState::Stopped { .. }) => "❌",
+            (None, true, _) => "▶️",
+            (None, false, _) => "▫️",
+        };
+        let note = passed
+            .and_then(|passed| passed.note.as_ref())
+            .map(|note| format!(" — {note}"))
+            .unwrap_or_default();
+        vec![
+            Span::text(format!("{mark} ")),
+            Span::text(step.title.as_str()),
+            Span::text(note),
+        ]
+    };
+    run.plan.steps.iter().enumerate().map(line).collect()
+}
+
+/// What to type next.
+fn next(run: &Run) -> Vec<Span> {
+    let command = |verb: &str| Span::code(command_line(run, verb));
+    match &run.state {
+        RunState::Queued { .. } => vec![
+            Span::text("It starts by itself when its turn comes. To give up: "),
+            command("stop"),
+        ],
+        RunState::Active(attempt) => match (&attempt.phase, &run.plan.steps[attempt.step].kind) {
+            (Phase::Asking { .. }, StepKind::Ask(ask)) => asking(run, ask),
+            (Phase::Stopping { .. }, _) => vec![Span::text("It ends as soon as what runs has ended.")],
+            _ => vec![Span::text("Nothing to do. To cancel: "), command("stop")],
+        },
+        RunState::Stopped { .. } => {
+            vec![
+                Span::text("To go on: "),
+                command("retry"),
+                Span::text(". To give up and free its locks: "),
+                command("stop"),
+            ]
+        }
+        RunState::Finished { .. } => vec![Span::text("Nothing left to do.")],
+    }
+}
+
+fn asking(run: &Run, ask: &AskSpec) -> Vec<Span> {
+    let mut spans = vec![Span::text("To answer: ")];
+    spans.extend(commas(ask.options.iter().map(|option| {
+        Span::code(format!("/{} answer {} run={}", run.plan.command, option.value, run.id))
+    })));
+    spans
+}
+
+fn buttons(run: &Run) -> Vec<Button> {
+    let button = |label: &str, verb: &str, mut args: Vec<(String, String)>| {
+        args.push(("run".to_owned(), run.id.to_string()));
+        Button {
+            label: label.to_owned(),
+            command: run.plan.command.to_string(),
+            verb: verb.to_owned(),
+            args,
+        }
+    };
+    match &run.state {
+        RunState::Stopped { .. } => vec![button("Retry", "retry", Vec::new()), button("Stop", "stop", Vec::new())],
+        RunState::Active(attempt) => match (&attempt.phase, &run.plan.steps[attempt.step].kind) {
+            (Phase::Asking { .. }, StepKind::Ask(ask)) => {
+                let option = |o: &super::pipeline::AskOption| {
+                    button(&o.label, "answer", vec![("value".to_owned(), o.value.clone())])
+                };
+                ask.options.iter().map(option).collect()
+            }
+            _ => Vec::new(),
+        },
+        RunState::Queued { .. } | RunState::Finished { .. } => Vec::new(),
+    }
+}
+
+fn tone(run: &Run) -> Tone {
+    match &run.state {
+        RunState::Queued { .. } => Tone::Neutral,
+        RunState::Active(_) => Tone::Busy,
+        RunState::Stopped { .. } => Tone::Bad,
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => Tone::Good,
+        RunState::Finished {
+            verdict: Verdict::Canceled { .. },
+            ..
+        } => Tone::Neutral,
+    }
+}
+
+/// The exact command for this run.
+fn command_line(run: &Run, verb: &str) -> String {
+    format!("/{} {verb} run={}", run.plan.command, run.id)
+}
+
+fn class_text(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::User => "user: something that a person wrote or configured",
+        FailureClass::Infrastructure => "infrastructure: a machine, a network or a service",
+        FailureClass::Flaky => "flaky: it may pass when tried again",
+        FailureClass::Permission => "permission: a right is missing",
+        FailureClass::RateLimit => "rate limit: a vendor's limit was hit",
+    }
+}
+
+fn progress_text(progress: Option<Percent>) -> String {
+    progress.map_or_else(|| "not known".to_owned(), |progress| progress.to_string())
+}
+
+fn ordinal(n: usize) -> String {
+    let suffix = match (n % 10, n % 100) {
+        (1, t) if t != 11 => "st",
+        (2, t) if t != 12 => "nd",
+        (3, t) if t != 13 => "rd",
+        _ => "th",
+    };
+    format!("{n}{suffix}")
+}
+
+fn minute(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+fn commas(spans: impl Iterator<Item = Span>) -> Vec<Span> {
+    let mut joined = Vec::new();
+    for span in spans {
+        if !joined.is_empty() {
+            joined.push(Span::text(", "));
+        }
+        joined.push(span);
+    }
+    joined
+}

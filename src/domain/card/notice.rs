@@ -1,0 +1,137 @@
+//! New messages in a thread: failures, restarts, questions, notes and the end of a run, each said once.
+
+use super::{buttons, class_text, command_line, commas, name, progress_text};
+use crate::domain::doc::{Block, Doc, Span, Tone};
+use crate::domain::pipeline::StepKind;
+use crate::domain::run::{Failure, Happened, Run, Verdict};
+
+/// What a history entry says as a message of its own; `None` for entries that only the card shows.
+pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
+    match what {
+        Happened::Failed(failure) => Some(failed(run, failure)),
+        Happened::AutoRetried(failure) => Some(auto_retried(run, failure)),
+        Happened::Restarted {
+            step,
+            job,
+            restarts,
+            progress,
+            reason,
+        } => {
+            let spans = vec![
+                Span::text("🔁 "),
+                Span::strong(step.as_str()),
+                Span::text(format!(
+                    ": {job} failed at {} and was restarted by its back-end (restart {restarts}). ",
+                    progress_text(*progress)
+                )),
+                Span::text("It runs again from where it was; nothing to do."),
+            ];
+            let mut doc = Doc {
+                tone: Tone::Busy,
+                ..Doc::paragraph(spans)
+            };
+            doc.blocks.extend(reason.clone().map(Block::Verbatim));
+            Some(doc)
+        }
+        Happened::Asked { step, question } => Some(asked(run, step, question)),
+        Happened::Noted { text, .. } => Some(Doc::paragraph(vec![Span::text(text)])),
+        Happened::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => {
+            let spans = vec![Span::text("✅ "), Span::strong(name(run)), Span::text(" completed.")];
+            Some(Doc {
+                tone: Tone::Good,
+                ..Doc::paragraph(spans)
+            })
+        }
+        Happened::Finished {
+            verdict: Verdict::Canceled { by },
+            left,
+        } => {
+            let spans = vec![
+                Span::text("⏹️ "),
+                Span::strong(name(run)),
+                Span::text(format!(" was stopped by {}. What is left:", by.name)),
+            ];
+            let mut doc = Doc::paragraph(spans);
+            doc.blocks
+                .push(Block::List(left.iter().map(|line| vec![Span::text(line)]).collect()));
+            Some(doc)
+        }
+        Happened::Accepted { .. }
+        | Happened::Queued { .. }
+        | Happened::StepStarted { .. }
+        | Happened::StepPassed(_)
+        | Happened::PrOpened { .. }
+        | Happened::Retried { .. }
+        | Happened::Reattached { .. }
+        | Happened::StopAsked { .. }
+        | Happened::Answered { .. } => None,
+    }
+}
+
+fn failed(run: &Run, failure: &Failure) -> Doc {
+    let mut doc = failure_doc(&format!("{} failed", failure.step), failure);
+    doc.blocks.push(Block::Paragraph(vec![
+        Span::text("To go on: "),
+        Span::code(command_line(run, "retry")),
+        Span::text(". To give up and free its locks: "),
+        Span::code(command_line(run, "stop")),
+    ]));
+    doc
+}
+
+fn auto_retried(run: &Run, failure: &Failure) -> Doc {
+    let allowed = run.plan.step(&failure.step).map_or(0, |(_, step)| step.auto_retries);
+    let mut doc = failure_doc(
+        &format!("{} failed and is tried again without asking", failure.step),
+        failure,
+    );
+    doc.tone = Tone::Busy;
+    doc.blocks.push(Block::Paragraph(vec![Span::text(format!(
+        "The plan allows {allowed} such retries of this step."
+    ))]));
+    doc
+}
+
+fn failure_doc(title: &str, failure: &Failure) -> Doc {
+    let mut fields = vec![
+        (
+            "Progress at failure".to_owned(),
+            vec![Span::text(progress_text(failure.progress))],
+        ),
+        ("Attempt".to_owned(), vec![Span::text(failure.attempt.to_string())]),
+        ("Restarts".to_owned(), vec![Span::text(failure.restarts.to_string())]),
+        ("Class".to_owned(), vec![Span::text(class_text(failure.class))]),
+    ];
+    if let Some(url) = &failure.link {
+        fields.push(("Back-end".to_owned(), vec![Span::link("open", url)]));
+    }
+    let blocks = vec![
+        Block::Heading(vec![Span::text(format!("❌ {title}"))]),
+        Block::Verbatim(failure.reason.clone()),
+        Block::Fields(fields),
+    ];
+    Doc {
+        blocks,
+        buttons: Vec::new(),
+        tone: Tone::Bad,
+    }
+}
+
+fn asked(run: &Run, step: &crate::domain::ids::StepName, question: &str) -> Doc {
+    let mut blocks = vec![Block::Paragraph(vec![Span::text("❓ "), Span::strong(question)])];
+    if let Some(StepKind::Ask(ask)) = run.plan.step(step).map(|(_, spec)| &spec.kind) {
+        let mut spans = vec![Span::text("To answer: ")];
+        spans.extend(commas(ask.options.iter().map(|option| {
+            Span::code(format!("/{} answer {} run={}", run.plan.command, option.value, run.id))
+        })));
+        blocks.push(Block::Paragraph(spans));
+    }
+    Doc {
+        blocks,
+        buttons: buttons(run),
+        tone: Tone::Busy,
+    }
+}

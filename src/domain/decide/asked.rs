@@ -1,0 +1,297 @@
+//! What people ask for: start, retry, stop, answer; and what they want to know: status, why, list, help.
+
+use super::draft::Draft;
+use super::steps;
+use super::{Asked, Decision, Facts, HeadKnown, Known, LockChange, StartFacts, Via};
+use crate::domain::card;
+use crate::domain::command::Action;
+use crate::domain::doc::Doc;
+use crate::domain::effect::{Deed, Effect, Reply};
+use crate::domain::ids::{ParamName, RoleName, RunId, Sha, ThreadRef};
+use crate::domain::pipeline::{Pipeline, StepKind};
+use crate::domain::policy::Permission;
+use crate::domain::run::{Attempt, Happened, History, Job, JobState, Phase, Pinned, Run, RunState, Subject};
+use crate::domain::start::{self, Params};
+
+/// Decides what follows from a command. Whatever is refused is answered with what would help.
+pub(super) fn decide(run: Option<&Run>, asked: &Asked, facts: &Facts) -> Decision {
+    let role = match &asked.permission {
+        Permission::Granted { role, .. } => role.to_string(),
+        Permission::Refused { missing, unknown } => {
+            return answer(&asked.via, card::refused(&asked.invocation, missing, unknown));
+        }
+    };
+    match (asked.invocation.action, &asked.known, run) {
+        (_, Known::NoRun(why), _) => answer(&asked.via, card::no_run(&asked.invocation, why)),
+        (Action::Start, Known::Start(known), _) => start(asked, known, role, facts),
+        (Action::List, Known::List(runs), _) => answer(&asked.via, card::list(runs)),
+        (Action::Help, Known::Help(command), _) => answer(&asked.via, card::help(command, asked.asked_verb())),
+        (Action::Status, _, Some(run)) => answer(&asked.via, card::card(run)),
+        (Action::Why, Known::History(history), Some(run)) => answer(&asked.via, card::why(run, history)),
+        (Action::Retry, _, Some(run)) => retry(run, asked, facts),
+        (Action::Stop, _, Some(run)) => stop(run, asked, facts),
+        (Action::Answer, Known::History(history), Some(run)) => answer_question(run, asked, history, facts),
+        // The shell found out something else than the action needs: a fault of ours, said openly.
+        _ => answer(
+            &asked.via,
+            card::plain("stepherd could not find out what it needs to do this; please report it"),
+        ),
+    }
+}
+
+/// An answer to a command.
+pub(super) fn reply(via: &Via, doc: Doc) -> Effect {
+    Effect::Reply(Reply {
+        key: via.key.clone(),
+        thread: via.thread.clone(),
+        handle: via.handle.clone(),
+        doc,
+    })
+}
+
+fn answer(via: &Via, doc: Doc) -> Decision {
+    Decision {
+        effects: vec![reply(via, doc)],
+        ..Decision::default()
+    }
+}
+
+impl Asked {
+    fn arg(&self, name: &str) -> Option<&str> {
+        let name: ParamName = name.parse().ok()?;
+        self.invocation.args.get(&name).map(String::as_str)
+    }
+
+    fn asked_verb(&self) -> Option<&str> {
+        self.arg("verb")
+    }
+}
+
+/// Shows that the command was taken: a reaction on a message, and an answer where the platform waits for one.
+/// Elsewhere the status card speaks, so that threads stay short.
+fn accept(draft: &mut Draft<'_>, via: &Via, said: &str) {
+    draft
+        .effects
+        .extend(via.message.iter().map(|message| Effect::Acknowledge {
+            message: message.clone(),
+        }));
+    if via.handle.is_some() {
+        draft.effects.push(reply(via, card::accepted(&draft.run, said)));
+    }
+}
+
+fn start(asked: &Asked, known: &StartFacts, role: String, facts: &Facts) -> Decision {
+    let prepared = match prepare(asked, known, facts) {
+        Ok(prepared) => prepared,
+        Err(doc) => return answer(&asked.via, doc),
+    };
+    let ahead = runs_ahead(known);
+    let run = Run {
+        id: facts.new_run.clone(),
+        version: 1,
+        plan: known.plan.clone(),
+        params: prepared.params,
+        subject: prepared.subject,
+        asked_by: asked.by.clone(),
+        asked_at: facts.now,
+        audience: prepared.audience,
+        passed: Vec::new(),
+        prs: std::collections::BTreeMap::new(),
+        state: RunState::Queued { ahead: ahead.clone() },
+        history_len: 0,
+    };
+    let mut draft = Draft::new(run, facts);
+    draft.record(Happened::Accepted {
+        by: asked.by.clone(),
+        thread: asked.via.thread.clone(),
+        role,
+    });
+    draft.locks = LockChange::Join(known.queues.clone());
+    if ahead.is_empty() {
+        steps::begin(&mut draft, 0);
+    } else {
+        draft.record(Happened::Queued { position: ahead.len() });
+    }
+    accept(&mut draft, &asked.via, "started");
+    draft.done()
+}
+
+struct Prepared {
+    params: Params,
+    subject: Subject,
+    audience: Vec<ThreadRef>,
+}
+
+fn prepare(asked: &Asked, known: &StartFacts, facts: &Facts) -> Result<Prepared, Doc> {
+    let params = known
+        .params
+        .clone()
+        .map_err(|problem| card::bad_start(&asked.invocation, &problem))?;
+    let pinned = pin(&known.head, asked)?;
+    let mut audience = vec![asked.via.thread.clone()];
+    let named = start::audience(&known.plan, &params, &facts.new_run)
+        .map_err(|problem| card::bad_start(&asked.invocation, &problem))?;
+    for thread in named {
+        if !audience.contains(&thread) {
+            audience.push(thread);
+        }
+    }
+    let subject = Subject {
+        ticket: start::ticket_of(&known.plan, &params),
+        pinned,
+    };
+    Ok(Prepared {
+        params,
+        subject,
+        audience,
+    })
+}
+
+/// The commit that was reviewed: the head recorded before the command, or the one the person names. stepherd never
+/// fills in the current head by itself: it may have been pushed after the review.
+fn pin(head: &HeadKnown, asked: &Asked) -> Result<Option<Pinned>, Doc> {
+    let named = asked.arg("sha").and_then(|text| text.parse::<Sha>().ok());
+    match (head, named) {
+        (HeadKnown::NoPr, _) => Ok(None),
+        (HeadKnown::Recorded(pinned), None) => Ok(Some(pinned.clone())),
+        (HeadKnown::Recorded(pinned), Some(sha)) if pinned.head == sha => Ok(Some(pinned.clone())),
+        (HeadKnown::Recorded(pinned), Some(sha)) => Err(card::other_head(&asked.invocation, &sha, &pinned.head)),
+        (HeadKnown::Unrecorded(pr), Some(head)) => Ok(Some(Pinned { pr: pr.clone(), head })),
+        (HeadKnown::Unrecorded(pr), None) => Err(card::unknown_head(&asked.invocation, pr)),
+    }
+}
+
+/// All runs before a newcomer, each once, the holders first.
+fn runs_ahead(known: &StartFacts) -> Vec<RunId> {
+    let longest = known
+        .queues
+        .iter()
+        .map(|(_, queue)| queue.len())
+        .max()
+        .unwrap_or_default();
+    let mut ahead = Vec::new();
+    for place in 0..longest {
+        for run in known.queues.iter().filter_map(|(_, queue)| queue.get(place)) {
+            if !ahead.contains(run) {
+                ahead.push(run.clone());
+            }
+        }
+    }
+    ahead
+}
+
+fn retry(run: &Run, asked: &Asked, facts: &Facts) -> Decision {
+    let RunState::Stopped { attempt, .. } = &run.state else {
+        return answer(&asked.via, card::nothing_to_retry(run));
+    };
+    let attempt = attempt.clone();
+    let mut draft = Draft::change(run, facts);
+    draft.record(Happened::Retried { by: asked.by.clone() });
+    steps::resume(&mut draft, &Attempt { auto: 0, ..attempt }, false);
+    accept(&mut draft, &asked.via, "resumed");
+    draft.done()
+}
+
+fn stop(run: &Run, asked: &Asked, facts: &Facts) -> Decision {
+    if matches!(run.state, RunState::Finished { .. }) || is_stopping(run) {
+        return answer(&asked.via, card::nothing_to_stop(run));
+    }
+    let mut draft = Draft::change(run, facts);
+    draft.record(Happened::StopAsked { by: asked.by.clone() });
+    match run.state.clone() {
+        RunState::Active(attempt) => stop_attempt(&mut draft, attempt, asked),
+        RunState::Stopped { attempt, .. } => {
+            let jobs = steps::jobs_of(&attempt.phase).cloned().unwrap_or_default();
+            steps::finish_canceled(&mut draft, asked.by.clone(), &jobs);
+        }
+        RunState::Queued { .. } | RunState::Finished { .. } => {
+            steps::finish_canceled(&mut draft, asked.by.clone(), &[])
+        }
+    }
+    accept(&mut draft, &asked.via, "stopping");
+    draft.done()
+}
+
+/// What runs is told to end; what is on its way is awaited, so that its outcome is known when the run ends.
+fn stop_attempt(draft: &mut Draft<'_>, attempt: Attempt, asked: &Asked) {
+    let by = asked.by.clone();
+    let jobs = steps::jobs_of(&attempt.phase).cloned().unwrap_or_default();
+    let awaited = match &attempt.phase {
+        Phase::Acting { waiting_for } => waiting_for.is_none(),
+        _ => jobs.iter().any(to_cancel),
+    };
+    if !awaited {
+        return steps::finish_canceled(draft, by, &jobs);
+    }
+    let checking = matches!(attempt.phase, Phase::Checking { .. });
+    for job in jobs
+        .iter()
+        .filter(|job| to_cancel(job) && (checking || job.state == JobState::Watched))
+    {
+        draft.act(&attempt, Deed::CancelJob(steps::job_intent(job)));
+    }
+    let jobs = jobs.into_iter().map(|job| Job {
+        state: if checking && job.start {
+            JobState::Watched
+        } else {
+            job.state
+        },
+        ..job
+    });
+    let phase = Phase::Stopping {
+        by,
+        since: draft.facts.now,
+        jobs: jobs.collect(),
+    };
+    draft.run.state = RunState::Active(Attempt { phase, ..attempt });
+}
+
+fn to_cancel(job: &Job) -> bool {
+    job.start && !job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal())
+}
+
+fn is_stopping(run: &Run) -> bool {
+    matches!(&run.state, RunState::Active(attempt) if matches!(attempt.phase, Phase::Stopping { .. }))
+}
+
+fn answer_question(run: &Run, asked: &Asked, history: &[History], facts: &Facts) -> Decision {
+    let open = match &run.state {
+        RunState::Active(attempt) if matches!(attempt.phase, Phase::Asking { .. }) => attempt.clone(),
+        _ => return answer(&asked.via, card::no_question(run, history)),
+    };
+    let StepKind::Ask(ask) = &run.plan.steps[open.step].kind else {
+        return answer(&asked.via, card::no_question(run, history));
+    };
+    let said = asked.arg("value").unwrap_or_default();
+    let Some(option) = ask
+        .options
+        .iter()
+        .find(|option| option.value.eq_ignore_ascii_case(said))
+    else {
+        return answer(&asked.via, card::no_such_option(run, ask, said));
+    };
+    let mut draft = Draft::change(run, facts);
+    draft.record(Happened::Answered {
+        by: asked.by.clone(),
+        value: option.value.clone(),
+    });
+    if option.go_on {
+        steps::pass(&mut draft, Some(format!("{}: {}", asked.by.name, option.label)));
+    } else {
+        steps::finish_canceled(&mut draft, asked.by.clone(), &[]);
+    }
+    accept(&mut draft, &asked.via, "answered");
+    draft.done()
+}
+
+/// The roles that may answer the question a run asks now; none if it asks nothing.
+pub fn answering_roles(run: &Run) -> Option<&[RoleName]> {
+    let plan: &Pipeline = &run.plan;
+    match &run.state {
+        RunState::Active(attempt) => match &plan.steps[attempt.step].kind {
+            StepKind::Ask(ask) => Some(&ask.roles),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,410 @@
+//! Going from step to step: beginning an attempt, passing, failing, ending.
+
+use super::draft::Draft;
+use super::{LockChange, steps_context};
+use crate::domain::branch;
+use crate::domain::effect::{ChangeIntent, Deed, JobIntent, MergeIntent, MoveIntent};
+use crate::domain::ids::{Percent, Repo};
+use crate::domain::pipeline::{AskSpec, ChangeSpec, JobSpec, MergeBy, MergeSpec, StepKind, TellSpec, WorkSpec};
+use crate::domain::run::{
+    Attempt, By, Failure, FailureClass, Happened, Job, JobState, Passed, Phase, Run, RunState, Verdict,
+};
+use crate::domain::start;
+use crate::domain::template::Template;
+
+/// How often a step's branch may be replaced because people closed its pull request.
+const BRANCHES_MAX: u32 = 20;
+
+/// Begins the step at `index`, or ends the run when there is none.
+pub(super) fn begin(draft: &mut Draft<'_>, index: usize) {
+    if index >= draft.run.plan.steps.len() {
+        return finish(draft, Verdict::Completed, Vec::new());
+    }
+    begin_attempt(draft, fresh(draft, index, 1));
+}
+
+/// A new attempt of the step that `old` tried, made without asking if `auto`.
+pub(super) fn again(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
+    let mut attempt = fresh(draft, old.step, old.number + 1);
+    attempt.branch = old.branch;
+    attempt.auto = old.auto + u32::from(auto);
+    begin_attempt(draft, attempt);
+}
+
+/// The same attempt on a new branch, because the pull request on the old one was closed unmerged.
+pub(super) fn on_new_branch(draft: &mut Draft<'_>, old: Attempt) {
+    let step = draft.run.plan.steps[old.step].name.clone();
+    if old.branch >= BRANCHES_MAX {
+        let reason = format!("{BRANCHES_MAX} pull requests of this step were closed without merging");
+        return fail(draft, &old, What::new(reason, FailureClass::User));
+    }
+    draft.run.prs.remove(&step);
+    let attempt = Attempt {
+        branch: old.branch + 1,
+        ..old
+    };
+    begin_attempt(draft, attempt);
+}
+
+/// An attempt that has not begun yet.
+fn fresh(draft: &Draft<'_>, step: usize, number: u32) -> Attempt {
+    Attempt {
+        step,
+        number,
+        auto: 0,
+        since: draft.facts.now,
+        phase: Phase::Acting { waiting_for: None },
+        waited: std::time::Duration::ZERO,
+        waiting_since: None,
+        branch: 1,
+    }
+}
+
+fn begin_attempt(draft: &mut Draft<'_>, attempt: Attempt) {
+    let spec = draft.run.plan.steps[attempt.step].clone();
+    draft.record(Happened::StepStarted {
+        step: spec.name.clone(),
+        attempt: attempt.number,
+    });
+    draft.run.state = RunState::Active(attempt.clone());
+    let begun = match &spec.kind {
+        StepKind::Change(change) => begin_change(draft, &attempt, change),
+        StepKind::Merge(merge) => begin_merge(draft, &attempt, merge),
+        StepKind::Work(work) => begin_work(draft, attempt.clone(), work),
+        StepKind::Ask(ask) => begin_ask(draft, attempt.clone(), ask),
+        StepKind::Tell(tell) => begin_tell(draft, &attempt, tell),
+    };
+    if let Err(reason) = begun {
+        fail(draft, &attempt, What::new(reason, FailureClass::User));
+    }
+}
+
+fn begin_change(draft: &mut Draft<'_>, attempt: &Attempt, change: &ChangeSpec) -> Result<(), String> {
+    let render = renderer(&draft.run, attempt);
+    let step = &draft.run.plan.steps[attempt.step].name;
+    let repo: Repo = render(&change.repo)?
+        .trim()
+        .parse()
+        .map_err(|e| format!("repository: {e}"))?;
+    let branch = branch::branch_name(draft.run.subject.ticket.as_ref(), &draft.run.id, step, attempt.branch);
+    let edits = change
+        .edits
+        .iter()
+        .map(|edit| edit.render(&context(&draft.run, attempt)).map_err(|e| e.to_string()));
+    let intent = ChangeIntent {
+        repo,
+        branch,
+        edits: edits.collect::<Result<_, _>>()?,
+        title: one_line(&render(&change.title)?),
+        body: render(&change.body)?,
+        recorded: draft.run.prs.get(step).cloned(),
+    };
+    draft.act(attempt, Deed::Change(intent));
+    Ok(())
+}
+
+fn begin_merge(draft: &mut Draft<'_>, attempt: &Attempt, merge: &MergeSpec) -> Result<(), String> {
+    match merge_intent(&draft.run, attempt, merge) {
+        None => pass(
+            draft,
+            Some(format!(
+                "{} had nothing to change, so there is nothing to merge",
+                merge.branch_of
+            )),
+        ),
+        Some(intent) => draft.act(attempt, Deed::Merge(intent)),
+    }
+    Ok(())
+}
+
+/// The recorded pull request that the step merges; `None` when the earlier step had nothing to change.
+pub(super) fn merge_intent(run: &Run, attempt: &Attempt, merge: &MergeSpec) -> Option<MergeIntent> {
+    let opened = run.prs.get(&merge.branch_of)?;
+    let method = (merge.by == MergeBy::Stepherd).then_some(merge.method);
+    let title = format!("{} (#{})", run.plan.steps[attempt.step].title, opened.pr.number);
+    Some(MergeIntent {
+        pr: opened.pr.clone(),
+        head: opened.head.clone(),
+        method,
+        title,
+    })
+}
+
+fn begin_work(draft: &mut Draft<'_>, attempt: Attempt, work: &WorkSpec) -> Result<(), String> {
+    let jobs = work
+        .jobs
+        .iter()
+        .map(|spec| new_job(&draft.run, &attempt, spec))
+        .collect::<Result<Vec<_>, _>>()?;
+    watch(draft, attempt, jobs);
+    Ok(())
+}
+
+/// Starts the jobs that are to be started and watches them all.
+pub(super) fn watch(draft: &mut Draft<'_>, attempt: Attempt, jobs: Vec<Job>) {
+    for job in jobs.iter().filter(|job| job.state == JobState::Starting) {
+        draft.act(&attempt, Deed::StartJob(job_intent(job)));
+    }
+    draft.run.state = RunState::Active(Attempt {
+        phase: Phase::Watching { jobs },
+        ..attempt
+    });
+}
+
+fn begin_ask(draft: &mut Draft<'_>, attempt: Attempt, ask: &AskSpec) -> Result<(), String> {
+    let question = renderer(&draft.run, &attempt)(&ask.question)?;
+    let step = draft.run.plan.steps[attempt.step].name.clone();
+    draft.run.state = RunState::Active(Attempt {
+        phase: Phase::Asking {
+            question: question.clone(),
+        },
+        ..attempt
+    });
+    draft.announce(Happened::Asked { step, question });
+    Ok(())
+}
+
+fn begin_tell(draft: &mut Draft<'_>, attempt: &Attempt, tell: &TellSpec) -> Result<(), String> {
+    let Some(spec) = &tell.move_ticket else {
+        return tell_and_pass(draft, attempt, tell);
+    };
+    let ticket = renderer(&draft.run, attempt)(&spec.ticket)?;
+    match ticket.trim() {
+        "" => tell_and_pass(draft, attempt, tell),
+        key => {
+            let ticket = key.parse().map_err(|e| format!("ticket: {e}"))?;
+            draft.act(
+                attempt,
+                Deed::MoveTicket(MoveIntent {
+                    ticket,
+                    to: spec.to.clone(),
+                }),
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Posts the step's note, if it has one, and passes.
+pub(super) fn tell_and_pass(draft: &mut Draft<'_>, attempt: &Attempt, tell: &TellSpec) -> Result<(), String> {
+    if let Some(note) = &tell.note {
+        let text = renderer(&draft.run, attempt)(note)?;
+        let step = draft.run.plan.steps[attempt.step].name.clone();
+        draft.announce(Happened::Noted { step, text });
+    }
+    pass(draft, None);
+    Ok(())
+}
+
+/// The step under way has passed: the next one begins.
+pub(super) fn pass(draft: &mut Draft<'_>, note: Option<String>) {
+    let Some(attempt) = draft.attempt() else { return };
+    let step = draft.run.plan.steps[attempt.step].name.clone();
+    let restarts = restarts(&attempt);
+    let passed = Passed {
+        step,
+        attempts: attempt.number,
+        at: draft.facts.now,
+        note,
+        restarts,
+    };
+    draft.run.passed.push(passed.clone());
+    draft.record(Happened::StepPassed(passed));
+    begin(draft, attempt.step + 1);
+}
+
+/// What went wrong, before it is known which step and attempt it belongs to.
+pub(super) struct What {
+    pub(super) reason: String,
+    pub(super) class: FailureClass,
+    pub(super) progress: Option<Percent>,
+    pub(super) link: Option<String>,
+}
+
+impl What {
+    pub(super) fn new(reason: String, class: FailureClass) -> Self {
+        Self {
+            reason,
+            class,
+            progress: None,
+            link: None,
+        }
+    }
+}
+
+/// The attempt failed: it is tried again without asking if the plan allows and it may help, else the run stops.
+pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
+    let spec = &draft.run.plan.steps[attempt.step];
+    let failure = Failure {
+        step: spec.name.clone(),
+        attempt: attempt.number,
+        reason: what.reason,
+        progress: what.progress,
+        restarts: restarts(attempt),
+        class: what.class,
+        link: what.link,
+        at: draft.facts.now,
+    };
+    let may_help = matches!(
+        what.class,
+        FailureClass::Infrastructure | FailureClass::Flaky | FailureClass::RateLimit
+    );
+    if may_help && attempt.auto < spec.auto_retries {
+        draft.announce(Happened::AutoRetried(failure));
+        return resume(draft, attempt, true);
+    }
+    draft.run.state = RunState::Stopped {
+        why: failure.clone(),
+        attempt: attempt.clone(),
+    };
+    draft.announce(Happened::Failed(failure));
+}
+
+/// Takes the step up again. What runs on back-ends is looked at before anything is started: it may still run, or
+/// have ended well meanwhile.
+pub(super) fn resume(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
+    match jobs_of(&old.phase) {
+        Some(jobs) => {
+            let attempt = Attempt {
+                since: draft.facts.now,
+                auto: old.auto + u32::from(auto),
+                waited: std::time::Duration::ZERO,
+                waiting_since: None,
+                phase: Phase::Checking {
+                    jobs: jobs
+                        .iter()
+                        .map(|job| Job {
+                            seen: None,
+                            ..job.clone()
+                        })
+                        .collect(),
+                },
+                ..old.clone()
+            };
+            draft.run.state = RunState::Active(attempt);
+        }
+        None => again(draft, old, auto),
+    }
+}
+
+/// The run ends: its locks are freed and everybody is told.
+pub(super) fn finish(draft: &mut Draft<'_>, verdict: Verdict, left: Vec<String>) {
+    draft.run.state = RunState::Finished {
+        verdict: verdict.clone(),
+        at: draft.facts.now,
+    };
+    draft.locks = LockChange::Leave;
+    draft.announce(Happened::Finished { verdict, left });
+}
+
+/// The run ends because somebody said so: everybody is told what was undone and what was not.
+pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job]) {
+    let mut left: Vec<String> = jobs.iter().map(what_became_of).collect();
+    for (step, opened) in &draft.run.prs {
+        let pr = &opened.pr;
+        left.push(match &opened.merged {
+            Some(commit) => format!("{step}: {pr} stays merged as {}", commit.short()),
+            None => format!("{step}: {pr} stays open"),
+        });
+    }
+    if left.is_empty() {
+        left.push("nothing had been changed anywhere".to_owned());
+    }
+    finish(draft, Verdict::Canceled { by }, left);
+}
+
+fn what_became_of(job: &Job) -> String {
+    use crate::domain::run::ObservedState as S;
+    let at = job
+        .seen
+        .as_ref()
+        .and_then(|seen| seen.progress)
+        .map(|p| format!(" at {p}"))
+        .unwrap_or_default();
+    match job.seen.as_ref().map(|seen| seen.state) {
+        Some(S::Canceled) => format!("{}: canceled{at}", job.name),
+        Some(S::Succeeded) => format!("{}: had already succeeded, which is not undone", job.name),
+        Some(S::Failed) => format!("{}: ended as failed{at}", job.name),
+        Some(S::Skipped) => format!("{}: had not been needed", job.name),
+        _ if !job.start => format!("{}: was only watched and is left as it is", job.name),
+        None | Some(S::Pending) => format!("{}: had not started", job.name),
+        Some(_) => format!("{}: was told to end{at}, but may still run", job.name),
+    }
+}
+
+/// The jobs of an attempt, whatever it is doing with them.
+pub(super) fn jobs_of(phase: &Phase) -> Option<&Vec<Job>> {
+    match phase {
+        Phase::Checking { jobs } | Phase::Watching { jobs } => Some(jobs),
+        Phase::Stopping { jobs, .. } => Some(jobs).filter(|jobs| !jobs.is_empty()),
+        Phase::Acting { .. } | Phase::Asking { .. } => None,
+    }
+}
+
+/// How often the attempt's back-ends restarted its jobs by themselves.
+pub(super) fn restarts(attempt: &Attempt) -> u32 {
+    jobs_of(&attempt.phase)
+        .into_iter()
+        .flatten()
+        .filter_map(|job| job.seen.as_ref())
+        .map(|seen| seen.restarts)
+        .sum()
+}
+
+/// What a back-end is told about a job.
+pub(super) fn job_intent(job: &Job) -> JobIntent {
+    JobIntent {
+        backend: job.backend.clone(),
+        job: job.name.clone(),
+        with: job.with.clone(),
+        marker: job.marker.clone(),
+    }
+}
+
+/// Names a job in its back-end.
+pub(super) fn marker(run: &Run, attempt: &Attempt, job: &str) -> String {
+    format!(
+        "{}/{}/{}/{job}",
+        run.id, run.plan.steps[attempt.step].name, attempt.number
+    )
+}
+
+fn new_job(run: &Run, attempt: &Attempt, spec: &JobSpec) -> Result<Job, String> {
+    let render = renderer(run, attempt);
+    let with = spec
+        .with
+        .iter()
+        .map(|(key, template)| Ok((key.clone(), render(template)?)));
+    Ok(Job {
+        name: spec.name.clone(),
+        backend: spec.backend.clone(),
+        with: with.collect::<Result<_, String>>()?,
+        start: spec.start,
+        marker: marker(run, attempt, &spec.name),
+        state: if spec.start {
+            JobState::Starting
+        } else {
+            JobState::Watched
+        },
+        seen: None,
+    })
+}
+
+fn renderer(run: &Run, attempt: &Attempt) -> impl Fn(&Template) -> Result<String, String> + use<> {
+    let context = context(run, attempt);
+    move |template| template.render(&context).map_err(|e| e.to_string())
+}
+
+/// What the templates of a step may use.
+fn context(run: &Run, attempt: &Attempt) -> serde_json::Value {
+    let head = run.subject.pinned.as_ref().map(|pinned| &pinned.head);
+    let mut context = start::values_context(&run.plan, &run.params, Some(&run.id), head);
+    context["step"] = run.plan.steps[attempt.step].name.as_str().into();
+    context["attempt"] = attempt.number.into();
+    context["steps"] = steps_context(run);
+    context
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

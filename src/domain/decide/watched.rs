@@ -1,0 +1,365 @@
+//! What is seen by looking: jobs on back-ends, queues, the clock.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::draft::Draft;
+use super::steps::{self, What};
+use super::{Decision, Facts};
+use crate::domain::effect::Deed;
+use crate::domain::ids::{RunId, StepName};
+use crate::domain::pipeline::{OnFailure, StepKind};
+use crate::domain::run::{
+    Attempt, FailureClass, Happened, Job, JobState, Observation, ObservedState, Phase, Run, RunState,
+};
+
+/// How long a canceled job may take to end before the run ends without it.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(600);
+
+/// The queues have moved.
+pub(super) fn locks_changed(run: &Run, ahead: &[RunId], facts: &Facts) -> Decision {
+    let RunState::Queued { ahead: before } = &run.state else {
+        return Decision::default();
+    };
+    if before == ahead {
+        return Decision::default();
+    }
+    let mut draft = Draft::change(run, facts);
+    if ahead.is_empty() {
+        steps::begin(&mut draft, 0);
+    } else {
+        draft.record(Happened::Queued { position: ahead.len() });
+        draft.run.state = RunState::Queued { ahead: ahead.to_vec() };
+    }
+    draft.done()
+}
+
+/// A job was looked at. Seeing the same again changes nothing.
+pub(super) fn observed(
+    run: &Run,
+    step: &StepName,
+    number: u32,
+    job: &str,
+    seen: &Observation,
+    facts: &Facts,
+) -> Decision {
+    let RunState::Active(attempt) = &run.state else {
+        return Decision::default();
+    };
+    if run.plan.steps[attempt.step].name != *step || attempt.number != number {
+        return Decision::default();
+    }
+    let Some(before) = steps::jobs_of(&attempt.phase).and_then(|jobs| jobs.iter().find(|j| j.name == job)) else {
+        return Decision::default();
+    };
+    if before.state != JobState::Watched && !matches!(attempt.phase, Phase::Checking { .. }) {
+        return Decision::default();
+    }
+    let seen = &remembering(before.seen.as_ref(), seen);
+    if before.seen.as_ref() == Some(seen) {
+        return Decision::default();
+    }
+    let mut draft = Draft::change(run, facts);
+    announce_restart(&mut draft, before, seen, step);
+    let mut attempt = attempt.clone();
+    if let Some(job) = jobs_mut(&mut attempt.phase).iter_mut().find(|j| j.name == job) {
+        job.seen = Some(seen.clone());
+    }
+    match &attempt.phase {
+        Phase::Checking { .. } => settle_checking(&mut draft, attempt),
+        Phase::Stopping { .. } => settle_stopping(&mut draft, attempt),
+        _ => settle_watching(&mut draft, attempt),
+    }
+    draft.done()
+}
+
+/// A look that told nothing forgets nothing: the last known figures stay.
+fn remembering(before: Option<&Observation>, seen: &Observation) -> Observation {
+    match before {
+        Some(before) if seen.state == ObservedState::Unknown => Observation {
+            progress: seen.progress.or(before.progress),
+            restarts: seen.restarts.max(before.restarts),
+            link: seen.link.clone().or_else(|| before.link.clone()),
+            ..seen.clone()
+        },
+        _ => seen.clone(),
+    }
+}
+
+/// The back-end restarted the job by itself: there was a failure, seen or not.
+fn announce_restart(draft: &mut Draft<'_>, before: &Job, seen: &Observation, step: &StepName) {
+    let Some(old) = &before.seen else { return };
+    if seen.restarts > old.restarts {
+        draft.announce(Happened::Restarted {
+            step: step.clone(),
+            job: before.name.clone(),
+            restarts: seen.restarts,
+            progress: old.progress,
+            reason: seen.reason.clone().or_else(|| old.reason.clone()),
+        });
+    }
+}
+
+/// After a retry: once every job has been looked at, what runs is watched on, what ended well stays so, and only
+/// the rest is started again, as a new attempt.
+fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
+    let known = |job: &Job| {
+        job.seen
+            .as_ref()
+            .is_some_and(|seen| seen.state != ObservedState::Unknown)
+    };
+    let jobs = jobs_mut(&mut attempt.phase);
+    if !jobs.iter().all(known) {
+        draft.run.state = RunState::Active(attempt);
+        return;
+    }
+    let mut jobs = jobs.to_vec();
+    let runs_or_done = |job: &Job| {
+        job.seen.as_ref().is_some_and(|s| {
+            matches!(
+                s.state,
+                ObservedState::Running | ObservedState::Waiting | ObservedState::Succeeded | ObservedState::Skipped
+            )
+        })
+    };
+    let anew = jobs.iter().any(|job| job.start && !runs_or_done(job));
+    let step = draft.run.plan.steps[attempt.step].name.clone();
+    if anew {
+        attempt.number += 1;
+        draft.record(Happened::StepStarted {
+            step,
+            attempt: attempt.number,
+        });
+    } else {
+        draft.record(Happened::Reattached { step });
+    }
+    for job in &mut jobs {
+        job.state = match job.seen.as_ref().map(|seen| seen.state) {
+            Some(ObservedState::Succeeded | ObservedState::Skipped) => JobState::Ended,
+            _ if !job.start || runs_or_done(job) => JobState::Watched,
+            _ => {
+                job.marker = steps::marker(&draft.run, &attempt, &job.name);
+                job.seen = None;
+                JobState::Starting
+            }
+        };
+        // A job that is only watched and has failed is watched for what it does next, not failed again at once.
+        if !runs_or_done(job) {
+            job.seen = None;
+        }
+    }
+    if jobs.iter().all(|job| job.state == JobState::Ended) {
+        attempt.phase = Phase::Watching { jobs };
+        draft.run.state = RunState::Active(attempt);
+        steps::pass(draft, Some("had already succeeded".to_owned()));
+    } else {
+        steps::watch(draft, attempt, jobs);
+    }
+}
+
+/// While stopping: the run ends once every job has.
+pub(super) fn settle_stopping(draft: &mut Draft<'_>, mut attempt: Attempt) {
+    let Phase::Stopping { by, jobs, .. } = &mut attempt.phase else {
+        return;
+    };
+    for job in jobs
+        .iter_mut()
+        .filter(|job| job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal()))
+    {
+        job.state = JobState::Ended;
+    }
+    let over = jobs.iter().all(|job| job.state == JobState::Ended || !job.start);
+    let (by, jobs) = (by.clone(), jobs.clone());
+    draft.run.state = RunState::Active(attempt);
+    if over {
+        steps::finish_canceled(draft, by, &jobs);
+    }
+}
+
+fn settle_watching(draft: &mut Draft<'_>, mut attempt: Attempt) {
+    stretch_deadline(&mut attempt, draft.facts.now);
+    let on_failure = match &draft.run.plan.steps[attempt.step].kind {
+        StepKind::Work(work) => work.on_failure,
+        _ => OnFailure::FailFast,
+    };
+    let jobs = jobs_mut(&mut attempt.phase);
+    for job in jobs
+        .iter_mut()
+        .filter(|job| job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal()))
+    {
+        job.state = JobState::Ended;
+    }
+    let all_ended = jobs.iter().all(|job| job.state == JobState::Ended);
+    let failed = jobs.iter().find_map(failure_of);
+    draft.run.state = RunState::Active(attempt.clone());
+    match failed {
+        Some(what) if all_ended || on_failure == OnFailure::FailFast => {
+            cancel_siblings(draft, &attempt);
+            steps::fail(draft, &attempt, what);
+        }
+        None if all_ended => steps::pass(draft, detail_of(&attempt)),
+        _ => {}
+    }
+}
+
+fn cancel_siblings(draft: &mut Draft<'_>, attempt: &Attempt) {
+    let running = steps::jobs_of(&attempt.phase)
+        .into_iter()
+        .flatten()
+        .filter(|job| job.start && job.state != JobState::Ended);
+    for intent in running.map(steps::job_intent).collect::<Vec<_>>() {
+        draft.act(attempt, Deed::CancelJob(intent));
+    }
+}
+
+fn failure_of(job: &Job) -> Option<What> {
+    let seen = job.seen.as_ref().filter(|_| job.state == JobState::Ended)?;
+    let fallback = match seen.state {
+        ObservedState::Failed => "the back-end gave no reason",
+        ObservedState::Canceled => "it was canceled at the back-end",
+        _ => return None,
+    };
+    let said = [&seen.reason, &seen.detail]
+        .into_iter()
+        .flatten()
+        .find(|text| !text.trim().is_empty());
+    let reason = said.cloned().unwrap_or_else(|| fallback.to_owned());
+    let class = if seen.state == ObservedState::Canceled {
+        FailureClass::User
+    } else {
+        classify(&reason)
+    };
+    Some(What {
+        class,
+        reason,
+        progress: seen.progress,
+        link: seen.link.clone(),
+    })
+}
+
+/// What kind of failure a back-end's own words speak of. Words that name none count as infrastructure: that is
+/// what back-ends are.
+pub(super) fn classify(reason: &str) -> FailureClass {
+    const WORDS: [(FailureClass, &[&str]); 4] = [
+        (
+            FailureClass::RateLimit,
+            &["rate limit", "too many requests", "quota", "throttl"],
+        ),
+        (
+            FailureClass::Permission,
+            &["permission", "denied", "forbidden", "unauthorized", "not allowed"],
+        ),
+        (FailureClass::Flaky, &["flaky", "flake", "intermittent"]),
+        (
+            FailureClass::User,
+            &[
+                "invalid",
+                "syntax",
+                "validation",
+                "not found",
+                "misconfigur",
+                "unknown tenant",
+            ],
+        ),
+    ];
+    let reason = reason.to_lowercase();
+    let named = WORDS
+        .iter()
+        .find(|(_, words)| words.iter().any(|word| reason.contains(word)));
+    named.map_or(FailureClass::Infrastructure, |(class, _)| *class)
+}
+
+/// The clock has gone on.
+pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
+    let RunState::Active(attempt) = &run.state else {
+        return Decision::default();
+    };
+    if deadline(run, attempt).is_none_or(|at| at > facts.now) {
+        return Decision::default();
+    }
+    let mut draft = Draft::change(run, facts);
+    let minutes = run.plan.steps[attempt.step].timeout.as_secs() / 60;
+    match &attempt.phase {
+        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(&mut draft, by.clone(), jobs),
+        Phase::Asking { .. } => {
+            let what = What::new(format!("nobody answered within {minutes} minutes"), FailureClass::User);
+            steps::fail(&mut draft, attempt, what);
+        }
+        Phase::Acting { waiting_for } => {
+            let waiting = waiting_for.as_deref().unwrap_or("the forge");
+            let what = What::new(
+                format!("timed out after {minutes} minutes; it waited for: {waiting}"),
+                FailureClass::User,
+            );
+            steps::fail(&mut draft, attempt, what);
+        }
+        Phase::Checking { jobs } | Phase::Watching { jobs } => {
+            let last = jobs
+                .iter()
+                .filter(|job| job.state != JobState::Ended)
+                .find_map(|job| job.seen.as_ref());
+            let doing = last
+                .and_then(|seen| seen.detail.clone())
+                .map(|d| format!("; last seen: {d}"))
+                .unwrap_or_default();
+            let what = What {
+                reason: format!("timed out after {minutes} minutes{doing}"),
+                class: FailureClass::Infrastructure,
+                progress: last.and_then(|seen| seen.progress),
+                link: last.and_then(|seen| seen.link.clone()),
+            };
+            steps::fail(&mut draft, attempt, what);
+        }
+    }
+    draft.done()
+}
+
+/// When the attempt's patience ends. None while an effect is on its way: that has limits of its own. Time that the
+/// back-end spends waiting for something else does not count.
+pub(super) fn deadline(run: &Run, attempt: &Attempt) -> Option<Timestamp> {
+    let patience = run.plan.steps[attempt.step].timeout + attempt.waited;
+    match &attempt.phase {
+        Phase::Stopping { since, jobs, .. } => (!jobs.is_empty()).then(|| later(*since, CANCEL_PATIENCE)),
+        Phase::Acting { waiting_for: None } => None,
+        Phase::Watching { .. } if attempt.waiting_since.is_some() => None,
+        Phase::Watching { jobs } if jobs.iter().any(|job| job.state == JobState::Starting) => None,
+        _ => Some(later(attempt.since, patience)),
+    }
+}
+
+/// The deadline stands still while some job waits and none runs.
+fn stretch_deadline(attempt: &mut Attempt, now: Timestamp) {
+    let states = |state| {
+        steps::jobs_of(&attempt.phase)
+            .into_iter()
+            .flatten()
+            .any(|job| job.seen.as_ref().is_some_and(|s| s.state == state))
+    };
+    let waiting = states(ObservedState::Waiting) && !states(ObservedState::Running);
+    match (waiting, attempt.waiting_since) {
+        (true, None) => attempt.waiting_since = Some(now),
+        (false, Some(since)) => {
+            attempt.waited += Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            attempt.waiting_since = None;
+        }
+        _ => {}
+    }
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+fn detail_of(attempt: &Attempt) -> Option<String> {
+    steps::jobs_of(&attempt.phase)?
+        .iter()
+        .find_map(|job| job.seen.as_ref()?.detail.clone())
+}
+
+fn jobs_mut(phase: &mut Phase) -> &mut [Job] {
+    match phase {
+        Phase::Checking { jobs } | Phase::Watching { jobs } | Phase::Stopping { jobs, .. } => jobs,
+        Phase::Acting { .. } | Phase::Asking { .. } => &mut [],
+    }
+}

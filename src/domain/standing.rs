@@ -1,0 +1,108 @@
+//! Where a run stands, in figures: overall progress and the seven-field status.
+
+use super::ids::Percent;
+use super::process::ProcessStatus;
+use super::run::{Attempt, Failure, JobState, Observation, Phase, Run, RunState, Verdict};
+
+/// The last observation that tells most about the attempt: of the first job that has not ended, else of the last.
+pub fn last_seen(attempt: &Attempt) -> Option<&Observation> {
+    let jobs = match &attempt.phase {
+        Phase::Checking { jobs } | Phase::Watching { jobs } | Phase::Stopping { jobs, .. } => jobs,
+        Phase::Acting { .. } | Phase::Asking { .. } => return None,
+    };
+    let live = jobs
+        .iter()
+        .find(|job| job.state != JobState::Ended && job.seen.is_some());
+    live.or(jobs.iter().rev().find(|job| job.seen.is_some()))?.seen.as_ref()
+}
+
+/// The attempt that the run is or was last on.
+pub fn attempt(run: &Run) -> Option<&Attempt> {
+    match &run.state {
+        RunState::Active(attempt) | RunState::Stopped { attempt, .. } => Some(attempt),
+        RunState::Queued { .. } | RunState::Finished { .. } => None,
+    }
+}
+
+/// How far the run is: the progress of the step that stands for it, or steps passed of all.
+pub fn progress(run: &Run) -> Percent {
+    if matches!(
+        run.state,
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        }
+    ) {
+        return Percent::FULL;
+    }
+    let now = attempt(run).and_then(|attempt| {
+        let shown = match &run.state {
+            RunState::Stopped { why, .. } => why.progress,
+            _ => last_seen(attempt).and_then(|seen| seen.progress),
+        };
+        Some((&run.plan.steps[attempt.step].name, shown?))
+    });
+    match &run.plan.progress_of {
+        Some(step) if run.passed.iter().any(|passed| passed.step == *step) => Percent::FULL,
+        Some(step) => now
+            .filter(|(name, _)| *name == step)
+            .map_or(Percent::ZERO, |(_, shown)| shown),
+        None => {
+            let part = now.map_or(0.0, |(_, shown)| shown.as_f64() / 100.0);
+            Percent::clamped((run.passed.len() as f64 + part) * 100.0 / run.plan.steps.len().max(1) as f64)
+        }
+    }
+}
+
+/// How often back-ends restarted the run's jobs by themselves.
+pub fn restarts(run: &Run) -> u32 {
+    let now = attempt(run).and_then(last_seen).map_or(0, |seen| seen.restarts);
+    run.passed.iter().map(|passed| passed.restarts).sum::<u32>() + now
+}
+
+/// Why the run failed, if it did.
+pub fn failure(run: &Run) -> Option<&Failure> {
+    match &run.state {
+        RunState::Stopped { why, .. } => Some(why),
+        _ => None,
+    }
+}
+
+/// The run as a seven-field status: waiting while queued, starting during the first step's first attempt, then
+/// running, failed while stopped, done. A canceled run counts as failed, with who stopped it as the reason.
+pub fn process_status(run: &Run) -> ProcessStatus {
+    let (has_started, is_running, has_completed, has_failed) = match &run.state {
+        RunState::Queued { .. } => (false, false, false, false),
+        RunState::Active(attempt) if attempt.step == 0 && attempt.number == 1 => (true, false, false, false),
+        RunState::Active(_) => (true, true, false, false),
+        RunState::Stopped { .. }
+        | RunState::Finished {
+            verdict: Verdict::Canceled { .. },
+            ..
+        } => (true, false, false, true),
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => (true, false, true, false),
+    };
+    ProcessStatus {
+        has_started,
+        is_running,
+        has_completed,
+        has_failed,
+        progress: Some(progress(run)),
+        failure_reason: failure_reason(run),
+        restart_count: restarts(run),
+    }
+}
+
+fn failure_reason(run: &Run) -> Option<String> {
+    match &run.state {
+        RunState::Stopped { why, .. } => Some(why.reason.clone()),
+        RunState::Finished {
+            verdict: Verdict::Canceled { by },
+            ..
+        } => Some(format!("stopped by {}", by.name)),
+        _ => None,
+    }
+}

@@ -1,0 +1,233 @@
+//! From an invocation to a committed decision: which run it means, who may, and what else must be known.
+
+use std::collections::BTreeMap;
+
+use super::intake::{Ask, Hold};
+use super::{Engine, STALE_MAX};
+use crate::adapters::CallError;
+use crate::domain::command::{Action, Command, Invocation, Verb};
+use crate::domain::decide::{Asked, Event, HeadKnown, Known, NoRun, StartFacts, answering_roles, decide, target};
+use crate::domain::edit;
+use crate::domain::ids::{ParamName, RoleName};
+use crate::domain::pipeline::Pipeline;
+use crate::domain::policy::{self, Answer, Lookup, Permission};
+use crate::domain::run::{By, Pinned, Run};
+use crate::domain::signal::Actor;
+use crate::domain::start::{self, FileWanted, Params};
+use crate::store::{Committed, RunFilter, StoreError};
+
+impl Engine {
+    /// Decides about an invocation and commits, again from the start when what it rests on changed meanwhile.
+    pub(super) async fn invoke(&self, ask: &Ask<'_>, invocation: &Invocation) -> Result<String, Hold> {
+        let Some((command, verb)) = self.declared(invocation) else {
+            return Ok(format!("/{} {} is not declared", invocation.command, invocation.verb));
+        };
+        for _ in 0..STALE_MAX {
+            let meant = self.meant_run(ask, invocation).await?;
+            let run = meant.as_ref().ok().and_then(Option::as_ref);
+            let permission = self.permission(ask.actor, roles(invocation, verb, run)).await;
+            let granted = matches!(permission, Permission::Granted { .. });
+            let known = match &meant {
+                Err(why) => Known::NoRun(why.clone()),
+                Ok(_) if !granted => Known::Run,
+                Ok(run) => self.known(ask, invocation, command, run.as_ref()).await?,
+            };
+            let asked = Asked {
+                invocation: invocation.clone(),
+                via: ask.via.clone(),
+                by: by(ask.actor, &permission),
+                permission,
+                known,
+            };
+            let decision = decide(run, &Event::Asked(Box::new(asked)), &self.facts());
+            let started = decision
+                .run
+                .as_ref()
+                .map(|run| format!(" run {}", run.id))
+                .unwrap_or_default();
+            let committed = self
+                .commit(decision, run.map(|run| run.version), Some(ask.via.key.clone()), None)
+                .await?;
+            match committed {
+                Committed::Stale => {}
+                Committed::AlreadyDone => return Ok("had already taken effect".to_owned()),
+                Committed::Done | Committed::LeaseLost if granted => {
+                    self.metrics.command(&invocation.command, &invocation.verb);
+                    return Ok(format!("/{} {}{started}", invocation.command, invocation.verb));
+                }
+                Committed::Done | Committed::LeaseLost => {
+                    return Ok(format!("/{} {}: refused", invocation.command, invocation.verb));
+                }
+            }
+        }
+        Err(Hold::Later {
+            why: "what it rests on changes too fast".to_owned(),
+            after: None,
+        })
+    }
+
+    fn declared(&self, invocation: &Invocation) -> Option<(&Command, &Verb)> {
+        let command = self
+            .catalog
+            .commands
+            .iter()
+            .find(|command| command.name == invocation.command)?;
+        let verb = command.verbs.iter().find(|verb| verb.name == invocation.verb)?;
+        Some((command, verb))
+    }
+
+    /// The run an invocation means; `Ok(None)` for those that mean none.
+    async fn meant_run(
+        &self,
+        ask: &Ask<'_>,
+        invocation: &Invocation,
+    ) -> Result<Result<Option<Run>, NoRun>, StoreError> {
+        if matches!(invocation.action, Action::Start | Action::List | Action::Help) {
+            return Ok(Ok(None));
+        }
+        let named = invocation
+            .args
+            .iter()
+            .find(|(name, _)| name.as_str() == "run")
+            .map(|(_, id)| id);
+        if let Some(id) = named {
+            let run = match id.parse() {
+                Ok(id) => self.store.run(&id).await?,
+                Err(_) => None,
+            };
+            let run = run.filter(|run| run.plan.command == invocation.command);
+            return Ok(run.map(Some).ok_or_else(|| NoRun::Unknown(id.clone())));
+        }
+        let filter = RunFilter {
+            thread: Some(ask.via.thread.clone()),
+            ..RunFilter::default()
+        };
+        let mut here = self.store.runs(&filter).await?;
+        here.retain(|run| run.plan.command == invocation.command);
+        Ok(target(invocation.action, &here).map(|run| Some(run.clone())))
+    }
+
+    /// Whether the actor has one of the roles. Only what configuration and payload leave open is asked of platforms.
+    async fn permission(&self, actor: &Actor, needed: &[RoleName]) -> Permission {
+        let people = &self.catalog.people;
+        let mut answers: Vec<(Lookup, Answer)> = Vec::new();
+        for lookup in policy::lookups(people, needed, actor) {
+            let answer = match self.hands.threads.get(&lookup.account.platform) {
+                Some(threads) => threads.answer_lookup(&lookup).await,
+                None => Answer::Unknown(format!("{} is switched off", lookup.account.platform)),
+            };
+            answers.push((lookup, answer));
+        }
+        policy::judge(people, needed, actor, &answers)
+    }
+
+    async fn known(
+        &self,
+        ask: &Ask<'_>,
+        invocation: &Invocation,
+        command: &Command,
+        run: Option<&Run>,
+    ) -> Result<Known, Hold> {
+        Ok(match (invocation.action, run) {
+            (Action::Start, _) => Known::Start(Box::new(self.start_facts(ask, invocation, command).await?)),
+            (Action::List, _) => {
+                let filter = RunFilter {
+                    pipeline: Some(command.pipeline.to_string()),
+                    limit: 20,
+                    ..RunFilter::default()
+                };
+                Known::List(self.store.runs(&filter).await?)
+            }
+            (Action::Help, _) => Known::Help(Box::new(command.clone())),
+            (Action::Why | Action::Answer, Some(run)) => Known::History(self.store.history(&run.id).await?),
+            _ => Known::Run,
+        })
+    }
+
+    async fn start_facts(&self, ask: &Ask<'_>, invocation: &Invocation, command: &Command) -> Result<StartFacts, Hold> {
+        let Some(plan) = self.catalog.pipelines.get(&command.pipeline) else {
+            // The catalog checks this at load; a plan that is gone anyway must not start anything.
+            return Err(Hold::Later {
+                why: format!("pipeline {} is not configured", command.pipeline),
+                after: None,
+            });
+        };
+        let params = self.params(plan, &invocation.args).await?;
+        let names = match &params {
+            Ok(params) => start::lock_names(plan, params),
+            Err(_) => Ok(Vec::new()),
+        };
+        let (params, names) = match names {
+            Ok(names) => (params, names),
+            Err(problem) => (Err(problem), Vec::new()),
+        };
+        let head = match ask.pr {
+            None => HeadKnown::NoPr,
+            Some(pr) => match self.store.head_before(pr, ask.at).await? {
+                Some(seen) => HeadKnown::Recorded(Pinned {
+                    pr: pr.clone(),
+                    head: seen.head,
+                }),
+                None => HeadKnown::Unrecorded(pr.clone()),
+            },
+        };
+        Ok(StartFacts {
+            plan: plan.clone(),
+            params,
+            queues: self.store.lock_queues(&names).await?,
+            head,
+        })
+    }
+
+    /// The parameters' values, reading the files they may stand in.
+    async fn params(&self, plan: &Pipeline, args: &Params) -> Result<Result<Params, String>, Hold> {
+        let mut files: BTreeMap<ParamName, Option<String>> = BTreeMap::new();
+        loop {
+            match start::file_wanted(plan, args, &files) {
+                Err(problem) => return Ok(Err(problem)),
+                Ok(None) => return Ok(start::resolve(plan, args, &files)),
+                Ok(Some(wanted)) => match self.value_in_file(&wanted).await? {
+                    Ok(value) => files.insert(wanted.param, value),
+                    Err(problem) => return Ok(Err(problem)),
+                },
+            };
+        }
+    }
+
+    async fn value_in_file(&self, wanted: &FileWanted) -> Result<Result<Option<String>, String>, Hold> {
+        let Some(forge) = &self.hands.forge else {
+            return Ok(Err(format!(
+                "`{}` stands in {}, but no forge is switched on",
+                wanted.param, wanted.repo
+            )));
+        };
+        match forge.read_file(&wanted.repo, &wanted.path).await {
+            Ok(None) => Ok(Ok(None)),
+            Ok(Some(text)) => Ok(edit::read_value(&wanted.path, &text, &wanted.pointer).map_err(|e| e.to_string())),
+            Err(CallError::Retry { why, after, .. }) => Err(Hold::Later { why, after }),
+            Err(CallError::Permanent { why, .. }) => {
+                Ok(Err(format!("cannot read {} of {}: {why}", wanted.path, wanted.repo)))
+            }
+        }
+    }
+}
+
+/// The roles that an invocation takes: a question's own for its answer, else the verb's.
+fn roles<'a>(invocation: &Invocation, verb: &'a Verb, run: Option<&'a Run>) -> &'a [RoleName] {
+    match (invocation.action, run.and_then(answering_roles)) {
+        (Action::Answer, Some(roles)) => roles,
+        _ => &verb.roles,
+    }
+}
+
+fn by(actor: &Actor, permission: &Permission) -> By {
+    let person = match permission {
+        Permission::Granted { person, .. } => person.clone(),
+        Permission::Refused { .. } => None,
+    };
+    By {
+        account: Some(actor.account.clone()),
+        person,
+        name: actor.name.clone(),
+    }
+}

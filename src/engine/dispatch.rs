@@ -1,0 +1,427 @@
+//! Effects out, outcomes in.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sha2::{Digest as _, Sha256};
+use tracing::Instrument as _;
+
+use super::Engine;
+use super::pauses::{later, next_try};
+use crate::adapters::{CallError, CheckShow, CheckState, Marker};
+use crate::domain::card;
+use crate::domain::decide::{Event, still_wanted};
+use crate::domain::doc::Doc;
+use crate::domain::effect::{Act, Deed, Effect, Outcome, Reply};
+use crate::domain::ids::{RunId, ThreadRef};
+use crate::domain::run::{CheckTarget, FailureClass, Run, RunState, Verdict};
+use crate::store::{ClaimedEffect, EffectSettled, Lease, Sent, StoreError};
+
+const LEASE: Lease = Lease(Duration::from_secs(600));
+const BATCH: u32 = 16;
+/// A part of a step that fails so often (about half an hour) fails its step, where people see it.
+const ACT_TRIES_MAX: u32 = 12;
+/// A message that fails so often (about a day) is parked, where `/readyz`, `/metrics` and lists show it.
+const TELL_TRIES_MAX: u32 = 300;
+/// How long a notice waits for the card whose thread it belongs in.
+const CARD_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How carrying out an effect went.
+enum Went {
+    /// It is settled already, with its outcome's commit.
+    Settled,
+    /// It is to be settled so.
+    So(EffectSettled),
+}
+
+/// Why it did not go.
+enum Trouble {
+    Call(CallError),
+    Store(StoreError),
+}
+
+impl From<CallError> for Trouble {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Engine {
+    /// Carries out a few effects that are due; how many there were. What goes to one place goes in order, places
+    /// do not wait for each other.
+    ///
+    /// # Errors
+    /// When the store cannot be used now; what was claimed comes back when its lease ends.
+    pub async fn dispatch_step(&self) -> Result<usize, StoreError> {
+        let claimed = self.store.claim_effects(self.clock.now(), LEASE, BATCH).await?;
+        let count = claimed.len();
+        let mut places: BTreeMap<String, Vec<ClaimedEffect>> = BTreeMap::new();
+        for effect in claimed {
+            places.entry(place(&effect.effect)).or_default().push(effect);
+        }
+        let work = places.into_values().map(|effects| async move {
+            for effect in &effects {
+                let span = tracing::info_span!(
+                    "effect",
+                    run = effect.run.as_ref().map(RunId::as_str),
+                    kind = kind(&effect.effect)
+                );
+                self.carry_out(effect).instrument(span).await?;
+            }
+            Ok::<(), StoreError>(())
+        });
+        join_all(work).await.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(count)
+    }
+
+    async fn carry_out(&self, effect: &ClaimedEffect) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let vendor = vendor(&effect.effect);
+        if let Some(until) = self.pauses.until(&vendor, now) {
+            // The vendor asked to be left alone: what is urgent comes first when the time is over.
+            let at = later(until, Duration::from_millis(200) * u32::from(effect.effect.lane()));
+            self.store
+                .settle_effect(&effect.claim, EffectSettled::NotBefore { at }, now)
+                .await?;
+            return Ok(());
+        }
+        let settled = match self.try_once(effect).await {
+            Ok(Went::Settled) => {
+                self.metrics.effect(kind(&effect.effect), "done");
+                return Ok(());
+            }
+            Ok(Went::So(settled)) => settled,
+            Err(Trouble::Store(error)) => return Err(error),
+            Err(Trouble::Call(error)) => match self.after_failure(effect, &vendor, error).await? {
+                Some(settled) => settled,
+                None => return Ok(()),
+            },
+        };
+        self.metrics.effect(kind(&effect.effect), settled_word(&settled));
+        self.store
+            .settle_effect(&effect.claim, settled, self.clock.now())
+            .await?;
+        Ok(())
+    }
+
+    /// What a failed call means: another try, or the end of tries. `None` if it became an outcome of its run.
+    async fn after_failure(
+        &self,
+        effect: &ClaimedEffect,
+        vendor: &str,
+        error: CallError,
+    ) -> Result<Option<EffectSettled>, StoreError> {
+        let now = self.clock.now();
+        tracing::warn!(failures = effect.failures, %error, "an effect did not work");
+        let (why, class, retry) = match error {
+            CallError::Retry { why, after, class } => {
+                if class == FailureClass::RateLimit {
+                    self.pauses.pause(vendor, now, after);
+                }
+                (
+                    why,
+                    class,
+                    Some(next_try(now, effect.failures, after, self.clock.random())),
+                )
+            }
+            CallError::Permanent { why, class } => (why, class, None),
+        };
+        let tries_max = if matches!(effect.effect, Effect::Act(_)) {
+            ACT_TRIES_MAX
+        } else {
+            TELL_TRIES_MAX
+        };
+        match (retry, &effect.effect, &effect.run) {
+            (Some(at), ..) if effect.failures < tries_max => Ok(Some(EffectSettled::RetryAt { at, reason: why })),
+            (_, Effect::Act(act), Some(run)) => {
+                let outcome = Outcome::Failed { reason: why, class };
+                self.came(run, act, outcome, effect).await?;
+                Ok(None)
+            }
+            _ => {
+                tracing::error!(%why, "an effect keeps failing; parked");
+                Ok(Some(EffectSettled::Parked { reason: why }))
+            }
+        }
+    }
+
+    async fn came(&self, run: &RunId, act: &Act, outcome: Outcome, effect: &ClaimedEffect) -> Result<(), StoreError> {
+        let event = Event::Came {
+            act: act.clone(),
+            outcome,
+        };
+        self.apply(run, &event, Some(effect.claim)).await
+    }
+
+    async fn try_once(&self, claimed: &ClaimedEffect) -> Result<Went, Trouble> {
+        let done = Went::So(EffectSettled::Done);
+        match (&claimed.effect, &claimed.run) {
+            (Effect::Act(act), Some(id)) => self.act(claimed, act, id).await,
+            (Effect::Report { thread }, Some(id)) => self.report(claimed, thread, id).await,
+            (Effect::Notice { thread, seq }, Some(id)) => self.notice(claimed, thread, *seq, id).await,
+            (Effect::Check(target), Some(id)) => self.check(target, id).await,
+            (Effect::Reply(reply), _) => self.reply(claimed, reply).await.map(|()| done),
+            (Effect::Acknowledge { message }, _) => {
+                self.threads(&message.thread)?.acknowledge(message).await?;
+                Ok(done)
+            }
+            (_, None) => Ok(Went::So(EffectSettled::Parked {
+                reason: "it belongs to no run".to_owned(),
+            })),
+        }
+    }
+
+    async fn act(&self, claimed: &ClaimedEffect, act: &Act, id: &RunId) -> Result<Went, Trouble> {
+        let Some(run) = self.store.run(id).await? else {
+            return Ok(Went::So(EffectSettled::Done));
+        };
+        if !claimed.maybe_done && !still_wanted(&run, act) {
+            let outcome = Outcome::Failed {
+                reason: "no longer wanted".to_owned(),
+                class: FailureClass::User,
+            };
+            self.came(id, act, outcome, claimed).await?;
+            return Ok(Went::Settled);
+        }
+        let off = |what: &str| CallError::Permanent {
+            why: format!("{what} is switched off"),
+            class: FailureClass::User,
+        };
+        let outcome = match &act.what {
+            Deed::Change(intent) => {
+                self.hands
+                    .forge
+                    .as_ref()
+                    .ok_or_else(|| off("the forge"))?
+                    .change(intent)
+                    .await?
+            }
+            Deed::Merge(intent) => {
+                self.hands
+                    .forge
+                    .as_ref()
+                    .ok_or_else(|| off("the forge"))?
+                    .merge(intent)
+                    .await?
+            }
+            Deed::MoveTicket(intent) => {
+                self.hands
+                    .tracker
+                    .as_ref()
+                    .ok_or_else(|| off("the tracker"))?
+                    .move_ticket(intent)
+                    .await?
+            }
+            Deed::StartJob(intent) | Deed::CancelJob(intent) => {
+                let backend = self.hands.backends.get(&intent.backend);
+                let backend = backend.ok_or_else(|| off(intent.backend.as_str()))?;
+                match &act.what {
+                    Deed::StartJob(_) => backend.start(intent).await?,
+                    _ => backend.cancel(intent).await?,
+                }
+            }
+        };
+        self.came(id, act, outcome, claimed).await?;
+        Ok(Went::Settled)
+    }
+
+    /// Makes the thread's card show the run as it is now: nothing to do if it already does, and not more often
+    /// than the spacing allows. The newest state is shown in the end, because the effect stays pending till then.
+    async fn report(&self, claimed: &ClaimedEffect, thread: &ThreadRef, id: &RunId) -> Result<Went, Trouble> {
+        let Some(run) = self.store.run(id).await? else {
+            return Ok(Went::So(EffectSettled::Done));
+        };
+        let doc = card::card(&run);
+        let digest = digest(&doc);
+        let marker = Marker(format!("{id}/card"));
+        let sent = self.store.sent(Some(id), thread, "card").await?;
+        if let Some(sent) = &sent {
+            if sent.digest == digest {
+                return Ok(Went::So(EffectSettled::Done));
+            }
+            let at = later(sent.at, self.catalog.settings.engine.edit_spacing);
+            if at > self.clock.now() {
+                return Ok(Went::So(EffectSettled::NotBefore { at }));
+            }
+        }
+        let threads = self.threads(thread)?;
+        let (message, opened) = match sent {
+            Some(sent) if threads.edit(&sent.message, &marker, &doc).await? => (sent.message, sent.opened),
+            // There was none yet, or people deleted it.
+            _ => {
+                let posted = threads
+                    .post(thread, &marker, &doc, Some(&card::name(&run)), claimed.maybe_done)
+                    .await?;
+                (posted.message, posted.opened)
+            }
+        };
+        let now = self.clock.now();
+        self.store
+            .record_sent(
+                Some(id),
+                thread,
+                "card",
+                &Sent {
+                    message,
+                    digest,
+                    at: now,
+                    opened,
+                },
+            )
+            .await?;
+        Ok(Went::So(EffectSettled::Done))
+    }
+
+    async fn notice(&self, claimed: &ClaimedEffect, thread: &ThreadRef, seq: u64, id: &RunId) -> Result<Went, Trouble> {
+        let Some(run) = self.store.run(id).await? else {
+            return Ok(Went::So(EffectSettled::Done));
+        };
+        let history = self.store.history(id).await?;
+        let entry = history.iter().find(|entry| entry.seq == seq);
+        let Some(doc) = entry.and_then(|entry| card::notice(&run, &entry.what)) else {
+            return Ok(Went::So(EffectSettled::Done));
+        };
+        let now = self.clock.now();
+        let place = match self.store.sent(Some(id), thread, "card").await? {
+            Some(sent) => sent.opened.unwrap_or_else(|| thread.clone()),
+            // The card goes first: a platform may open the thread that this belongs in with it.
+            None if now < later(claimed.since, CARD_PATIENCE) => {
+                return Ok(Went::So(EffectSettled::NotBefore {
+                    at: later(now, Duration::from_millis(500)),
+                }));
+            }
+            None => thread.clone(),
+        };
+        let marker = Marker(format!("{id}/{seq}"));
+        self.threads(&place)?
+            .post(&place, &marker, &doc, None, claimed.maybe_done)
+            .await?;
+        Ok(Went::So(EffectSettled::Done))
+    }
+
+    async fn check(&self, target: &CheckTarget, id: &RunId) -> Result<Went, Trouble> {
+        let (Some(run), Some(forge)) = (self.store.run(id).await?, &self.hands.forge) else {
+            return Ok(Went::So(EffectSettled::Done));
+        };
+        let show = check_show(&run);
+        forge.check(target, &show).await?;
+        Ok(Went::So(EffectSettled::Done))
+    }
+
+    async fn reply(&self, claimed: &ClaimedEffect, reply: &Reply) -> Result<(), Trouble> {
+        let threads = self.threads(&reply.thread)?;
+        if let Some(handle) = reply.handle.as_ref().filter(|handle| handle.until > self.clock.now())
+            && threads.answer(handle, &reply.doc).await?
+        {
+            return Ok(());
+        }
+        let marker = Marker(format!("reply/{}", reply.key));
+        threads
+            .post(&reply.thread, &marker, &reply.doc, None, claimed.maybe_done)
+            .await?;
+        Ok(())
+    }
+
+    fn threads(&self, thread: &ThreadRef) -> Result<&dyn crate::adapters::Threads, CallError> {
+        let threads = self.hands.threads.get(&thread.platform).map(AsRef::as_ref);
+        let why = format!("{} is switched off, so {thread} cannot be written to", thread.platform);
+        threads.ok_or(CallError::Permanent {
+            why,
+            class: FailureClass::User,
+        })
+    }
+}
+
+fn check_show(run: &Run) -> CheckShow {
+    let state = match &run.state {
+        RunState::Queued { .. } => CheckState::Queued,
+        RunState::Active(_) => CheckState::InProgress,
+        RunState::Stopped { .. } => CheckState::Failure,
+        RunState::Finished {
+            verdict: Verdict::Completed,
+            ..
+        } => CheckState::Success,
+        RunState::Finished {
+            verdict: Verdict::Canceled { .. },
+            ..
+        } => CheckState::Canceled,
+    };
+    CheckShow {
+        name: format!("stepherd/{}", run.plan.name),
+        external_id: run.id.to_string(),
+        state,
+        title: card::headline(run),
+        doc: card::card(run),
+        url: None,
+    }
+}
+
+/// Digest of what a message shows, to tell whether it must be written again.
+fn digest(doc: &Doc) -> String {
+    let text = serde_json::to_vec(doc).unwrap_or_default();
+    hex::encode(Sha256::digest(text))
+}
+
+/// What must go in order goes to one place.
+fn place(effect: &Effect) -> String {
+    match effect {
+        Effect::Report { thread } | Effect::Notice { thread, .. } => thread.to_string(),
+        Effect::Reply(reply) => reply.thread.to_string(),
+        Effect::Acknowledge { message } => message.thread.to_string(),
+        Effect::Check(target) => format!("{}@{}", target.repo, target.head),
+        Effect::Act(act) => match &act.what {
+            Deed::Change(intent) => intent.repo.to_string(),
+            Deed::Merge(intent) => intent.pr.repo.to_string(),
+            Deed::StartJob(intent) | Deed::CancelJob(intent) => format!("{}/{}", intent.backend, intent.marker),
+            Deed::MoveTicket(intent) => intent.ticket.to_string(),
+        },
+    }
+}
+
+/// Whose limits an effect counts against.
+fn vendor(effect: &Effect) -> String {
+    match effect {
+        Effect::Report { thread } | Effect::Notice { thread, .. } => thread.platform.to_string(),
+        Effect::Reply(reply) => reply.thread.platform.to_string(),
+        Effect::Acknowledge { message } => message.thread.platform.to_string(),
+        Effect::Check(_) => "forge".to_owned(),
+        Effect::Act(act) => match &act.what {
+            Deed::Change(_) | Deed::Merge(_) => "forge".to_owned(),
+            Deed::MoveTicket(_) => "tracker".to_owned(),
+            Deed::StartJob(intent) | Deed::CancelJob(intent) => intent.backend.to_string(),
+        },
+    }
+}
+
+fn kind(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Act(act) => match &act.what {
+            Deed::Change(_) => "change",
+            Deed::Merge(_) => "merge",
+            Deed::StartJob(_) => "start-job",
+            Deed::CancelJob(_) => "cancel-job",
+            Deed::MoveTicket(_) => "move-ticket",
+        },
+        Effect::Report { .. } => "report",
+        Effect::Notice { .. } => "notice",
+        Effect::Check(_) => "check",
+        Effect::Reply(_) => "reply",
+        Effect::Acknowledge { .. } => "acknowledge",
+    }
+}
+
+fn settled_word(settled: &EffectSettled) -> &'static str {
+    match settled {
+        EffectSettled::Done => "done",
+        EffectSettled::RetryAt { .. } => "retry",
+        EffectSettled::NotBefore { .. } => "later",
+        EffectSettled::Parked { .. } => "parked",
+    }
+}

@@ -1,0 +1,137 @@
+//! What the process counts, in Prometheus' text format. A leaf: rooms count here and never read.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::domain::ids::{CommandName, Platform, VerbName};
+
+/// All counters of one process.
+pub struct Metrics {
+    registry: Registry,
+    deliveries: Family<DeliveryLabels, Counter>,
+    commands: Family<CommandLabels, Counter>,
+    effects: Family<EffectLabels, Counter>,
+    looks: Family<LookLabels, Counter>,
+    rows: Family<RowLabels, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeliveryLabels {
+    platform: String,
+    outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CommandLabels {
+    command: String,
+    verb: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EffectLabels {
+    kind: String,
+    outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LookLabels {
+    outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RowLabels {
+    what: String,
+    state: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("stepherd");
+        let deliveries = Family::default();
+        registry.register(
+            "deliveries",
+            "Webhook deliveries by what became of them at the door",
+            deliveries.clone(),
+        );
+        let commands = Family::default();
+        registry.register("commands", "Commands that took effect", commands.clone());
+        let effects = Family::default();
+        registry.register("effects", "Effects tried, by how it went", effects.clone());
+        let looks = Family::default();
+        registry.register(
+            "looks",
+            "Looks at back-ends and pull requests, by how it went",
+            looks.clone(),
+        );
+        let rows = Family::default();
+        registry.register("rows", "What the database holds, by state", rows.clone());
+        Self {
+            registry,
+            deliveries,
+            commands,
+            effects,
+            looks,
+            rows,
+        }
+    }
+}
+
+impl Metrics {
+    /// A request at a door: `stored`, `again`, `forged`, `malformed`, `unavailable` …
+    pub fn delivery(&self, platform: &Platform, outcome: &str) {
+        let labels = DeliveryLabels {
+            platform: platform.to_string(),
+            outcome: outcome.to_owned(),
+        };
+        self.deliveries.get_or_create(&labels).inc();
+    }
+
+    /// A command that took effect.
+    pub fn command(&self, command: &CommandName, verb: &VerbName) {
+        let labels = CommandLabels {
+            command: command.to_string(),
+            verb: verb.to_string(),
+        };
+        self.commands.get_or_create(&labels).inc();
+    }
+
+    /// An effect that was tried: `done`, `retry`, `parked`.
+    pub fn effect(&self, kind: &str, outcome: &str) {
+        let labels = EffectLabels {
+            kind: kind.to_owned(),
+            outcome: outcome.to_owned(),
+        };
+        self.effects.get_or_create(&labels).inc();
+    }
+
+    /// A look at a back-end or a pull request: `seen`, `failed`.
+    pub fn look(&self, outcome: &str) {
+        self.looks
+            .get_or_create(&LookLabels {
+                outcome: outcome.to_owned(),
+            })
+            .inc();
+    }
+
+    /// How many rows of a kind are in a state now.
+    pub fn rows(&self, what: &str, state: &str, count: u64) {
+        let labels = RowLabels {
+            what: what.to_owned(),
+            state: state.to_owned(),
+        };
+        self.rows
+            .get_or_create(&labels)
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// All of it as text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail; an encoder's own fault would leave the text short, which scrapers notice.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,282 @@
+//! The one write of the engine: all of a decision, or nothing.
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::{Commit, Committed, EffectClaim, LockChange, RunWrite, Store, StoreError, rows};
+use crate::domain::effect::Effect;
+use crate::domain::ids::{LockName, RunId};
+use crate::domain::run::{History, Run, RunState};
+
+impl Store {
+    /// Commits a decision: all of it or nothing, as `Committed` says.
+    ///
+    /// # Errors
+    /// Besides those of the database, `Unreadable` for a commit that contradicts itself: history or locks without
+    /// a run, or a run whose version does not follow the expected one.
+    pub async fn commit(&self, commit: &Commit, now: Timestamp) -> Result<Committed, StoreError> {
+        well_formed(commit)?;
+        let mut tx = self.write().await?;
+        let committed = carry_out(&mut tx, commit, now).await?;
+        match committed {
+            // What `AlreadyDone` has written by now is only that the effect is settled.
+            Committed::Done | Committed::AlreadyDone => tx.commit().await?,
+            Committed::Stale | Committed::LeaseLost => tx.rollback().await?,
+        }
+        Ok(committed)
+    }
+}
+
+async fn carry_out(tx: &mut SqliteConnection, commit: &Commit, now: Timestamp) -> Result<Committed, StoreError> {
+    if let Some(key) = &commit.key
+        && !accept(tx, key, now).await?
+    {
+        return match commit.settles {
+            Some(claim) if !settle_done(tx, claim, now).await? => Ok(Committed::LeaseLost),
+            _ => Ok(Committed::AlreadyDone),
+        };
+    }
+    let run = commit.run.as_ref().map(|write| &write.run.id);
+    if let Some(write) = &commit.run
+        && !write_run(tx, write, now).await?
+    {
+        return Ok(Committed::Stale);
+    }
+    if let Some(run) = run {
+        for entry in &commit.history {
+            append(tx, run, entry).await?;
+        }
+        match &commit.locks {
+            LockChange::Keep => {}
+            LockChange::Join(queues) => {
+                if !join(tx, run, queues).await? {
+                    return Ok(Committed::Stale);
+                }
+            }
+            LockChange::Leave => leave(tx, run).await?,
+        }
+    }
+    for effect in &commit.effects {
+        ask_for(tx, run, effect, now).await?;
+    }
+    match commit.settles {
+        Some(claim) if !settle_done(tx, claim, now).await? => Ok(Committed::LeaseLost),
+        _ => Ok(Committed::Done),
+    }
+}
+
+fn well_formed(commit: &Commit) -> Result<(), StoreError> {
+    let refuse = |why: &str| Err(rows::unreadable("the commit", why));
+    match &commit.run {
+        None if !commit.history.is_empty() => refuse("it has history without a run"),
+        None if commit.locks != LockChange::Keep => refuse("it changes locks without a run"),
+        Some(write) if write.run.version != write.expected.unwrap_or(0) + 1 => {
+            refuse("the run's version does not follow the expected one")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `false` if the key was there already.
+async fn accept(tx: &mut SqliteConnection, key: &str, now: Timestamp) -> Result<bool, StoreError> {
+    let inserted = sqlx::query("INSERT INTO accepted (key, at) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING")
+        .bind(key)
+        .bind(rows::millis(now))
+        .execute(tx)
+        .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+async fn next_change(tx: &mut SqliteConnection) -> Result<i64, StoreError> {
+    let next = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'change' RETURNING value")
+        .fetch_one(tx)
+        .await?;
+    Ok(next)
+}
+
+/// The label that lists and counts go by.
+fn label(run: &Run) -> &'static str {
+    match run.state {
+        RunState::Queued { .. } => "queued",
+        RunState::Active(_) => "active",
+        RunState::Stopped { .. } => "stopped",
+        RunState::Finished { .. } => "finished",
+    }
+}
+
+/// `false` if the stored run is not the expected one.
+async fn write_run(tx: &mut SqliteConnection, write: &RunWrite, now: Timestamp) -> Result<bool, StoreError> {
+    const INSERT: &str = "
+        INSERT INTO runs (id, version, change, pipeline, ticket, state, live, asked_at, updated_at, body)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        ON CONFLICT (id) DO NOTHING";
+    const REPLACE: &str = "
+        UPDATE runs SET version = $2, change = $3, pipeline = $4, ticket = $5, state = $6, live = $7, asked_at = $8,
+            updated_at = $9, body = $10
+        WHERE id = $1 AND version = $11";
+    let run = &write.run;
+    let change = next_change(tx).await?;
+    let statement = sqlx::query(if write.expected.is_some() { REPLACE } else { INSERT })
+        .bind(run.id.as_str())
+        .bind(rows::int(run.version))
+        .bind(change)
+        .bind(run.plan.name.as_str())
+        .bind(run.subject.ticket.as_ref().map(|ticket| ticket.as_str()))
+        .bind(label(run))
+        .bind(i64::from(!matches!(run.state, RunState::Finished { .. })))
+        .bind(rows::millis(run.asked_at))
+        .bind(rows::millis(now))
+        .bind(rows::encode(run)?);
+    let statement = match write.expected {
+        Some(expected) => statement.bind(rows::int(expected)),
+        None => statement,
+    };
+    if statement.execute(&mut *tx).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    for thread in &run.audience {
+        add_thread(tx, &run.id, &rows::thread_text(thread)).await?;
+    }
+    Ok(true)
+}
+
+/// Lets the run be spoken to in this thread.
+pub(super) async fn add_thread(tx: &mut SqliteConnection, run: &RunId, thread: &str) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO run_threads (thread, run_id) VALUES ($1, $2) ON CONFLICT (thread, run_id) DO NOTHING")
+        .bind(thread)
+        .bind(run.as_str())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn append(tx: &mut SqliteConnection, run: &RunId, entry: &History) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO history (run_id, seq, at, body) VALUES ($1, $2, $3, $4)")
+        .bind(run.as_str())
+        .bind(rows::int(entry.seq))
+        .bind(rows::millis(entry.at))
+        .bind(rows::encode(entry)?)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// `false` if a queue is not as it was read. A run that is in a queue keeps its place there.
+async fn join(tx: &mut SqliteConnection, run: &RunId, queues: &[(LockName, Vec<RunId>)]) -> Result<bool, StoreError> {
+    for (name, expected) in queues {
+        let current: Vec<String> = sqlx::query_scalar("SELECT run_id FROM locks WHERE name = $1 ORDER BY place")
+            .bind(name.as_str())
+            .fetch_all(&mut *tx)
+            .await?;
+        if !current
+            .iter()
+            .map(String::as_str)
+            .eq(expected.iter().map(RunId::as_str))
+        {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO locks (name, place, run_id)
+             SELECT $1, COALESCE(MAX(place), 0) + 1, $2 FROM locks WHERE name = $1
+             ON CONFLICT (name, run_id) DO NOTHING",
+        )
+        .bind(name.as_str())
+        .bind(run.as_str())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(true)
+}
+
+/// Each run that shares a queue gets a change number of its own, so that reading changes page by page misses none.
+async fn leave(tx: &mut SqliteConnection, run: &RunId) -> Result<(), StoreError> {
+    let others: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT other.run_id FROM locks AS mine
+         JOIN locks AS other ON other.name = mine.name AND other.run_id <> mine.run_id
+         WHERE mine.run_id = $1 ORDER BY other.run_id",
+    )
+    .bind(run.as_str())
+    .fetch_all(&mut *tx)
+    .await?;
+    sqlx::query("DELETE FROM locks WHERE run_id = $1")
+        .bind(run.as_str())
+        .execute(&mut *tx)
+        .await?;
+    for other in others {
+        mark_changed(tx, &other).await?;
+    }
+    Ok(())
+}
+
+/// Gives the run the next change number.
+pub(super) async fn mark_changed(tx: &mut SqliteConnection, run: &str) -> Result<(), StoreError> {
+    let change = next_change(tx).await?;
+    sqlx::query("UPDATE runs SET change = $2 WHERE id = $1")
+        .bind(run)
+        .bind(change)
+        .execute(&mut *tx)
+        .await?;
+    Ok(())
+}
+
+/// Reports and checks show a level: asked for again, they are due again. One that is under way right now is left
+/// to its holder and becomes due when that one is done (its generation has moved). All others happen once.
+async fn ask_for(
+    tx: &mut SqliteConnection,
+    run: Option<&RunId>,
+    effect: &Effect,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const ONCE: &str = "
+        INSERT INTO effects (key, run_id, lane, body, due, since, state, failures, reason, epoch, generation, unclear)
+        VALUES ($1, $2, $3, $4, $5, $5, 'pending', 0, '', 0, 1, 0)
+        ON CONFLICT (key) DO NOTHING";
+    const LEVEL: &str = "
+        INSERT INTO effects (key, run_id, lane, body, due, since, state, failures, reason, epoch, generation, unclear)
+        VALUES ($1, $2, $3, $4, $5, $5, 'pending', 0, '', 0, 1, 0)
+        ON CONFLICT (key) DO UPDATE SET
+            generation = effects.generation + 1,
+            state = 'pending',
+            since = CASE WHEN effects.state = 'pending' THEN effects.since ELSE excluded.since END,
+            due = CASE WHEN effects.state = 'pending' AND effects.lease_until > excluded.due
+                THEN effects.due ELSE excluded.due END,
+            failures = CASE WHEN effects.state = 'pending' AND effects.lease_until > excluded.due
+                THEN effects.failures ELSE 0 END";
+    let statement = match effect {
+        Effect::Report { .. } | Effect::Check(_) => LEVEL,
+        Effect::Act(_) | Effect::Notice { .. } | Effect::Reply(_) | Effect::Acknowledge { .. } => ONCE,
+    };
+    sqlx::query(statement)
+        .bind(effect.key(run))
+        .bind(run.map(RunId::as_str))
+        .bind(i64::from(effect.lane()))
+        .bind(rows::encode(effect)?)
+        .bind(rows::millis(now))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// `false` if somebody else has claimed or settled it meanwhile. The epoch counts on, so that a claim settles once
+/// even if the effect becomes pending again.
+pub(super) async fn settle_done(
+    tx: &mut SqliteConnection,
+    claim: EffectClaim,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let updated = sqlx::query(
+        "UPDATE effects SET
+            state = CASE WHEN generation = $3 THEN 'done' ELSE 'pending' END,
+            due = CASE WHEN generation = $3 THEN due ELSE $4 END,
+            since = CASE WHEN generation = $3 THEN since ELSE $4 END,
+            failures = 0, reason = '', unclear = 0, lease_until = NULL, epoch = epoch + 1, settled_at = $4
+         WHERE id = $1 AND epoch = $2 AND state = 'pending'",
+    )
+    .bind(claim.id)
+    .bind(claim.epoch)
+    .bind(claim.generation)
+    .bind(rows::millis(now))
+    .execute(tx)
+    .await?;
+    Ok(updated.rows_affected() == 1)
+}

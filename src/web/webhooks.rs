@@ -1,0 +1,193 @@
+//! Webhooks: verify, store, answer.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::Web;
+use crate::adapters::{Door, DoorAnswer, RawRequest, TurnedAway, Verified};
+use crate::domain::card;
+use crate::domain::ids::Platform;
+use crate::store::{NewDelivery, Recorded, RunFilter};
+
+/// How long senders are asked to wait when the store cannot take a delivery, in seconds.
+const RETRY_AFTER_S: u64 = 30;
+/// Headers that prove or authorise; they are not kept.
+const CREDENTIALS: [&str; 4] = [
+    "authorization",
+    "cookie",
+    "x-automation-webhook-token",
+    "proxy-authorization",
+];
+
+/// Takes a delivery. 2xx only once it is durable.
+pub(super) async fn receive(
+    State(web): State<Web>,
+    Path(platform): Path<String>,
+    request: axum::extract::Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let door = platform
+        .parse::<Platform>()
+        .ok()
+        .and_then(|name| web.hands.doors.get(&name).map(|door| (name, door.clone())));
+    let Some((platform, door)) = door else {
+        return (StatusCode::NOT_FOUND, "this platform is switched off; see /readyz\n").into_response();
+    };
+    let count = |outcome: &str| web.metrics.delivery(&platform, outcome);
+    let body = match read(&web, body).await {
+        Ok(body) => body,
+        Err((status, why)) => {
+            count(if status == StatusCode::PAYLOAD_TOO_LARGE {
+                "too_large"
+            } else {
+                "unread"
+            });
+            return (status, why).into_response();
+        }
+    };
+    let request = raw(&parts, body);
+    let verified = match door.verify(&request, web.clock.now()) {
+        Ok(verified) => verified,
+        Err(turned_away) => {
+            let (status, outcome) = match &turned_away {
+                TurnedAway::Forged(_) => (StatusCode::UNAUTHORIZED, "forged"),
+                TurnedAway::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
+                TurnedAway::UnsupportedType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported"),
+            };
+            count(outcome);
+            tracing::warn!(%platform, outcome, reason = %turned_away, "a request was turned away");
+            return (status, format!("{turned_away}\n")).into_response();
+        }
+    };
+    match &verified.answer {
+        DoorAnswer::JsonOnly(json) => return answer_json(json.clone()),
+        DoorAnswer::Suggest { arg, typed } => return suggest(&web, door.as_ref(), arg, typed).await,
+        DoorAnswer::Accepted | DoorAnswer::Json(_) => {}
+    }
+    store(web, platform, request, verified).await
+}
+
+/// Stores a verified delivery and answers. A task of its own does the storing: a client that hangs up does not
+/// undo what it was about to be promised.
+async fn store(web: Web, platform: Platform, request: RawRequest, verified: Verified) -> Response {
+    let delivery = NewDelivery {
+        platform: platform.clone(),
+        delivery_id: verified.delivery_id.clone(),
+        kind: verified.kind,
+        target: without_token(&request.target),
+        headers: request
+            .headers
+            .into_iter()
+            .filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()))
+            .collect(),
+        body: request.body.to_vec(),
+        received_at: web.clock.now(),
+    };
+    let keeper = web.store.clone();
+    let stored = tokio::spawn(async move { keeper.record_delivery(&delivery).await }).await;
+    match stored {
+        Ok(Ok(recorded)) => {
+            let outcome = if recorded == Recorded::New { "stored" } else { "again" };
+            web.metrics.delivery(&platform, outcome);
+            tracing::info!(%platform, delivery = %verified.delivery_id, outcome, "delivery");
+            web.wake.notify_waiters();
+            match verified.answer {
+                DoorAnswer::Json(json) => answer_json(json),
+                _ => StatusCode::ACCEPTED.into_response(),
+            }
+        }
+        failed => {
+            let why = failed.map_or_else(
+                |e| e.to_string(),
+                |r| r.err().map(|e| e.to_string()).unwrap_or_default(),
+            );
+            web.metrics.delivery(&platform, "unavailable");
+            tracing::error!(%platform, delivery = %verified.delivery_id, %why, "a delivery cannot be stored");
+            let retry = [(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))];
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                retry,
+                "cannot store the delivery now; send it again later\n",
+            )
+                .into_response()
+        }
+    }
+}
+
+async fn read(web: &Web, body: Body) -> Result<Bytes, (StatusCode, &'static str)> {
+    let whole = tokio::time::timeout(web.read_timeout, Limited::new(body, web.body_limit_bytes).collect());
+    match whole.await {
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body came too slowly\n")),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err((StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"))
+        }
+        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body did not come through\n")),
+    }
+}
+
+fn raw(parts: &Parts, body: Bytes) -> RawRequest {
+    RawRequest {
+        method: parts.method.to_string(),
+        target: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
+        headers: text_headers(&parts.headers),
+        body,
+    }
+}
+
+/// Header values that are no text prove nothing and say nothing.
+fn text_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect()
+}
+
+/// Connect may carry its proof in the query; it is not kept.
+fn without_token(target: &str) -> String {
+    match target.split_once('?') {
+        Some((path, query)) => {
+            let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("jwt=")).collect();
+            if kept.is_empty() {
+                path.to_owned()
+            } else {
+                format!("{path}?{}", kept.join("&"))
+            }
+        }
+        None => target.to_owned(),
+    }
+}
+
+/// Suggests run ids for a half-typed `run` argument: the newest runs whose id or name begins with what was typed.
+async fn suggest(web: &Web, door: &dyn Door, arg: &str, typed: &str) -> Response {
+    let filter = RunFilter {
+        limit: 100,
+        ..RunFilter::default()
+    };
+    let runs = if arg == "run" {
+        web.store.runs(&filter).await.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    let typed = typed.to_lowercase();
+    let choices: Vec<(String, String)> = runs
+        .iter()
+        .map(|run| (card::headline(run), run.id.to_string()))
+        .filter(|(label, id)| id.to_lowercase().starts_with(&typed) || label.to_lowercase().contains(&typed))
+        .take(25)
+        .collect();
+    answer_json(door.suggestions(&choices))
+}
+
+fn answer_json(json: String) -> Response {
+    (
+        [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        json,
+    )
+        .into_response()
+}

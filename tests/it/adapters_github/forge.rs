@@ -1,0 +1,450 @@
+//! Changes and merges against the stand-in, over real HTTP: done once, found again, never somebody else's.
+
+use stepherd::adapters::{CallError, Forge};
+use stepherd::domain::edit::{Edit, EditAction};
+use stepherd::domain::effect::{ChangeIntent, MergeIntent, Outcome};
+use stepherd::domain::ids::PrRef;
+use stepherd::domain::pipeline::MergeMethod;
+use stepherd::domain::run::{FailureClass, OpenedPr};
+use stepherd::sandbox::stage::{Fault, FaultKind};
+
+use super::scene::{REPO, Scene, repo, sha};
+
+const BRANCH: &str = "SREPROV-3072_URMO7YZ2_StepUpdate";
+
+fn write(path: &str, content: &str) -> Edit<String> {
+    Edit {
+        path: path.to_owned(),
+        action: EditAction::Write {
+            content: content.to_owned(),
+        },
+    }
+}
+
+fn delete(path: &str) -> Edit<String> {
+    Edit {
+        path: path.to_owned(),
+        action: EditAction::Delete,
+    }
+}
+
+fn intent() -> ChangeIntent {
+    ChangeIntent {
+        repo: repo(),
+        branch: BRANCH.to_owned(),
+        edits: vec![write("values.yaml", "# tenants\ncomcast: 2\n"), delete("README.md")],
+        title: "Raise\ncomcast".to_owned(),
+        body: "By stepherd.".to_owned(),
+        recorded: None,
+    }
+}
+
+async fn change(scene: &Scene, intent: &ChangeIntent) -> Outcome {
+    scene.ours.change(intent).await.expect("an outcome")
+}
+
+async fn opened(scene: &Scene) -> OpenedPr {
+    match change(scene, &intent()).await {
+        Outcome::ChangeOpened(pr) => pr,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(outcome: &Outcome, needle: &str) {
+    match outcome {
+        Outcome::Failed { reason, class } => {
+            assert!(reason.contains(needle), "{reason}");
+            assert_eq!(*class, FailureClass::User);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn merging(pr: &OpenedPr) -> MergeIntent {
+    MergeIntent {
+        pr: pr.pr.clone(),
+        head: pr.head.clone(),
+        method: Some(MergeMethod::Squash),
+        title: "Raise comcast (#1)".to_owned(),
+    }
+}
+
+async fn merge(scene: &Scene, intent: &MergeIntent) -> Outcome {
+    scene.ours.merge(intent).await.expect("an outcome")
+}
+
+#[tokio::test]
+async fn a_change_is_one_commit_on_a_branch_with_a_pull_request() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    let pulls = scene.github.pulls(REPO).expect("pulls");
+    assert_eq!(pulls.len(), 1);
+    assert_eq!(pulls[0].title, "Raise comcast");
+    assert_eq!(pulls[0].body, "By stepherd.");
+    assert_eq!(pulls[0].author, "stepherd[bot]");
+    assert_eq!((pulls[0].number, pulls[0].branch.as_str()), (pr.pr.number, BRANCH));
+    assert_eq!((pr.branch.as_str(), pr.merged.as_ref()), (BRANCH, None));
+    assert_eq!(pr.head.as_str(), scene.branch(BRANCH).expect("the branch"));
+    assert_eq!(pr.thread.to_string(), format!("github:{REPO}#{}", pr.pr.number));
+    assert!(
+        pr.url.ends_with(&format!("/{REPO}/pull/{}", pr.pr.number)),
+        "{}",
+        pr.url
+    );
+    assert_eq!(scene.github.commits_ahead(REPO, "main", BRANCH).ok(), Some(1));
+    let file = |path| scene.github.file(REPO, BRANCH, path).expect("the repository");
+    assert_eq!(file("values.yaml").as_deref(), Some("# tenants\ncomcast: 2\n"));
+    assert_eq!(file("conf/app.json").as_deref(), Some("{\"a\": 1}\n"));
+    assert_eq!(file("README.md"), None);
+}
+
+#[tokio::test]
+async fn a_change_made_again_is_the_same_pull_request() {
+    let scene = Scene::app().await;
+    let first = opened(&scene).await;
+    scene
+        .github
+        .push("octocat", REPO, "main", &[("other", Some("x"))])
+        .expect("a push");
+    let found = opened(&scene).await;
+    let recorded = ChangeIntent {
+        recorded: Some(first.clone()),
+        ..intent()
+    };
+    assert_eq!(found, first);
+    assert_eq!(change(&scene, &recorded).await, Outcome::ChangeOpened(first));
+    assert_eq!(scene.calls("POST", "/pulls"), 1);
+    assert_eq!(scene.calls("POST", "/git/refs"), 1);
+}
+
+#[tokio::test]
+async fn wherever_an_answer_is_lost_there_is_one_branch_and_one_pull_request() {
+    let lost = [
+        FaultKind::EffectThenCut,
+        FaultKind::EffectThenEmpty,
+        FaultKind::EffectThenTruncated,
+    ];
+    for path in ["/git/trees", "/git/commits", "/git/refs", "/pulls"] {
+        for kind in &lost {
+            let scene = Scene::app().await;
+            scene.misbehave("POST", path, kind.clone());
+            let first = scene.ours.change(&intent()).await;
+            assert!(
+                matches!(first, Err(CallError::Retry { .. })),
+                "{path} {kind:?}: {first:?}"
+            );
+            let pr = opened(&scene).await;
+            assert_eq!(
+                pr.head.as_str(),
+                scene.branch(BRANCH).expect("the branch"),
+                "{path} {kind:?}"
+            );
+            assert_eq!(scene.github.pulls(REPO).expect("pulls").len(), 1, "{path} {kind:?}");
+            assert_eq!(scene.github.commits_ahead(REPO, "main", BRANCH).ok(), Some(1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_workers_at_once_end_at_one_pull_request() {
+    let scene = Scene::app().await;
+    let intent = intent();
+    let (a, b) = tokio::join!(scene.ours.change(&intent), scene.ours.change(&intent));
+    let (a, b) = (a.expect("an outcome"), b.expect("an outcome"));
+    assert!(matches!(a, Outcome::ChangeOpened(_)), "{a:?}");
+    assert_eq!(a, b);
+    assert_eq!(scene.github.pulls(REPO).expect("pulls").len(), 1);
+}
+
+#[tokio::test]
+async fn edits_that_change_nothing_open_nothing() {
+    let scene = Scene::app().await;
+    let same = ChangeIntent {
+        edits: vec![
+            write("README.md", "hello\n"),
+            delete("absent/file"),
+            write("new", "x"),
+            delete("new"),
+        ],
+        ..intent()
+    };
+    assert_eq!(change(&scene, &same).await, Outcome::ChangeUnneeded);
+    assert_eq!(scene.branch(BRANCH), None);
+    assert_eq!(scene.calls("POST", "/git/trees"), 0);
+}
+
+#[tokio::test]
+async fn edits_are_made_in_order_and_by_format() {
+    let scene = Scene::app().await;
+    let set = |path: &str, pointer: &str, value: &str| Edit {
+        path: path.to_owned(),
+        action: EditAction::Set {
+            pointer: pointer.to_owned(),
+            value: value.to_owned(),
+        },
+    };
+    let edits = ChangeIntent {
+        edits: vec![set("values.yaml", "/comcast", "2"), set("values.yaml", "/comcast", "3")],
+        ..intent()
+    };
+    assert!(matches!(change(&scene, &edits).await, Outcome::ChangeOpened(_)));
+    let file = scene.github.file(REPO, BRANCH, "values.yaml").expect("the repository");
+    assert_eq!(file.as_deref(), Some("# tenants\ncomcast: 3\n"));
+}
+
+#[tokio::test]
+async fn edits_that_cannot_be_made_fail_before_anything_is_written() {
+    let scene = Scene::app().await;
+    let broken = |edit: Edit<String>| ChangeIntent {
+        edits: vec![write("ok", "x"), edit],
+        ..intent()
+    };
+    let set_absent = Edit {
+        path: "absent.yaml".to_owned(),
+        action: EditAction::Set {
+            pointer: "/a".to_owned(),
+            value: "1".to_owned(),
+        },
+    };
+    for (edit, needle) in [
+        (set_absent, "absent.yaml"),
+        (write("../outside", "x"), "outside"),
+        (write(".git/config", "x"), ".git"),
+        (write("conf", "x"), "a directory"),
+        (write("README.md/x", "x"), "a file"),
+    ] {
+        refused(&change(&scene, &broken(edit)).await, needle);
+    }
+    assert_eq!(scene.calls("POST", "/git/trees"), 0);
+}
+
+#[tokio::test]
+async fn a_branch_that_somebody_else_made_is_left_alone() {
+    let scene = Scene::app().await;
+    let theirs = scene
+        .github
+        .push("octocat", REPO, BRANCH, &[("x", Some("y"))])
+        .expect("a push");
+    refused(&change(&scene, &intent()).await, "not stepherd's");
+    assert_eq!(scene.branch(BRANCH), Some(theirs));
+    assert!(scene.github.pulls(REPO).expect("pulls").is_empty());
+}
+
+#[tokio::test]
+async fn a_push_on_stepherds_branch_is_never_taken_for_stepherds() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    let moved = scene
+        .github
+        .push_to_pr(REPO, pr.pr.number, "octocat", &[("x", Some("y"))])
+        .expect("a push");
+    let recorded = ChangeIntent {
+        recorded: Some(pr.clone()),
+        ..intent()
+    };
+    refused(&change(&scene, &recorded).await, &moved);
+    refused(&change(&scene, &intent()).await, "not stepherd's");
+    refused(&merge(&scene, &merging(&pr)).await, "head of #");
+    assert_eq!(scene.calls("PUT", "/merge"), 0);
+    scene
+        .github
+        .merge_by_person(REPO, pr.pr.number, "octocat")
+        .expect("a merge");
+    refused(&change(&scene, &recorded).await, &moved);
+    refused(&change(&scene, &intent()).await, "not stepherd's");
+    refused(&merge(&scene, &merging(&pr)).await, &moved);
+}
+
+#[tokio::test]
+async fn already_merged_is_believed_of_the_recorded_head_and_of_our_own_commit() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    let merged = sha(&scene
+        .github
+        .merge_by_person(REPO, pr.pr.number, "octocat")
+        .expect("a merge"));
+    let already = Outcome::ChangeAlreadyMerged { merged };
+    let recorded = ChangeIntent {
+        recorded: Some(pr),
+        ..intent()
+    };
+    assert_eq!(change(&scene, &recorded).await, already);
+    // stepherd ended before it could record the pull request, and people merged and cleaned up.
+    scene.github.delete_branch(REPO, BRANCH, "octocat").expect("the branch");
+    assert_eq!(change(&scene, &intent()).await, already);
+    assert_eq!(scene.calls("POST", "/git/refs"), 1);
+}
+
+#[tokio::test]
+async fn a_closed_pull_request_asks_for_another_branch() {
+    let scene = Scene::app().await;
+    let first = opened(&scene).await;
+    scene.github.close_pr(REPO, first.pr.number, "octocat").expect("closed");
+    let closed = Outcome::ChangeClosed { pr: first.pr.clone() };
+    let again = ChangeIntent {
+        recorded: Some(first.clone()),
+        ..intent()
+    };
+    assert_eq!(change(&scene, &intent()).await, closed);
+    assert_eq!(change(&scene, &again).await, closed);
+    let other = ChangeIntent {
+        branch: format!("{BRANCH}2"),
+        ..again
+    };
+    match change(&scene, &other).await {
+        Outcome::ChangeOpened(second) => assert_ne!(second.pr, first.pr),
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_merge_is_made_once_at_the_recorded_head() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    let intent = merging(&pr);
+    let done = merge(&scene, &intent).await;
+    let commit = scene.main();
+    assert_eq!(done, Outcome::Merged { commit });
+    assert_eq!(merge(&scene, &intent).await, done);
+    assert_eq!(scene.calls("PUT", "/merge"), 1);
+    let body = &scene.github.stage().calls_to("PUT", "/merge")[0].body;
+    assert!(body.contains(pr.head.as_str()) && body.contains("squash"), "{body}");
+}
+
+#[tokio::test]
+async fn a_merge_whose_answer_was_lost_is_found() {
+    for kind in [
+        FaultKind::EffectThenCut,
+        FaultKind::EffectThenEmpty,
+        FaultKind::EffectThenTruncated,
+    ] {
+        let scene = Scene::app().await;
+        let intent = merging(&opened(&scene).await);
+        scene.misbehave("PUT", "/merge", kind);
+        let lost = scene.ours.merge(&intent).await;
+        assert!(matches!(lost, Err(CallError::Retry { .. })), "{lost:?}");
+        assert_eq!(merge(&scene, &intent).await, Outcome::Merged { commit: scene.main() });
+        assert_eq!(scene.calls("PUT", "/merge"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_merge_waits_for_reviews_and_for_people() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    let mut intent = merging(&pr);
+    scene.github.require_reviews(REPO, 1).expect("the repository");
+    match merge(&scene, &intent).await {
+        Outcome::MergeWaits { why } => assert!(why.contains("approving review"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    intent.method = None;
+    let puts = scene.calls("PUT", "/merge");
+    let why = format!("waiting for people to merge #{}", pr.pr.number);
+    assert_eq!(merge(&scene, &intent).await, Outcome::MergeWaits { why });
+    assert_eq!(scene.calls("PUT", "/merge"), puts);
+    scene.github.approve(REPO, pr.pr.number, "octocat").expect("approved");
+    let merged = scene
+        .github
+        .merge_by_person(REPO, pr.pr.number, "octocat")
+        .expect("a merge");
+    assert_eq!(merge(&scene, &intent).await, Outcome::Merged { commit: sha(&merged) });
+}
+
+#[tokio::test]
+async fn what_github_says_to_a_merge_is_explained() {
+    let scene = Scene::app().await;
+    let intent = merging(&opened(&scene).await);
+    let answer = |status| {
+        let body = r#"{"message":"Base branch was modified."}"#;
+        scene
+            .github
+            .stage()
+            .misbehave(Fault::answer("PUT", "/merge", 1, status, vec![], body));
+    };
+    let waits = Outcome::MergeWaits {
+        why: "Base branch was modified.".to_owned(),
+    };
+    answer(409);
+    assert_eq!(merge(&scene, &intent).await, waits);
+    answer(405);
+    assert_eq!(merge(&scene, &intent).await, waits);
+    answer(422);
+    refused(&merge(&scene, &intent).await, "Base branch was modified.");
+    for status in [403, 404] {
+        answer(status);
+        let error = scene.ours.merge(&intent).await;
+        let denied = matches!(
+            error,
+            Err(CallError::Permanent {
+                class: FailureClass::Permission,
+                ..
+            })
+        );
+        assert!(denied, "{status}: {error:?}");
+    }
+    scene
+        .github
+        .stage()
+        .misbehave(Fault::secondary_limit("PUT", "/merge", 1, Some(9)));
+    let error = scene.ours.merge(&intent).await;
+    assert!(
+        matches!(
+            error,
+            Err(CallError::Retry {
+                class: FailureClass::RateLimit,
+                ..
+            })
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_merge_that_others_forestalled_is_looked_at_again() {
+    // Between looking and merging: 409 is an answer about another head than the one that was looked at.
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    let stale = MergeIntent {
+        head: scene.main(),
+        ..merging(&pr)
+    };
+    refused(&merge(&scene, &stale).await, "someone pushed");
+    scene.github.close_pr(REPO, pr.pr.number, "octocat").expect("closed");
+    refused(&merge(&scene, &merging(&pr)).await, "closed without being merged");
+    let absent = MergeIntent {
+        pr: PrRef {
+            repo: repo(),
+            number: 999,
+        },
+        ..merging(&pr)
+    };
+    let error = scene.ours.merge(&absent).await;
+    assert!(
+        matches!(
+            error,
+            Err(CallError::Permanent {
+                class: FailureClass::Permission,
+                ..
+            })
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_right_is_told_as_one() {
+    let scene = Scene::app().await;
+    scene.github.grant("contents", false);
+    let error = scene.ours.change(&intent()).await;
+    assert!(
+        matches!(
+            error,
+            Err(CallError::Permanent {
+                class: FailureClass::Permission,
+                ..
+            })
+        ),
+        "{error:?}"
+    );
+}

@@ -1,0 +1,295 @@
+//! What is special about the embedded engine: files.
+
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use stepherd::store::{Committed, DeliverySettled, RunFilter, Store, StoreError, check_sqlite_version};
+use tempfile::TempDir;
+
+use super::samples::{
+    act, at, claim_delivery, claim_effect, delivery, done, entry, everything, id, join, load, next, report, start,
+    thread, url,
+};
+
+async fn open(dir: &TempDir) -> Store {
+    Store::open(&url(dir)).await.unwrap()
+}
+
+/// Why a database cannot be used.
+async fn unusable(url: &str) -> String {
+    match Store::open(url).await {
+        Err(StoreError::Unusable(why)) => why,
+        Err(other) => panic!("wrong kind of error: {other}"),
+        Ok(_) => panic!("{url} was opened"),
+    }
+}
+
+/// A connection behind the store's back.
+async fn by_hand(dir: &TempDir) -> SqlitePool {
+    let options = SqliteConnectOptions::new().filename(dir.path().join("stepherd.db"));
+    SqlitePool::connect_with(options).await.unwrap()
+}
+
+async fn fill(store: &Store) {
+    let mut commit = start(1);
+    commit.key = Some("k".to_owned());
+    commit.history = vec![entry(1)];
+    commit.effects = vec![report(1), act()];
+    done(store, &commit).await;
+    assert_eq!(join(store, 1, &["a"]).await, Committed::Done);
+    store.record_delivery(&delivery("github", "1", at(0))).await.unwrap();
+    store.record_delivery(&delivery("github", "2", at(0))).await.unwrap();
+    let claimed = claim_delivery(store, at(0)).await.unwrap();
+    let note = "done".to_owned();
+    store
+        .settle_delivery(&claimed, DeliverySettled::Done { note }, at(1))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_and_reopened_file_has_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    fill(&store).await;
+    let held = claim_effect(&store, at(0)).await.unwrap();
+    let before = everything(&store).await;
+    store.close().await;
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))), "closed");
+
+    let store = open(&dir).await;
+    assert_eq!(everything(&store).await, before);
+    let mut again = start(2);
+    again.key = Some("k".to_owned());
+    assert_eq!(store.commit(&again, at(2)).await.unwrap(), Committed::AlreadyDone);
+    assert_eq!(claim_delivery(&store, at(2)).await.unwrap().delivery.delivery_id, "2");
+    let taken_over = claim_effect(&store, at(60)).await.unwrap();
+    assert_eq!((taken_over.claim.id, taken_over.maybe_done), (held.claim.id, true));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_was_committed_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    fill(&store).await;
+    let before = everything(&store).await;
+    // The files as they are while the process runs are what a kill leaves behind.
+    let after = tempfile::tempdir().unwrap();
+    for file in ["stepherd.db", "stepherd.db-wal"] {
+        std::fs::copy(dir.path().join(file), after.path().join(file)).unwrap();
+    }
+    store.close().await;
+    let store = open(&after).await;
+    assert_eq!(everything(&store).await, before);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn two_processes_share_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, there) = (open(&dir).await, open(&dir).await);
+    for number in 1..=20 {
+        let store = if number % 2 == 0 { &here } else { &there };
+        done(store, &start(number)).await;
+    }
+    let tasks = [here.clone(), there.clone()].map(|store| {
+        tokio::spawn(async move {
+            for number in 1..=20 {
+                let commit = next(load(&store, number).await);
+                store.commit(&commit, at(1)).await.unwrap();
+            }
+        })
+    });
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let all = RunFilter::default();
+    assert_eq!(here.runs(&all).await.unwrap(), there.runs(&all).await.unwrap());
+    here.close().await;
+    there.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_start_at_once_migrate_once() {
+    for _ in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let tasks = [(); 4].map(|()| {
+            let url = url(&dir);
+            tokio::spawn(async move { Store::open(&url).await.unwrap() })
+        });
+        for (number, task) in (1..).zip(tasks) {
+            let store = task.await.unwrap();
+            done(&store, &start(number)).await;
+            store.close().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_file_is_kept_the_safe_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    store.ping().await.unwrap();
+    check_sqlite_version(&store.sqlite_version().await.unwrap()).unwrap();
+    let pool = by_hand(&dir).await;
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(journal, "wal");
+    let tables: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT name, strict FROM pragma_table_list WHERE type = 'table' AND schema = 'main'
+         AND name NOT LIKE 'sqlite_%' AND name <> '_sqlx_migrations'",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert!(tables.len() > 8);
+    for (table, strict) in tables {
+        assert_eq!(strict, 1, "{table} is not strict");
+    }
+    pool.close().await;
+    store.close().await;
+}
+
+#[test]
+fn versions_of_sqlite_that_lose_data_are_refused() {
+    for (version, good) in [
+        ("3.51.3", true),
+        ("3.51.4", true),
+        ("3.52.0", true),
+        ("4.0", true),
+        ("3.51.2", false),
+        ("3.46.0", false),
+        ("3.9.99", false),
+        ("", false),
+    ] {
+        assert_eq!(check_sqlite_version(version).is_ok(), good, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir).await.close().await;
+    let pool = by_hand(&dir).await;
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9000, 'from the future', 1, x'00', 0)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let why = unusable(&url(&dir)).await;
+    assert!(why.contains("newer stepherd") && why.contains("9000"), "{why}");
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 9000")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    open(&dir).await.close().await;
+}
+
+#[tokio::test]
+async fn a_migration_that_was_changed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir).await.close().await;
+    let pool = by_hand(&dir).await;
+    sqlx::query("UPDATE _sqlx_migrations SET checksum = x'00'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    let why = unusable(&url(&dir)).await;
+    assert!(why.contains("schema 1"), "{why}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_database_of_ours_is_refused_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |rest: &str| format!("sqlite:{}/{rest}", dir.path().display());
+
+    let why = unusable(&place("missing/stepherd.db")).await;
+    assert!(why.contains("does not exist: create it"), "{why}");
+
+    let why = unusable(&place("")).await;
+    assert!(why.contains("is a directory"), "{why}");
+
+    std::fs::write(
+        dir.path().join("notes.txt"),
+        "these are not the rows you are looking for. ".repeat(99),
+    )
+    .unwrap();
+    let why = unusable(&place("notes.txt")).await;
+    assert!(why.contains("not a SQLite database"), "{why}");
+
+    let why = unusable("postgres://localhost/stepherd").await;
+    assert!(why.contains("sqlite:"), "{why}");
+
+    let why = unusable(&place("x.db?mode=sideways")).await;
+    assert!(why.contains("cannot be read"), "{why}");
+
+    open(&dir).await.close().await;
+    let why = unusable(&place("stepherd.db?mode=ro")).await;
+    assert!(why.contains("cannot be written"), "{why}");
+
+    let foreign = SqliteConnectOptions::new()
+        .filename(dir.path().join("foreign.db"))
+        .create_if_missing(true);
+    let pool = SqlitePool::connect_with(foreign).await.unwrap();
+    sqlx::query("CREATE TABLE accounts (id INTEGER)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    let why = unusable(&place("foreign.db")).await;
+    assert!(why.contains("belongs to another program"), "{why}");
+}
+
+#[tokio::test]
+async fn rows_of_a_newer_version_are_refused_or_parked_never_guessed_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    fill(&store).await;
+    let pool = by_hand(&dir).await;
+    for statement in [
+        r#"UPDATE runs SET body = replace(body, '{"v":1,', '{"v":2,')"#,
+        r#"UPDATE history SET body = replace(body, '{"v":1,', '{"v":2,')"#,
+        r#"UPDATE effects SET body = replace(body, '{"v":1,', '{"v":2,') WHERE lane = 0"#,
+        r#"UPDATE deliveries SET headers = '{"v":2,"headers":[]}'"#,
+    ] {
+        assert!(sqlx::query(statement).execute(&pool).await.unwrap().rows_affected() > 0);
+    }
+    pool.close().await;
+    let error = store.run(&id(1)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreadable { .. }));
+    let text = error.to_string();
+    assert!(
+        text.contains(&format!("run {}", id(1))) && text.contains("newer stepherd"),
+        "{text}"
+    );
+    assert!(matches!(
+        store.history(&id(1)).await,
+        Err(StoreError::Unreadable { .. })
+    ));
+    let filter = RunFilter {
+        thread: Some(thread(1)),
+        ..RunFilter::default()
+    };
+    assert!(store.runs(&filter).await.is_err());
+
+    assert_eq!(
+        claim_effect(&store, at(1)).await.map(|c| c.effect),
+        None,
+        "the unreadable one goes first"
+    );
+    assert_eq!(store.effects(Some("parked"), 9).await.unwrap().len(), 1);
+    assert_eq!(
+        claim_effect(&store, at(1)).await.map(|c| c.effect),
+        Some(report(1)),
+        "and blocks nobody"
+    );
+    assert!(claim_delivery(&store, at(1)).await.is_none());
+    let parked = store.deliveries(Some("parked"), 9).await.unwrap();
+    assert!(parked[0].note.contains("newer stepherd"), "{}", parked[0].note);
+    store.close().await;
+}
