@@ -16,7 +16,7 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use stepherd::sandbox::github::{AppOptions, GitHub, Level, NewPr, Options};
 
-pub(crate) const REPO: &str = "acme/deploy";
+const REPO: &str = "acme/deploy";
 const TOKEN: &str = "ghp_plain";
 const APP_ID: u64 = 4711;
 const KEY: &str = include_str!("sandbox_github/app_for_tests_only.pem");
@@ -24,8 +24,8 @@ const PUBLIC_KEY: &str = include_str!("sandbox_github/app_for_tests_only.pub.pem
 const NOON: i64 = 1_795_176_000;
 
 /// A stand-in with a repository, some people, and a client that is signed in.
-pub(crate) struct Town {
-    pub(crate) github: GitHub,
+struct Town {
+    github: GitHub,
     clock: Arc<AtomicI64>,
     client: reqwest::Client,
     token: String,
@@ -33,7 +33,7 @@ pub(crate) struct Town {
 }
 
 /// An answer.
-pub(crate) struct Got {
+struct Got {
     status: u16,
     headers: HeaderMap,
     text: String,
@@ -66,7 +66,7 @@ impl Got {
 
 impl Town {
     /// Signed in with a plain token that may push.
-    pub(crate) async fn new() -> Self {
+    async fn new() -> Self {
         Self::with(|_| {}).await
     }
 

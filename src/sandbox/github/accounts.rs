@@ -103,7 +103,7 @@ pub(super) fn membership(world: &mut World, req: &Req) -> Result<Reply, Refusal>
 
 /// `GET /rate_limit`: costs nothing.
 pub(super) fn rate_limit(world: &mut World, _: &Req) -> Result<Reply, Refusal> {
-    let reset = world.rate_reset();
+    let reset = world.calls_reset;
     let core = json!({"limit": 5000, "used": 5000 - world.calls_left, "remaining": world.calls_left, "reset": reset});
     let search = json!({"limit": 30, "used": 0, "remaining": 30, "reset": reset});
     Ok(Reply::ok(

@@ -230,6 +230,7 @@ fn new_world(options: &Options) -> World {
         tokens: BTreeMap::new(),
         mail: Mail::default(),
         calls_left: routes::CALLS_PER_HOUR,
+        calls_reset: routes::next_hour((options.now)()),
         slow_mergeability: 0,
         last_id: IDS_FROM,
     };

@@ -337,4 +337,6 @@ async fn the_primary_limit_counts_down_and_refuses_at_zero() {
         town.call("GET", "/rate_limit", Value::Null).await.expect(200)["rate"]["remaining"],
         json!(0)
     );
+    town.pass(3600);
+    town.at("GET", "", Value::Null).await.expect(200);
 }
