@@ -13,6 +13,8 @@ pub(super) fn read(text: &str) -> Result<Value, Problem> {
     // Documents nest a few levels; the default bounds let the parser's own recursion go much further.
     let mut options = serde_saphyr::Options::default();
     options.with_snippet = false;
+    // `yes` and `on` are words, as in YAML 1.2.
+    options.strict_booleans = true;
     if let Some(budget) = &mut options.budget {
         budget.max_depth = 64;
         budget.flow_nesting_limit = 64;

@@ -301,7 +301,7 @@ impl Inner {
             }
         };
         let legal = check_answer(kind, status, &content_type, &body);
-        let problem = problem
+        let problem = legal
             .and_then(|()| self.show(&ticket, component.as_deref(), &body))
             .err();
         if problem.is_some() {

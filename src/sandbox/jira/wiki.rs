@@ -37,21 +37,24 @@ fn heading(line: &str) -> &str {
 fn inline(line: &str) -> String {
     let mut out = String::new();
     let mut rest = line;
+    let mut bold = false;
     while let Some(c) = rest.chars().next() {
         let after = &rest[c.len_utf8()..];
-        let before_is_word = out.chars().last().is_some_and(char::is_alphanumeric);
+        let word_before = out.chars().last().is_some_and(char::is_alphanumeric);
+        let word_after = after.starts_with(char::is_alphanumeric);
+        let opens = !bold && !word_before && !after.starts_with(char::is_whitespace) && after.contains('*');
         if c == '\\' && after.starts_with(|e: char| e.is_ascii_punctuation()) {
             out.push_str(&after[..1]);
             rest = &after[1..];
         } else if rest.starts_with("{{") || rest.starts_with("}}") {
             rest = &rest[2..];
-        } else if let Some((name, tail)) = macro_name(rest) {
-            let _ = name;
+        } else if let Some(tail) = after_macro(rest) {
             rest = tail;
         } else if let Some((shown, tail)) = link(rest) {
             out.push_str(&shown);
             rest = tail;
-        } else if c == '*' && (before_is_word != after.starts_with(char::is_alphanumeric)) {
+        } else if c == '*' && (opens || (bold && !word_after)) {
+            bold = !bold;
             rest = after;
         } else {
             out.push(c);
@@ -62,11 +65,11 @@ fn inline(line: &str) -> String {
 }
 
 /// `{color:red}`, `{panel}`, `{code}`: gone once shown.
-fn macro_name(text: &str) -> Option<(&str, &str)> {
+fn after_macro(text: &str) -> Option<&str> {
     let (name, tail) = text.strip_prefix('{')?.split_once('}')?;
     let known = ["color", "panel", "code", "noformat", "quote", "anchor"];
     let word = name.split(':').next().unwrap_or_default();
-    known.contains(&word).then_some((name, tail))
+    known.contains(&word).then_some(tail)
 }
 
 /// `[text|url]` reads as `text (url)`.
