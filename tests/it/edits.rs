@@ -234,6 +234,8 @@ fn scalars_are_read_as_they_are_written() {
     }
     assert_eq!(read_value("a.yaml", "# only a comment\n", "/a"), Ok(None));
     assert_eq!(read_value("a.yaml", "", "/a"), Ok(None));
+    assert_eq!(read_value("a.yaml", "a: 0123\n", "/a"), Ok(Some("0123".to_owned())));
+    assert_eq!(read_value("a.yaml", "a: 1_000\n", "/a"), Ok(Some("1_000".to_owned())));
     assert_eq!(read_value("a.yaml", "\u{feff}a: b\n", "/a"), Ok(Some("b".to_owned())));
     assert_eq!(
         read_value("a.json", "\u{feff}{\"a\": \"b\"}", "/a"),

@@ -153,6 +153,22 @@ fn missing_yaml_objects_are_made_on_the_way() {
 }
 
 #[test]
+fn a_yaml_entry_is_added_after_the_last_one_and_before_closing_remarks() {
+    for (text, expected) in [
+        ("a: |\n  x\n  # y\n# z\n", "a: |\n  x\n  # y\nnew: 1\n# z\n"),
+        ("a: |\n  x\n  # y\n", "a: |\n  x\n  # y\nnew: 1\n"),
+        ("a: 1 # y\n\n# z\n\n\n", "a: 1 # y\nnew: 1\n\n# z\n\n\n"),
+        ("a:\n  b: c\n  # z\n", "a:\n  b: c\nnew: 1\n  # z\n"),
+        ("a: 'x\n  # y'\n", "a: 'x\n  # y'\nnew: 1\n"),
+    ] {
+        assert_eq!(set("a.yaml", text, "/new", "1").as_deref(), Ok(expected), "{text:?}");
+    }
+    let remarks = "# remark\n".repeat(3_000);
+    let after = set("a.yaml", &format!("a: 1\n{remarks}"), "/b", "2");
+    assert_eq!(after, Ok(format!("a: 1\nb: 2\n{remarks}")));
+}
+
+#[test]
 fn whole_yaml_blocks_are_replaced() {
     for (pointer, value, text, expected) in [
         ("/a", "1", "a:\n  b: 2\n  c: 3\nd: 4\n", "a: 1\nd: 4\n"),
