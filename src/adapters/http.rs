@@ -75,7 +75,7 @@ impl Api {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("stepherd/", env!("CARGO_PKG_VERSION")))
+            .user_agent(auth.user_agent())
             .default_headers(headers)
             .build()
             .map_err(|e| format!("{vendor}: cannot set up HTTP: {e}"))?;
@@ -199,6 +199,14 @@ impl Answered {
 }
 
 impl Auth {
+    /// Discord blocks callers whose user agent does not begin with its own word (its documentation, "User Agent").
+    fn user_agent(&self) -> &'static str {
+        match self {
+            Self::Bot(_) => concat!("DiscordBot (stepherd, ", env!("CARGO_PKG_VERSION"), ")"),
+            Self::None | Self::Bearer(_) | Self::Basic { .. } => concat!("stepherd/", env!("CARGO_PKG_VERSION")),
+        }
+    }
+
     fn header(&self) -> Option<SecretString> {
         use base64::Engine as _;
         let text = match self {

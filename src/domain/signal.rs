@@ -175,7 +175,7 @@ pub struct PrChanged {
     pub head: Sha,
     /// The branch it would change.
     pub base: String,
-    /// Its labels.
+    /// Its labels; when a label was added, only that one.
     pub labels: Vec<String>,
     /// Its title. Outside input.
     pub title: String,

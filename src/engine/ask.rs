@@ -1,6 +1,7 @@
 //! From an invocation to a committed decision: which run it means, who may, and what else must be known.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::intake::{Ask, Hold};
 use super::{Engine, STALE_MAX};
@@ -161,21 +162,27 @@ impl Engine {
             Ok(names) => (params, names),
             Err(problem) => (Err(problem), Vec::new()),
         };
-        let head = match ask.pr {
-            None => HeadKnown::NoPr,
-            Some(pr) => match self.store.head_before(pr, ask.at).await? {
-                Some(seen) => HeadKnown::Recorded(Pinned {
-                    pr: pr.clone(),
-                    head: seen.head,
-                }),
-                None => HeadKnown::Unrecorded(pr.clone()),
-            },
-        };
+        let head = self.head_reviewed(ask).await?;
         Ok(StartFacts {
             plan: plan.clone(),
             params,
             queues: self.store.lock_queues(&names).await?,
             head,
+        })
+    }
+
+    /// The head that whoever asked can have seen. Platforms tell times in whole seconds, so a head of the very second
+    /// of the command may be newer than what was reviewed, and does not count.
+    async fn head_reviewed(&self, ask: &Ask<'_>) -> Result<HeadKnown, StoreError> {
+        let Some(pr) = ask.pr else { return Ok(HeadKnown::NoPr) };
+        let before = ask.at.checked_sub(Duration::from_secs(1)).unwrap_or(ask.at);
+        let head = match ask.head {
+            Some(head) => Some(head.clone()),
+            None => self.store.head_before(pr, before).await?.map(|seen| seen.head),
+        };
+        Ok(match head {
+            Some(head) => HeadKnown::Recorded(Pinned { pr: pr.clone(), head }),
+            None => HeadKnown::Unrecorded(pr.clone()),
         })
     }
 

@@ -12,7 +12,7 @@ use crate::adapters::{CallError, RawRequest};
 use crate::domain::command::{Command, Trigger, TriggerOn};
 use crate::domain::decide::{Via, misread};
 use crate::domain::grammar::{self, Found};
-use crate::domain::ids::{PrRef, ThreadRef};
+use crate::domain::ids::{PrRef, Sha, ThreadRef};
 use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChange, PrChanged, Said, Signal, TicketMoved};
 use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Lease, RunFilter, StoreError};
 
@@ -42,6 +42,8 @@ pub(super) struct Ask<'a> {
     pub(super) actor: &'a Actor,
     /// The pull request it was said on.
     pub(super) pr: Option<&'a PrRef>,
+    /// The head commit that the event itself names, for commands without words.
+    pub(super) head: Option<&'a Sha>,
     /// When it was said.
     pub(super) at: Timestamp,
 }
@@ -140,6 +142,7 @@ impl Engine {
                     via,
                     actor: &said.actor,
                     pr: said.pr.as_ref(),
+                    head: None,
                     at: said.at,
                 })
                 .await?,
@@ -185,6 +188,7 @@ impl Engine {
             via,
             actor: &invoked.actor,
             pr: None,
+            head: None,
             at: invoked.at,
         })
         .await
@@ -215,6 +219,7 @@ impl Engine {
             thread: &moved.thread,
             actor: &moved.actor,
             pr: None,
+            head: None,
             at: moved.at,
             context,
         };
@@ -252,6 +257,7 @@ impl Engine {
             thread: &changed.thread,
             actor: &changed.actor,
             pr: Some(&changed.pr),
+            head: Some(&changed.head),
             at: changed.at,
             context,
         };
@@ -338,6 +344,7 @@ impl Engine {
             via,
             actor: event.actor,
             pr: event.pr,
+            head: event.head,
             at: event.at,
         })
         .await
@@ -350,6 +357,7 @@ struct TriggerEvent<'a> {
     thread: &'a ThreadRef,
     actor: &'a Actor,
     pr: Option<&'a PrRef>,
+    head: Option<&'a Sha>,
     at: Timestamp,
     context: serde_json::Value,
 }

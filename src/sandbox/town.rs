@@ -111,7 +111,7 @@ impl Town {
             key_seed: DISCORD_SEED,
             endpoint: None,
             channel_limit: None,
-            strict_user_agent: false,
+            strict_user_agent: true,
         };
         let argocd = ArgoOptions {
             token: ARGOCD_TOKEN.into(),

@@ -1,4 +1,9 @@
 //! One test binary: stories over real HTTP, the pure core by tables and properties, and the shape of the house.
+#![expect(
+    unreachable_pub,
+    reason = "helpers of the one test binary are as public as their modules need"
+)]
+
 mod adapters_backends;
 mod adapters_discord;
 mod adapters_github;

@@ -133,18 +133,16 @@ fn pull_request(payload: &Payload<'_>, own: OwnIdentity) -> Result<Signal, Unrea
         PrChange::Merged => "merged",
         PrChange::Closed => "closed",
     };
-    let labels = payload
-        .find("pull_request.labels")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|label| label.get("name")?.as_str())
-        .map(str::to_owned)
-        .collect();
+    let labels = labels(payload, change)?;
     Ok(Signal::PrChanged(PrChanged {
         actor: sender(payload, own)?,
         thread: Place::of(pr.clone()).thread(),
-        key: format!("github:{}:pr:{}:{word}:{head}:{at}", pr.repo, pr.number),
+        key: format!(
+            "github:{}:pr:{}:{word}:{head}:{at}:{}",
+            pr.repo,
+            pr.number,
+            labels.join(",")
+        ),
         pr,
         change,
         head,
@@ -153,6 +151,23 @@ fn pull_request(payload: &Payload<'_>, own: OwnIdentity) -> Result<Signal, Unrea
         title: payload.text("pull_request.title")?.to_owned(),
         at,
     }))
+}
+
+/// The labels that count: for a label that was added only that one, so that adding another does not look as if
+/// the first had been added again.
+fn labels(payload: &Payload<'_>, change: PrChange) -> Result<Vec<String>, Unreadable> {
+    if change == PrChange::Labeled {
+        return Ok(vec![payload.text("label.name")?.to_owned()]);
+    }
+    let all = payload
+        .find("pull_request.labels")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    Ok(all
+        .filter_map(|label| label.get("name")?.as_str())
+        .map(str::to_owned)
+        .collect())
 }
 
 fn check_run(payload: &Payload<'_>, own: OwnIdentity) -> Result<Signal, Unreadable> {

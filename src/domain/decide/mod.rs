@@ -12,16 +12,14 @@ mod steps;
 mod target;
 mod watched;
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use super::command::{Command, Invocation, Misread};
 use super::effect::{Act, Effect, Outcome};
 use super::ids::{LockName, RunId};
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, StepKind};
 use super::policy::Permission;
-use super::run::{By, History, Observation, Pinned, Run};
+use super::run::{By, History, Observation, OpenedPr, Pinned, Run};
 use super::signal::{MessageRef, ReplyHandle};
 use super::start::Params;
 use crate::domain::ids::{PrRef, StepName, ThreadRef};
@@ -213,18 +211,26 @@ pub fn misread(misread: &Misread, via: &Via) -> Decision {
     }
 }
 
-/// Values that templates of a step use beside the parameters: what earlier steps opened and merged.
+/// Values that templates of a step use beside the parameters: what earlier steps opened and merged. A change that
+/// had nothing to change has empty values.
 fn steps_context(run: &Run) -> serde_json::Value {
-    let steps: BTreeMap<String, serde_json::Value> = run
-        .prs
-        .iter()
-        .map(|(step, pr)| {
-            let merged = pr.merged.as_ref().map_or("", |sha| sha.as_str());
-            let value = serde_json::json!({
-                "pr": pr.pr.number, "branch": pr.branch, "head": pr.head.as_str(), "url": pr.url, "merged": merged,
-            });
-            (step.to_string(), value)
+    let value = |opened: &OpenedPr| {
+        let merged = opened.merged.as_ref().map_or("", |sha| sha.as_str());
+        serde_json::json!({
+            "pr": opened.pr.number, "branch": opened.branch, "head": opened.head.as_str(), "url": opened.url, "merged": merged,
         })
-        .collect();
-    serde_json::json!(steps)
+    };
+    let nothing = || serde_json::json!({ "pr": "", "branch": "", "head": "", "url": "", "merged": "" });
+    let changes = run
+        .plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.kind, StepKind::Change(_)));
+    let steps = changes.map(|step| {
+        (
+            step.name.to_string(),
+            run.prs.get(&step.name).map_or_else(nothing, value),
+        )
+    });
+    serde_json::Value::Object(steps.collect())
 }
