@@ -55,70 +55,39 @@ async fn a_change_travels_from_branch_to_merge() {
 }
 
 #[tokio::test]
-async fn references_are_refused_as_the_vendor_refuses_them() {
+async fn new_references_are_refused_as_the_vendor_refuses_them() {
     let town = Town::new().await;
     let head = town.branch_with("one", "a", "1").await;
-    let main = town.get("/git/ref/heads/main").await["object"]["sha"].clone();
-    let side = town.branch_with("two", "b", "2").await;
     let nowhere = "0".repeat(40);
     let cases = [
         (
-            "POST",
-            "/git/refs",
             json!({"ref": "refs/heads/one", "sha": head}),
-            422,
             "Reference already exists",
         ),
+        (json!({"ref": "heads/x", "sha": head}), "not valid"),
+        (json!({"ref": "refs/heads/a..b", "sha": head}), "not valid"),
+        (json!({"ref": "refs/heads/-/.x", "sha": head}), "not valid"),
         (
-            "POST",
-            "/git/refs",
-            json!({"ref": "heads/x", "sha": head}),
-            422,
-            "not valid",
-        ),
-        (
-            "POST",
-            "/git/refs",
-            json!({"ref": "refs/heads/a..b", "sha": head}),
-            422,
-            "not valid",
-        ),
-        (
-            "POST",
-            "/git/refs",
-            json!({"ref": "refs/heads/-/.x", "sha": head}),
-            422,
-            "not valid",
-        ),
-        (
-            "POST",
-            "/git/refs",
             json!({"ref": "refs/heads/one/two", "sha": head}),
-            422,
             "Reference update failed",
         ),
-        (
-            "POST",
-            "/git/refs",
-            json!({"ref": "refs/heads/x", "sha": nowhere}),
-            422,
-            "Object does not exist",
-        ),
-        (
-            "POST",
-            "/git/refs",
-            json!({"ref": "refs/heads/x", "sha": "abc"}),
-            422,
-            "not a valid SHA",
-        ),
-        (
-            "POST",
-            "/git/refs",
-            json!({"ref": "refs/heads/x"}),
-            422,
-            "\\\"sha\\\" wasn't supplied",
-        ),
-        ("POST", "/git/refs", json!({"ref": 7, "sha": head}), 422, "not a string"),
+        (json!({"ref": "refs/heads/x", "sha": nowhere}), "Object does not exist"),
+        (json!({"ref": "refs/heads/x", "sha": "abc"}), "not a valid SHA"),
+        (json!({"ref": "refs/heads/x"}), "\\\"sha\\\" wasn't supplied"),
+        (json!({"ref": 7, "sha": head}), "not a string"),
+    ];
+    for (body, words) in cases {
+        town.at("POST", "/git/refs", body).await.expect_refusal(422, words);
+    }
+}
+
+#[tokio::test]
+async fn known_references_are_refused_as_the_vendor_refuses_them() {
+    let town = Town::new().await;
+    town.branch_with("one", "a", "1").await;
+    let side = town.branch_with("two", "b", "2").await;
+    let nowhere = "0".repeat(40);
+    let cases = [
         (
             "PATCH",
             "/git/refs/heads/one",
@@ -155,6 +124,14 @@ async fn references_are_refused_as_the_vendor_refuses_them() {
     for (method, path, body, status, words) in cases {
         town.at(method, path, body).await.expect_refusal(status, words);
     }
+}
+
+#[tokio::test]
+async fn references_move_and_go() {
+    let town = Town::new().await;
+    town.branch_with("one", "a", "1").await;
+    let main = town.get("/git/ref/heads/main").await["object"]["sha"].clone();
+    let side = town.branch_with("two", "b", "2").await;
     let moved = town
         .at("PATCH", "/git/refs/heads/one", json!({"sha": side, "force": true}))
         .await

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{REPO, Town, got};
+use super::{Got, REPO, Town, got};
 
 #[tokio::test]
 async fn files_come_as_base64_or_raw() {
@@ -84,6 +84,23 @@ async fn blobs_are_stored_by_content() {
         .expect_refusal(404, "Not Found");
 }
 
+impl Town {
+    async fn tree(&self, base: &Value, tree: Value) -> Got {
+        self.at("POST", "/git/trees", json!({"base_tree": base, "tree": tree}))
+            .await
+    }
+}
+
+fn entry(path: &str, more: Value) -> Value {
+    let mut entry = json!({"path": path, "mode": "100644", "type": "blob"});
+    entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    entry
+}
+
+fn text(path: &str) -> Value {
+    entry(path, json!({"content": "x"}))
+}
+
 #[tokio::test]
 async fn trees_add_replace_and_remove_on_top_of_their_base() {
     let town = Town::new().await;
@@ -98,36 +115,33 @@ async fn trees_add_replace_and_remove_on_top_of_their_base() {
     };
     assert_eq!(paths(&main), ["README.md", "clusters", "clusters/dc1.yaml"]);
     assert_eq!(paths(&town.get("/git/trees/main").await), ["README.md", "clusters"]);
-    let make = async |base: Value, tree: Value| {
-        town.at("POST", "/git/trees", json!({"base_tree": base, "tree": tree}))
-            .await
-    };
-    let entry = |path: &str, more: Value| {
-        let mut entry = json!({"path": path, "mode": "100644", "type": "blob"});
-        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        entry
-    };
-    let text = |path: &str| entry(path, json!({"content": "x"}));
     let base = &main["sha"];
-    let made = make(
-        base.clone(),
-        json!([text("clusters/a/b"), entry("README.md", json!({"sha": null}))]),
-    )
-    .await
-    .expect(201);
+    let made = town
+        .tree(
+            base,
+            json!([text("clusters/a/b"), entry("README.md", json!({"sha": null}))]),
+        )
+        .await
+        .expect(201);
     let sha = made["sha"].as_str().unwrap();
     let made = town.get(&format!("/git/trees/{sha}?recursive=1")).await;
     assert_eq!(
         paths(&made),
         ["clusters", "clusters/a", "clusters/a/b", "clusters/dc1.yaml"]
     );
-    let over = make(json!(sha), json!([text("clusters")])).await.expect(201);
+    let over = town.tree(&json!(sha), json!([text("clusters")])).await.expect(201);
     assert_eq!(paths(&over), ["clusters"], "a file takes the directory's place");
-    let same = make(base.clone(), json!([entry("README.md", json!({"content": "hello\n"}))]))
+    let same = town
+        .tree(base, json!([entry("README.md", json!({"content": "hello\n"}))]))
         .await
         .expect(201);
     assert_eq!(same["sha"], *base, "nothing changed, so it is the same tree");
+}
 
+#[tokio::test]
+async fn trees_are_refused_as_the_vendor_refuses_them() {
+    let town = Town::new().await;
+    let base = &town.get("/git/trees/main").await["sha"];
     let nowhere = "0".repeat(40);
     let cases = [
         (base.clone(), json!([]), "Invalid tree info"),
@@ -157,7 +171,7 @@ async fn trees_add_replace_and_remove_on_top_of_their_base() {
         (base.clone(), json!([text("a/.git/config")]), "malformed path component"),
     ];
     for (base, tree, words) in cases {
-        make(base, tree).await.expect_refusal(422, words);
+        town.tree(&base, tree).await.expect_refusal(422, words);
     }
     town.at("GET", &format!("/git/trees/{nowhere}"), Value::Null)
         .await
