@@ -190,6 +190,7 @@ pub(super) fn compile(page: &mut Page, raw: &RawCommand, others: &Others<'_>) ->
         page.say_hint(raw.name.span(), "a command needs verbs", "[[verb]] name = \"start\" …");
     }
     let (mut verbs, mut names, mut actions) = (Vec::new(), Vec::new(), Vec::new());
+    not_too_many(page, "verbs", raw.verb.iter().map(|verb| &verb.name));
     for verb in &raw.verb {
         page.unique("the verb", &verb.name, &mut names);
         let read = compile_verb(page, verb, name.as_ref(), &default_places, others.roles, &mut actions);
@@ -211,7 +212,7 @@ pub(super) fn compile(page: &mut Page, raw: &RawCommand, others: &Others<'_>) ->
         .collect();
     let command = Command {
         name: name?,
-        summary: page.worded("the summary", &raw.summary),
+        summary: page.line("the summary", &raw.summary),
         pipeline: pipeline?,
         verbs,
         triggers,
@@ -269,13 +270,23 @@ fn compile_verb(
     }
     Some(Verb {
         name: name?,
-        help: page.worded("the help", &raw.help),
+        help: page.line("the help", &raw.help),
         action: action?,
         args,
         roles: known,
         places,
         example,
     })
+}
+
+fn not_too_many<'a>(page: &mut Page, what: &str, mut names: impl Iterator<Item = &'a At<String>>) {
+    const MOST: usize = 25;
+    if let Some(first_over) = names.nth(MOST) {
+        page.say(
+            first_over.span(),
+            format!("there are more than {MOST} {what}, which is all Discord takes"),
+        );
+    }
 }
 
 fn check_example(page: &mut Page, example: &At<String>, start: &str) {
@@ -325,7 +336,9 @@ fn action_of(page: &mut Page, raw: &RawVerb) -> Option<Action> {
 
 fn compile_args(page: &mut Page, raw: &[RawArg]) -> Vec<Arg> {
     let (mut args, mut seen, mut optional) = (Vec::<Arg>::new(), Vec::new(), None::<String>);
+    not_too_many(page, "arguments", raw.iter().map(|arg| &arg.name));
     for arg in raw {
+        not_too_many(page, "choices", arg.choices.iter().flat_map(At::get));
         page.unique("the argument", &arg.name, &mut seen);
         let kind = KindParts {
             kind: &arg.kind,
@@ -346,7 +359,7 @@ fn compile_args(page: &mut Page, raw: &[RawArg]) -> Vec<Arg> {
             None if !arg.required => optional = Some(arg.name.get().clone()),
             _ => {}
         }
-        let help = page.worded("the help", &arg.help);
+        let help = page.line("the help", &arg.help);
         if let (Some(name), Some(kind)) = (page.parse::<ParamName>(&arg.name), kind) {
             args.push(Arg {
                 name,

@@ -196,13 +196,13 @@ fn grants_of(page: &mut Page, role: &RawRole, persons: &Names) -> Vec<Grant> {
         grants.extend(found.map(Grant::Account));
     }
     for id in &role.discord_roles {
-        let platform = platform("discord");
-        grants.extend(account(page, platform, &id.get().0, id.span()).map(Grant::PlatformRole));
+        let found = platform("discord").and_then(|platform| account(page, platform, &id.get().0, id.span()));
+        grants.extend(found.map(Grant::PlatformRole));
     }
     for team in &role.github_teams {
         match team.get().split_once('/') {
             Some((org, name)) if !org.is_empty() && !name.is_empty() && !name.contains('/') => {
-                grants.push(group("github", team.get()));
+                grants.extend(group("github", team.get()));
             }
             _ => page.say_hint(
                 team.span(),
@@ -213,13 +213,14 @@ fn grants_of(page: &mut Page, role: &RawRole, persons: &Names) -> Vec<Grant> {
     }
     for name in &role.jira_groups {
         page.worded("a group's name", name);
-        grants.push(group("jira", name.get()));
+        grants.extend(group("jira", name.get()));
     }
     if let Some(permission) = &role.github_permission
         && let Some(repo) = page.parse::<Repo>(&permission.repo)
+        && let Some(platform) = platform("github")
     {
         grants.push(Grant::Repository {
-            platform: platform("github"),
+            platform,
             repo,
             at_least: permission.at_least.into(),
         });
@@ -239,11 +240,11 @@ impl From<RawLevel> for Level {
     }
 }
 
-fn group(name: &'static str, group: &str) -> Grant {
-    Grant::Group {
-        platform: platform(name),
+fn group(name: &'static str, group: &str) -> Option<Grant> {
+    Some(Grant::Group {
+        platform: platform(name)?,
         group: group.to_owned(),
-    }
+    })
 }
 
 /// A platform, if stepherd has an adapter for it.
@@ -260,8 +261,8 @@ pub(super) fn known_platform(page: &mut Page, name: &str, span: Range<usize>) ->
 }
 
 /// One of our own platform names.
-fn platform(name: &'static str) -> Platform {
-    name.parse().expect("names of platforms in this file are valid")
+fn platform(name: &'static str) -> Option<Platform> {
+    name.parse().ok()
 }
 
 /// The account; a problem where a name was given instead of an id, because names can change hands.

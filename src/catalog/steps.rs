@@ -10,16 +10,19 @@ use serde::Deserialize;
 use crate::domain::edit::{Edit, EditAction};
 use crate::domain::ids::{BackendName, RoleName, StepName};
 use crate::domain::pipeline::{
-    AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, StepKind, StepSpec,
-    TellSpec, WorkSpec,
+    AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, ParamKind, StepKind,
+    StepSpec, TellSpec, WorkSpec,
 };
 use crate::domain::template::Template;
+use crate::domain::values::parse_value;
 
 use super::diagnose::did_you_mean;
 use super::page::{At, Names, Page};
 use super::pipelines::{is_pointer, path, repo};
 use super::values::{Known, Scalar, stand_in};
 
+/// The longest label of a button, in characters.
+const LABEL_MAX: usize = 80;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -445,8 +448,16 @@ impl Steps<'_> {
         }
         for option in needed.1.into_iter().flat_map(At::get) {
             page.unique("the option", &option.value, &mut seen);
-            if option.value.get().is_empty() || option.value.get().contains(char::is_whitespace) {
-                page.say(option.value.span(), "an option's value is typed as one word");
+            match parse_value(&ParamKind::Word, option.value.get()) {
+                Ok(word) if word == *option.value.get() => {}
+                Ok(_) => page.say(option.value.span(), "an option's value has no spaces around it"),
+                Err(problem) => page.say(option.value.span(), format!("an option's value is typed: {problem}")),
+            }
+            if option.label.get().chars().count() > LABEL_MAX {
+                page.say(
+                    option.label.span(),
+                    format!("a button's label takes {LABEL_MAX} characters"),
+                );
             }
             options.push(AskOption {
                 value: option.value.get().clone(),

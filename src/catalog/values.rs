@@ -185,6 +185,18 @@ impl Page {
         }
         text.get().clone()
     }
+
+    /// Text for help: one line, as short as every platform shows it.
+    pub(super) fn line(&mut self, what: &str, text: &At<String>) -> String {
+        const LONGEST: usize = 100;
+        let worded = self.worded(what, text);
+        if worded.chars().count() > LONGEST || worded.trim().contains('\n') {
+            let message =
+                format!("{what} must be one line of at most {LONGEST} characters, which is all Discord takes");
+            self.say(text.span(), message);
+        }
+        worded
+    }
 }
 
 /// The template's source with a stand-in for every expression, to check the form of the whole. `None` if it holds

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::ids::{PersonName, Platform, Repo, RoleName};
-use super::signal::{Account, Actor};
+use super::signal::{Account, Actor, ActorKind};
 
 /// The people and roles that configuration knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -105,9 +105,9 @@ pub fn person_of<'a>(people: &'a People, account: &Account) -> Option<&'a Person
 }
 
 /// The questions whose answers `judge` needs and that configuration and payload do not settle. None are asked
-/// when a grant already holds.
+/// when a grant already holds, or when no answer could help: about bots.
 pub fn lookups(people: &People, needed: &[RoleName], actor: &Actor) -> Vec<Lookup> {
-    if held(people, needed, actor, &[]).is_some() {
+    if actor.kind != ActorKind::Human || held(people, needed, actor, &[]).is_some() {
         return Vec::new();
     }
     let accounts = accounts_of(people, actor);
@@ -170,7 +170,7 @@ fn accounts_of(people: &People, actor: &Actor) -> Vec<Account> {
 }
 
 fn held(people: &People, needed: &[RoleName], actor: &Actor, answers: &[(Lookup, Answer)]) -> Option<RoleName> {
-    if actor.kind != super::signal::ActorKind::Human {
+    if actor.kind != ActorKind::Human {
         return None;
     }
     let accounts = accounts_of(people, actor);

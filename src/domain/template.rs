@@ -7,15 +7,17 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::ops::Range;
 
-use minijinja::value::Value;
+use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, filters, tests};
 use serde::{Deserialize, Serialize};
 
 /// The longest source, in bytes: enough for a file's content.
 const SOURCE_MAX: usize = 16 * 1024;
-/// The most code (what stands between `{{ }}` and `{% %}`) in one source, in bytes. The compiler recurses over
-/// operators, so this bounds its stack.
-const CODE_MAX: usize = 4 * 1024;
+/// The longest tag (what stands between `{{ }}` or `{% %}`), in bytes. The compiler recurses over operators and
+/// overflows its stack where they chain too long: this and the next bound keep it to half of 2 MiB.
+const TAG_MAX: usize = 500;
+/// The most tags in one source; chained `elif`s recurse too.
+const TAGS_MAX: usize = 200;
 /// How many steps a rendering may take.
 const FUEL: u64 = 50_000;
 /// The longest result, in bytes.
@@ -62,6 +64,7 @@ impl Template {
     /// with everything under it) or a path (`steps.HistoryUpdate.pr`, then other paths under `steps` are unknown).
     pub fn check(&self, known: &BTreeSet<String>) -> Result<(), TemplateError> {
         let code = self.code()?;
+        self.check_helpers(&code)?;
         let environment = environment();
         let template = environment
             .template_from_str(&self.0)
@@ -111,10 +114,43 @@ impl Template {
             return Err(error(format!("the template is longer than {SOURCE_MAX} bytes")));
         }
         let code = code_spans(&self.0);
-        if code.iter().map(Range::len).sum::<usize>() > CODE_MAX {
-            return Err(error(format!("the template holds more than {CODE_MAX} bytes of code")));
+        if code.len() > TAGS_MAX {
+            return Err(error(format!("the template holds more than {TAGS_MAX} tags")));
+        }
+        if let Some(tag) = code.iter().find(|tag| tag.len() > TAG_MAX) {
+            let (line, column) = place(&self.0, tag.start);
+            return Err(TemplateError {
+                message: format!("what stands between `{{` and `}}` is longer than {TAG_MAX} bytes"),
+                line: Some(line),
+                column: Some(column),
+            });
         }
         Ok(code)
+    }
+
+    /// Filters and tests are looked up only when they run, which may be never until the worst moment.
+    fn check_helpers(&self, code: &[Range<usize>]) -> Result<(), TemplateError> {
+        for helper in code.iter().flat_map(|span| helpers(&self.0, span.clone())) {
+            let (what, known): (_, &[&str]) = match helper.kind {
+                Helper::Filter => ("filter", &FILTERS),
+                Helper::Test => ("test", &TESTS),
+            };
+            let name = &self.0[helper.name.clone()];
+            if !known.contains(&name) {
+                let hint = super::grammar::nearest(name, known.iter().copied());
+                let hint = hint.map_or_else(
+                    || format!("; there are {}", known.join(", ")),
+                    |near| format!("; did you mean `{near}`?"),
+                );
+                let (line, column) = place(&self.0, helper.name.start);
+                return Err(TemplateError {
+                    message: format!("there is no {what} `{name}`{hint}"),
+                    line: Some(line),
+                    column: Some(column),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn unknown(&self, name: &str, known: &BTreeSet<String>, code: &[Range<usize>]) -> TemplateError {
@@ -156,13 +192,21 @@ impl Template {
     }
 }
 
-/// Only what configuration has a use for: every filter here takes time and space in proportion to its input.
+/// The filters there are: each takes time and space in proportion to its input.
+const FILTERS: [&str; 12] = [
+    "default", "first", "int", "join", "json", "last", "length", "lower", "replace", "split", "trim", "upper",
+];
+/// The tests there are.
+const TESTS: [&str; 5] = ["defined", "endingwith", "none", "startingwith", "undefined"];
+
+/// Only what configuration has a use for; no functions and no loader.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::empty();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
     environment.set_debug(true);
     environment.set_recursion_limit(50);
+    environment.set_formatter(plain);
     environment.add_filter("default", filters::default);
     environment.add_filter("first", filters::first);
     environment.add_filter("int", filters::int);
@@ -176,10 +220,25 @@ fn environment() -> Environment<'static> {
     environment.add_filter("trim", filters::trim);
     environment.add_filter("upper", filters::upper);
     environment.add_test("defined", tests::is_defined);
+    environment.add_test("endingwith", tests::is_endingwith);
     environment.add_test("none", tests::is_none);
     environment.add_test("startingwith", tests::is_startingwith);
-    environment.add_test("endingwith", tests::is_endingwith);
+    environment.add_test("undefined", tests::is_undefined);
     environment
+}
+
+/// What an expression gives, as text: `true`, `false` and `null` as JSON and people write them.
+fn shown(value: &Value) -> Result<String, Error> {
+    match value.kind() {
+        ValueKind::Undefined => Err(Error::new(ErrorKind::UndefinedError, "an expression has no value")),
+        ValueKind::Bool => Ok(value.is_true().to_string()),
+        ValueKind::None => Ok("null".to_owned()),
+        _ => Ok(value.to_string()),
+    }
+}
+
+fn plain(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
+    Ok(out.write_str(&shown(value)?)?)
 }
 
 /// A text as a JSON string, quotes included: for values in JSON and YAML files.
@@ -188,10 +247,7 @@ fn json(text: &str) -> String {
 }
 
 fn markdown(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
-    if value.is_undefined() {
-        return Err(Error::new(ErrorKind::UndefinedError, "an expression has no value"));
-    }
-    for c in value.to_string().chars() {
+    for c in shown(value)?.chars() {
         match c {
             '<' => out.write_str("&lt;")?,
             '&' => out.write_str("&amp;")?,
@@ -271,6 +327,70 @@ fn code_spans(source: &str) -> Vec<Range<usize>> {
         at += 2;
     }
     spans
+}
+
+/// The use of a filter or a test.
+struct Use {
+    kind: Helper,
+    /// Where its name stands.
+    name: Range<usize>,
+}
+
+enum Helper {
+    Filter,
+    Test,
+}
+
+/// The filters and tests that a tag names: after `|`, after `is` or `is not`, and in `{% filter … %}`.
+fn helpers(source: &str, tag: Range<usize>) -> Vec<Use> {
+    let bytes = source.as_bytes();
+    let mut uses = Vec::new();
+    let mut expected: Option<fn() -> Helper> = None;
+    let mut at = tag.start;
+    while at < tag.end {
+        match bytes[at] {
+            quote @ (b'"' | b'\'') => {
+                at += 1;
+                while at < tag.end && bytes[at] != quote {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                expected = None;
+            }
+            b'|' => expected = Some(|| Helper::Filter),
+            byte if byte.is_ascii_alphabetic() || byte == b'_' => {
+                let len = bytes[at..tag.end]
+                    .iter()
+                    .take_while(|b| b.is_ascii_alphanumeric() || **b == b'_')
+                    .count();
+                let word = &source[at..at + len];
+                let after_dot = at > tag.start && bytes[at - 1] == b'.';
+                expected = match (word, expected) {
+                    ("not", Some(kind)) => Some(kind),
+                    (_, Some(kind)) => {
+                        uses.push(Use {
+                            kind: kind(),
+                            name: at..at + len,
+                        });
+                        None
+                    }
+                    ("is", None) if !after_dot => Some(|| Helper::Test),
+                    ("filter", None)
+                        if source[tag.start..at]
+                            .trim_matches(['-', '+', ' ', '\n', '\t'])
+                            .is_empty() =>
+                    {
+                        Some(|| Helper::Filter)
+                    }
+                    _ => None,
+                };
+                at += len - 1;
+            }
+            byte if byte.is_ascii_whitespace() => {}
+            _ => expected = None,
+        }
+        at += 1;
+    }
+    uses
 }
 
 /// Where this name stands as a whole word.

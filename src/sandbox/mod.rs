@@ -8,7 +8,9 @@ pub mod dcr;
 pub mod discord;
 pub mod github;
 pub mod jira;
+pub mod keys;
 pub mod stage;
+pub mod town;
 mod wire;
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 mod client;
 mod shape;
+mod stand_in;
 
 use std::time::Duration;
 

@@ -15,3 +15,4 @@ mod sandbox_law;
 mod store_law;
 mod stories;
 mod tidy;
+mod world;

@@ -158,7 +158,13 @@ fn set(path: &str, text: &str, pointer: &str, value: &str) -> Result<String, Pro
         Format::Json => json::write(body, &tokens, &new)?,
         Format::Toml => toml::write(body, &tokens, &new)?,
     };
-    if format.read(&after).is_ok_and(|after| after == wanted) {
+    let read = format.read(&after).map_err(|problem| {
+        Problem::new(format!(
+            "with `{pointer}` set the file could not be read again: {}",
+            problem.message
+        ))
+    })?;
+    if read == wanted {
         Ok(format!("{mark}{after}"))
     } else {
         Err(Problem::new(format!(

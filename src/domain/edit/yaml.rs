@@ -13,10 +13,13 @@ pub(super) fn read(text: &str) -> Result<Value, Problem> {
     // Documents nest a few levels; the default bounds let the parser's own recursion go much further.
     let mut options = serde_saphyr::Options::default();
     options.with_snippet = false;
+    // `yes` and `on` are words, as in YAML 1.2.
+    options.strict_booleans = true;
+    options.alias_limits.max_total_replayed_events = 10_000;
     if let Some(budget) = &mut options.budget {
         budget.max_depth = 64;
         budget.flow_nesting_limit = 64;
-        budget.max_events = 300_000;
+        budget.max_events = 600_000;
         budget.max_aliases = 1_000;
         budget.max_anchors = 1_000;
     }
@@ -199,17 +202,27 @@ impl<'a> Editor<'a> {
 
     /// How much of a block is left without the blank lines and comments after its last entry.
     fn content_len(&self, start: usize, block: &str) -> usize {
+        let blank_or_hash = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        // The ends of what would be left if one more line were cut, from the end of the block.
+        let mut ends = vec![block.len()];
         let mut content = block;
-        loop {
-            let line_start = content.rfind('\n').map_or(0, |newline| newline + 1);
-            let line = &content[line_start..];
-            let hash = start + line_start + (line.len() - line.trim_start().len());
-            let comment = line.trim_start().starts_with('#') && self.document.offset_inside_comment(hash);
-            if line_start == 0 || !(line.trim().is_empty() || comment) {
-                return content.len();
-            }
-            content = &content[..line_start - 1];
+        while let Some(newline) = content
+            .rfind('\n')
+            .filter(|newline| blank_or_hash(&content[newline + 1..]))
+        {
+            content = &content[..newline];
+            ends.push(newline);
         }
+        // What looks like a comment may be text of a block scalar, and comments come after it. Asking the tree takes
+        // long, so few lines are asked about.
+        let cut = ends[1..].partition_point(|end| {
+            let line = &block[end + 1..];
+            let hash = line
+                .find('#')
+                .filter(|at| line[..*at].trim().is_empty() && !line[..*at].contains('\n'));
+            hash.is_none_or(|at| self.document.offset_inside_comment(start + end + 1 + at))
+        });
+        ends[cut]
     }
 
     fn line_end(&self, at: usize) -> usize {

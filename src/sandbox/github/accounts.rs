@@ -69,6 +69,19 @@ pub(super) fn permission(world: &mut World, req: &Req) -> Result<Reply, Refusal>
     ))
 }
 
+/// `GET /orgs/{org}/teams/{slug}`.
+pub(super) fn team(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let org = world
+        .account_by_login(req.param("org"))
+        .ok_or_else(Refusal::not_found)?;
+    let slug = req.param("slug").to_lowercase();
+    let members = world
+        .teams
+        .get(&(org.id, slug.clone()))
+        .ok_or_else(Refusal::not_found)?;
+    Ok(Reply::ok(render::team(world, org, &slug, members.len())))
+}
+
 /// `GET /orgs/{org}/teams/{slug}/memberships/{login}`.
 pub(super) fn membership(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
     let account = |name| {
@@ -90,7 +103,7 @@ pub(super) fn membership(world: &mut World, req: &Req) -> Result<Reply, Refusal>
 
 /// `GET /rate_limit`: costs nothing.
 pub(super) fn rate_limit(world: &mut World, _: &Req) -> Result<Reply, Refusal> {
-    let reset = world.rate_reset();
+    let reset = world.calls_reset;
     let core = json!({"limit": 5000, "used": 5000 - world.calls_left, "remaining": world.calls_left, "reset": reset});
     let search = json!({"limit": 30, "used": 0, "remaining": 30, "reset": reset});
     Ok(Reply::ok(

@@ -218,6 +218,8 @@ impl World {
         // Webhooks show the whole suite where the API shows its id.
         let sha = check["head_sha"].clone();
         let branch = check["pull_requests"][0]["head"]["ref"].clone();
+        let api = self.repo(repo).map(|r| render::repo_url(self, r)).unwrap_or_default();
+        let suite_url = format!("{api}/check-suites/{}", check["check_suite"]["id"]);
         check["check_suite"] = json!({
             "id": check["check_suite"]["id"],
             "node_id": format!("CS_{sha}"),
@@ -225,7 +227,7 @@ impl World {
             "head_sha": sha,
             "status": check["status"],
             "conclusion": check["conclusion"],
-            "url": null,
+            "url": suite_url,
             "before": null,
             "after": null,
             "pull_requests": check["pull_requests"],
@@ -339,7 +341,8 @@ impl World {
         let commit = self.store(repo).ok().and_then(|s| s.commits.get(&status.sha));
         let holds = |(name, head): (&String, &String)| {
             let branch = name.strip_prefix("refs/heads/").filter(|_| *head == status.sha)?;
-            Some(json!({"name": branch, "commit": {"sha": head}, "protected": false}))
+            let url = format!("{}/commits/{head}", render::repo_url(self, found));
+            Some(json!({"name": branch, "commit": {"sha": head, "url": url}, "protected": false}))
         };
         let fields = json!({
             "id": status.id,

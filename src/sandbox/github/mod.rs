@@ -7,6 +7,7 @@
 mod accounts;
 mod auth;
 mod checks;
+mod deeds;
 mod git;
 mod mail;
 mod objects;
@@ -29,9 +30,9 @@ use tokio::task::AbortHandle;
 
 use super::stage::{Served, Stage, serve};
 
+pub use self::deeds::{Change, NewPr};
 pub use self::mail::{Delivery, signature};
 use self::mail::{Mail, deliver_pending};
-pub use self::people::{Change, NewPr};
 use self::state::{App, Holder, Kind, Token, World};
 pub use self::state::{Level, Now};
 pub use self::views::{SandboxCheck, SandboxMessage, SandboxPull};
@@ -229,6 +230,7 @@ fn new_world(options: &Options) -> World {
         tokens: BTreeMap::new(),
         mail: Mail::default(),
         calls_left: routes::CALLS_PER_HOUR,
+        calls_reset: routes::next_hour((options.now)()),
         slow_mergeability: 0,
         last_id: IDS_FROM,
     };

@@ -9,6 +9,8 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
+use jiff::Timestamp;
+
 use super::auth::{Need, admit, authenticate};
 use super::state::Access::{Read, Write};
 use super::state::World;
@@ -28,6 +30,11 @@ const DELETE: MethodFilter = MethodFilter::DELETE;
 
 type Verb = fn(&mut World, &Req) -> Result<Reply, Refusal>;
 type Route = (MethodFilter, &'static str, Need, Verb);
+
+/// When the primary rate limit starts anew: at the next full hour.
+pub(super) fn next_hour(now: Timestamp) -> i64 {
+    (now.as_second() / 3600 + 1) * 3600
+}
 
 /// What every route needs.
 #[derive(Clone)]
@@ -54,7 +61,8 @@ pub(super) fn all(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-const GLOBAL: [Route; 13] = [
+const GLOBAL: [Route; 14] = [
+    (GET, "/orgs/{org}/teams/{slug}", Need::Org("members"), accounts::team),
     (GET, "/user", Need::Token, accounts::me),
     (GET, "/user/{account_id}", Need::Token, accounts::by_id),
     (GET, "/users/{login}", Need::Token, accounts::by_login),
@@ -277,7 +285,7 @@ async fn nothing_here(State(shared): State<Shared>, headers: HeaderMap) -> Respo
 fn respond(world: &World, reply: Result<Reply, Refusal>) -> Response {
     reply
         .unwrap_or_else(Refusal::into_reply)
-        .into_response(world.calls_left, world.rate_reset())
+        .into_response(world.now(), world.calls_left, world.calls_reset)
 }
 
 /// A request as it came.
@@ -289,11 +297,6 @@ struct Asked<'a> {
 }
 
 impl World {
-    /// When the primary rate limit starts anew: at the next full hour.
-    pub(super) fn rate_reset(&self) -> i64 {
-        (self.now().as_second() / 3600 + 1) * 3600
-    }
-
     fn serve(
         &mut self,
         need: Need,
@@ -303,6 +306,10 @@ impl World {
     ) -> Result<Reply, Refusal> {
         check_headers(asked.headers)?;
         let caller = authenticate(self, asked.headers)?;
+        if self.now().as_second() >= self.calls_reset {
+            self.calls_left = CALLS_PER_HOUR;
+            self.calls_reset = next_hour(self.now());
+        }
         if !asked.path.ends_with("/rate_limit") {
             let used_up = || Refusal::new(403, "API rate limit exceeded for this token.");
             self.calls_left = self.calls_left.checked_sub(1).ok_or_else(used_up)?;

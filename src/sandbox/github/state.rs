@@ -245,6 +245,8 @@ pub(super) struct World {
     pub(super) mail: Mail,
     /// Calls left until the primary rate limit.
     pub(super) calls_left: u64,
+    /// When it starts anew, in seconds of the epoch.
+    pub(super) calls_reset: i64,
     /// How long new heads are of unknown mergeability.
     pub(super) slow_mergeability: u32,
     pub(super) last_id: u64,

@@ -5,6 +5,7 @@ use std::fmt;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::auth::Caller;
@@ -150,7 +151,7 @@ impl Reply {
         }
     }
 
-    pub(super) fn into_response(self, calls_left: u64, reset: i64) -> Response {
+    pub(super) fn into_response(self, now: Timestamp, calls_left: u64, reset: i64) -> Response {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
@@ -159,6 +160,11 @@ impl Reply {
         }
         if let Some(Ok(link)) = self.link.map(HeaderValue::try_from) {
             headers.insert(header::LINK, link);
+        }
+        // Limits are told in absolute time, which only means something next to the answer's own clock.
+        let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(date) = HeaderValue::try_from(date) {
+            headers.insert(header::DATE, date);
         }
         headers.insert(
             "x-github-media-type",

@@ -179,7 +179,7 @@ fn buttons_stand_five_to_a_row_once_each_and_only_if_their_id_fits() {
     assert!(all.iter().all(|b| b["type"] == json!(2)));
 }
 
-fn verb(name: &str, places: &[&str], args: Vec<Arg>) -> Verb {
+pub(super) fn verb(name: &str, places: &[&str], args: Vec<Arg>) -> Verb {
     Verb {
         name: name.parse().expect("a name"),
         help: format!("{name} it"),
@@ -191,7 +191,7 @@ fn verb(name: &str, places: &[&str], args: Vec<Arg>) -> Verb {
     }
 }
 
-fn arg(name: &str, kind: ParamKind, required: bool) -> Arg {
+pub(super) fn arg(name: &str, kind: ParamKind, required: bool) -> Arg {
     Arg {
         name: name.parse().expect("a name"),
         kind,
@@ -200,7 +200,7 @@ fn arg(name: &str, kind: ParamKind, required: bool) -> Arg {
     }
 }
 
-fn dcr(verbs: Vec<Verb>) -> Command {
+pub(super) fn dcr(verbs: Vec<Verb>) -> Command {
     Command {
         name: "dcr".parse().expect("a name"),
         summary: "Cache rebuilds".to_owned(),

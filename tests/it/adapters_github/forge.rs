@@ -400,16 +400,49 @@ async fn what_github_says_to_a_merge_is_explained() {
     );
 }
 
+/// One call gets an old answer: the world went on between looking and acting.
+fn outdated(scene: &Scene, path: &str, status: u16, body: &str) {
+    let fault = Fault::answer("GET", path, 1, status, vec![], body);
+    scene.github.stage().misbehave(fault);
+}
+
 #[tokio::test]
-async fn a_merge_that_others_forestalled_is_looked_at_again() {
-    // Between looking and merging: 409 is an answer about another head than the one that was looked at.
+async fn a_head_that_moves_between_looking_and_merging_is_not_merged() {
     let scene = Scene::app().await;
     let pr = opened(&scene).await;
-    let stale = MergeIntent {
-        head: scene.main(),
-        ..merging(&pr)
-    };
-    refused(&merge(&scene, &stale).await, "someone pushed");
+    let number = pr.pr.number;
+    let moved = scene
+        .github
+        .push_to_pr(REPO, number, "octocat", &[("x", Some("y"))])
+        .expect("a push");
+    let before = format!(
+        r#"{{"number":{number},"state":"open","merged":false,"head":{{"ref":"{BRANCH}","sha":"{}","repo":null}}}}"#,
+        pr.head
+    );
+    outdated(&scene, &format!("/pulls/{number}"), 200, &before);
+    refused(&merge(&scene, &merging(&pr)).await, &moved);
+    assert_eq!(scene.calls("PUT", "/merge"), 1);
+    assert_eq!(scene.github.pulls(REPO).expect("pulls")[0].merged, None);
+}
+
+#[tokio::test]
+async fn a_branch_or_pull_request_that_turns_up_late_is_adopted() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    outdated(&scene, "/pulls", 200, "[]");
+    outdated(&scene, BRANCH, 404, "{}");
+    assert_eq!(change(&scene, &intent()).await, Outcome::ChangeOpened(pr));
+    assert_eq!(
+        (scene.calls("POST", "/git/refs"), scene.calls("POST", "/pulls")),
+        (2, 2)
+    );
+    assert_eq!(scene.github.pulls(REPO).expect("pulls").len(), 1);
+}
+
+#[tokio::test]
+async fn a_pull_request_that_is_closed_or_absent_is_not_merged() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
     scene.github.close_pr(REPO, pr.pr.number, "octocat").expect("closed");
     refused(&merge(&scene, &merging(&pr)).await, "closed without being merged");
     let absent = MergeIntent {

@@ -1,5 +1,7 @@
 //! Shipped files with one thing made wrong, and what is said about it.
 
+#![expect(clippy::too_many_lines, reason = "tables of mistakes and what is said about them")]
+
 use super::told;
 
 #[test]
@@ -231,6 +233,11 @@ fn broken_questions_and_edits_are_told_what_and_where() {
         &[
             ("roles = [\"approver\"]", "roles = [\"aprover\"]"),
             ("roles = [\"approver\"]", "roles = []"),
+            ("value = \"no\"", "value = \" no\""),
+            (
+                "label = \"Stop here\"",
+                "label = \"12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678\"",
+            ),
             ("value = \"no\"", "value = \"yes\""),
             ("value = \"no\"", "value = \"not yet\""),
             ("by = \"people\"", "by = \"people\"\nmethod = \"squash\""),
@@ -251,11 +258,17 @@ fn broken_questions_and_edits_are_told_what_and_where() {
     > roles = []
     config/pipelines/provision.toml:128:9: nobody could answer: the question names no role
 
+    > value = " no"
+    config/pipelines/provision.toml:135:9: an option's value has no spaces around it
+
+    > label = "12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678"
+    no problem
+
     > value = "yes"
     config/pipelines/provision.toml:135:9: the option `yes` is there twice
 
     > value = "not yet"
-    config/pipelines/provision.toml:135:9: an option's value is typed as one word
+    config/pipelines/provision.toml:135:9: an option's value is typed: `not yet` may hold only letters, digits and `-_./`, not ` `
 
     > method = "squash"
     config/pipelines/provision.toml:119:10: people choose the method when they merge
@@ -295,6 +308,7 @@ fn broken_commands_are_told_what_and_where() {
             ("name = \"dcr\"", "name = \"DCR\""),
             ("pipeline = \"dcr\"", "pipeline = \"drc\""),
             ("places = [\"github\"", "places = [\"gitlab\""),
+            ("help = \"Start a rebuild", "help = \"Start\\na rebuild"),
             ("places = [\"github\", \"jira\", \"discord\"]", ""),
             ("roles = [\"operator\"]", "roles = [\"operators\"]"),
             ("roles = [\"operator\"]", "roles = []"),
@@ -358,6 +372,9 @@ fn broken_commands_are_told_what_and_where() {
     > places = ["gitlab"
     commands/dcr.toml:11:11: there is no platform `gitlab`
       hint: did you mean `github`?
+
+    > help = "Start\na rebuild
+    commands/dcr.toml:16:8: the help must be one line of at most 100 characters, which is all Discord takes
 
     > nothing
     commands/dcr.toml:15:8: nobody could say `start` anywhere: it has no places

@@ -8,6 +8,7 @@ use stepherd::catalog::{self, Settings, schema};
 
 use super::{Env, Folder, env, shipped};
 
+#[expect(clippy::too_many_lines, reason = "a table of mistakes and what is said about them")]
 #[test]
 fn broken_settings_are_told_what_and_where() {
     let cases: &[(&str, &[(&str, &str)])] = &[

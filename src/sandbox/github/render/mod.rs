@@ -14,6 +14,7 @@ pub(super) use self::checks::{check_run, status, workflow_run};
 pub(super) use self::git::{commit, git_commit, git_ref, tree_entry};
 pub(super) use self::pulls::{approval, full_pull, issue, label, pull};
 pub(super) use self::talk::{REACTIONS, comment, reaction, review_comment};
+use super::git::object_id;
 use super::state::{Access, Account, Installation, Kind, Level, Permissions, Repo, World};
 
 /// Seconds, as the vendor has them.
@@ -106,6 +107,47 @@ pub(super) fn organization(world: &World, account: &Account) -> Value {
         "public_members_url": format!("{url}/public_members{{/member}}"),
         "avatar_url": format!("{}/avatars/u/{}?v=4", world.html, account.id),
         "description": null,
+    })
+}
+
+/// A team, also as its members see it.
+pub(super) fn team(world: &World, org: &Account, slug: &str, members: usize) -> Value {
+    let id = checks::suite_id(&object_id("team", format!("{}/{slug}", org.login).as_bytes()));
+    let url = format!("{}/organizations/{}/team/{id}", world.url, org.id);
+    let mut owner = organization(world, org);
+    for name in ["public_repos", "public_gists", "followers", "following"] {
+        owner[name] = json!(0);
+    }
+    for name in ["has_organization_projects", "has_repository_projects"] {
+        owner[name] = json!(true);
+    }
+    for name in ["created_at", "updated_at"] {
+        owner[name] = json!("2020-01-01T00:00:00Z");
+    }
+    owner["html_url"] = json!(format!("{}/{}", world.html, org.login));
+    owner["type"] = json!("Organization");
+    owner["archived_at"] = Value::Null;
+    json!({
+        "id": id,
+        "node_id": node_id("T", id),
+        "name": slug,
+        "slug": slug,
+        "description": null,
+        "privacy": "closed",
+        "notification_setting": "notifications_enabled",
+        "permission": "pull",
+        "url": url,
+        "html_url": format!("{}/orgs/{}/teams/{slug}", world.html, org.login),
+        "members_url": format!("{url}/members{{/member}}"),
+        "repositories_url": format!("{url}/repos"),
+        "parent": null,
+        "members_count": members,
+        "repos_count": 0,
+        "created_at": "2020-01-01T00:00:00Z",
+        "updated_at": "2020-01-01T00:00:00Z",
+        "organization": owner,
+        "type": "organization",
+        "organization_id": org.id,
     })
 }
 

@@ -1,0 +1,316 @@
+//! A small town of stand-ins that know the same people and the same tenants: where the demo plays, and the tests.
+//!
+//! It tells stepherd about itself only by settings, as an administrator would.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use secrecy::SecretString;
+use serde_json::{Map, json};
+use url::Url;
+
+use super::argocd::{AppSeed, ArgoCd, ArgoOptions};
+use super::dcr::{Dcr, DcrOptions};
+use super::discord::{Discord, DiscordOptions, Member};
+use super::github::{AppOptions, GitHub, Level, Options};
+use super::jira::{Flavour, Jira, JiraOptions, JiraUser, Signing, Status, Transition, Workflow};
+use super::keys::AppKeys;
+use super::{NotPossible, Now};
+
+/// The repository that holds the tenants' deployment.
+pub const REPO: &str = "acme/deployment";
+/// The repository of the data center `ams1`'s cluster.
+pub const CLUSTER_REPO: &str = "acme/clusterconfig-ams1";
+/// The ticket that waits for approval.
+pub const TICKET: &str = "SREPROV-3072";
+/// A second ticket for the same tenant.
+pub const SECOND_TICKET: &str = "SREPROV-3073";
+/// The tenant.
+pub const TENANT: &str = "comcast";
+/// Its application in Argo CD.
+pub const APP: &str = "dcr-comcast";
+/// The Discord server.
+pub const GUILD: &str = "300";
+/// The channel where rebuilds are followed.
+pub const CHANNEL: &str = "400";
+
+const APP_ID: u64 = 7;
+const DISCORD_APP: &str = "900";
+const GITHUB_SECRET: &str = "github-webhook-secret";
+const GITHUB_SECRET_BEFORE: &str = "github-webhook-secret-before";
+const JIRA_SECRET: &str = "jira-webhook-secret";
+const JIRA_TOKEN: &str = "jira-api-token";
+const DISCORD_TOKEN: &str = "discord-bot-token";
+const ARGOCD_TOKEN: &str = "argocd-token";
+const DCR_TOKEN: &str = "dcr-token";
+const API_TOKEN: &str = "stepherd-api-token";
+const DISCORD_SEED: [u8; 32] = [7; 32];
+
+/// The stand-ins.
+pub struct Town {
+    /// GitHub, with `REPO` and the logins `ada` (may do everything), `grace` (operator by a team), `eve` (nobody).
+    pub github: GitHub,
+    /// Jira Cloud, with `TICKET` open and the accounts `557058:ada` and `557058:eve`.
+    pub jira: Jira,
+    /// Discord, with `CHANNEL`.
+    pub discord: Discord,
+    /// Argo CD, with `APP`.
+    pub argocd: ArgoCd,
+    /// The cache-rebuild service, with `TENANT`.
+    pub dcr: Dcr,
+    keys: AppKeys,
+}
+
+/// How a town lives.
+#[derive(Clone)]
+pub struct TownOptions {
+    /// Its time.
+    pub now: Now,
+    /// The machine's time, by which tokens are judged.
+    pub auth_now: Now,
+    /// Webhooks go out, and syncs advance when they are looked at, by themselves.
+    pub lively: bool,
+}
+
+impl Town {
+    /// Builds it.
+    ///
+    /// # Errors
+    /// When a port cannot be had, or the town contradicts itself.
+    pub async fn start(options: TownOptions) -> Result<Self, String> {
+        let keys = AppKeys::generate()?;
+        let said = |e: std::io::Error| format!("a stand-in cannot be served: {e}");
+        let mut github = Options::new(options.now.clone());
+        github.auth_now = options.auth_now.clone();
+        github.auto = options.lively;
+        github.app = Some(AppOptions {
+            id: APP_ID,
+            slug: "stepherd".into(),
+            public_key_pem: Some(keys.public_pem.clone()),
+        });
+        let github = GitHub::start(github).await.map_err(said)?;
+        let jira = JiraOptions {
+            now: options.now.clone(),
+            flavour: Flavour::Cloud,
+            bot: JiraUser {
+                app: true,
+                ..JiraUser::person("stepherd", "stepherd")
+            },
+            token: JIRA_TOKEN.into(),
+            webhook: None,
+            signing: Signing::Admin {
+                secret: JIRA_SECRET.into(),
+            },
+            auto: options.lively,
+        };
+        let discord = DiscordOptions {
+            now: options.now.clone(),
+            application_id: DISCORD_APP.into(),
+            bot_token: DISCORD_TOKEN.into(),
+            key_seed: DISCORD_SEED,
+            endpoint: None,
+            channel_limit: None,
+            strict_user_agent: false,
+        };
+        let argocd = ArgoOptions {
+            token: ARGOCD_TOKEN.into(),
+            now: options.now.clone(),
+            reads_advance: options.lively,
+        };
+        let town = Self {
+            github,
+            jira: Jira::start(jira, 0).await.map_err(said)?,
+            discord: Discord::start(discord, 0).await.map_err(said)?,
+            argocd: ArgoCd::start(argocd, 0).await.map_err(said)?,
+            dcr: Dcr::start(DcrOptions::new(DCR_TOKEN, options.now), 0)
+                .await
+                .map_err(said)?,
+            keys,
+        };
+        town.settle_github().map_err(|e| e.to_string())?;
+        town.settle_jira().map_err(|e| e.to_string())?;
+        town.settle_others();
+        Ok(town)
+    }
+
+    fn settle_github(&self) -> Result<(), super::github::Refusal> {
+        let github = &self.github;
+        for login in ["ada", "grace", "eve"] {
+            github.add_user(login);
+        }
+        github.add_bot("renovate[bot]");
+        github.add_org("acme");
+        github.add_team_member("acme", "sre", "grace", true)?;
+        let farm = format!(
+            "# Farmers warm the cache before it is rebuilt.\nfarmers:\n  enabled: false # switched on by the rebuild\n  min: 3\ndiscord:\n  channel: \"{CHANNEL}\"\n"
+        );
+        let history = "# What happened to this tenant's cache.\nrebuilds: {}\n";
+        github.add_repo(
+            REPO,
+            &[
+                ("README.md", "# Deployment\n"),
+                ("tenants/comcast/farm.yaml", &farm),
+                ("tenants/comcast/history.yaml", history),
+                ("tenants/globex/farm.yaml", &farm.replace("min: 3", "min: 5")),
+                ("tenants/globex/history.yaml", history),
+            ],
+        )?;
+        github.add_repo(CLUSTER_REPO, &[("README.md", "# Cluster of ams1\n")])?;
+        for repo in [REPO, CLUSTER_REPO] {
+            github.set_permission(repo, "ada", Level::Admin)?;
+            github.set_permission(repo, "grace", Level::Write)?;
+            github.set_permission(repo, "eve", Level::Read)?;
+        }
+        Ok(())
+    }
+
+    fn settle_jira(&self) -> Result<(), NotPossible> {
+        self.jira.add_project("SREPROV", "SRE provisioning", workflow());
+        self.jira.add_user(JiraUser::person("ada", "Ada"));
+        self.jira.add_user(JiraUser::person("eve", "Eve"));
+        self.jira.add_group("sre", &["ada"]);
+        for key in [TICKET, SECOND_TICKET] {
+            let fields = Map::from_iter([("customfield_10042".to_owned(), json!(TENANT))]);
+            self.jira.add_issue(key, "DCR comcast", fields)?;
+        }
+        Ok(())
+    }
+
+    fn settle_others(&self) {
+        self.discord.add_guild(GUILD);
+        self.discord.add_channel(GUILD, CHANNEL, "rebuilds");
+        self.discord.set_member(GUILD, Self::ada());
+        self.discord.set_member(GUILD, Self::eve());
+        self.argocd.add_app(AppSeed {
+            name: APP.into(),
+            project: "dcr".into(),
+            labels: BTreeMap::new(),
+            repo_url: format!("https://github.com/{REPO}"),
+            path: format!("tenants/{TENANT}"),
+            target_revision: "main".into(),
+            head: "0".repeat(40),
+        });
+        self.dcr.add_tenant(TENANT, 3);
+    }
+
+    /// Ada on Discord, who may do everything.
+    pub fn ada() -> Member {
+        Member {
+            id: "5".into(),
+            name: "ada".into(),
+            roles: Vec::new(),
+        }
+    }
+
+    /// Eve on Discord, who may do nothing.
+    pub fn eve() -> Member {
+        Member {
+            id: "66".into(),
+            name: "eve".into(),
+            roles: Vec::new(),
+        }
+    }
+
+    /// Webhooks go to stepherd at this address from now on.
+    ///
+    /// # Errors
+    /// When it is no address.
+    pub fn tell(&self, stepherd: &str) -> Result<(), String> {
+        let to = |platform: &str| Url::parse(&format!("{stepherd}/webhooks/{platform}")).map_err(|e| e.to_string());
+        self.github
+            .set_webhook(to("github")?.as_str(), SecretString::from(GITHUB_SECRET), false);
+        self.jira.set_webhook(
+            Some(to("jira")?),
+            Signing::Admin {
+                secret: JIRA_SECRET.into(),
+            },
+        );
+        self.discord.set_endpoint(Some(to("discord")?));
+        Ok(())
+    }
+
+    /// The webhook secret that GitHub used before the last change.
+    pub fn github_secret_before() -> SecretString {
+        SecretString::from(GITHUB_SECRET_BEFORE)
+    }
+
+    /// What opens stepherd's API.
+    pub fn api_token() -> &'static str {
+        API_TOKEN
+    }
+
+    /// The environment that connects stepherd to this town.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let public_key = hex::encode(SigningKey::from_bytes(&DISCORD_SEED).verifying_key().to_bytes());
+        [
+            ("SERVER__API_TOKEN", API_TOKEN.to_owned()),
+            ("GITHUB__API_URL", self.github.url().to_owned()),
+            ("GITHUB__WEBHOOK_SECRET", GITHUB_SECRET.to_owned()),
+            ("GITHUB__WEBHOOK_SECRET_PREVIOUS", GITHUB_SECRET_BEFORE.to_owned()),
+            ("GITHUB__APP_ID", APP_ID.to_string()),
+            ("GITHUB__PRIVATE_KEY", self.keys.private_pem.clone()),
+            ("JIRA__BASE_URL", self.jira.url.to_owned()),
+            ("JIRA__WEBHOOK_SECRET", JIRA_SECRET.to_owned()),
+            ("JIRA__EMAIL", "stepherd@example.com".to_owned()),
+            ("JIRA__TOKEN", JIRA_TOKEN.to_owned()),
+            ("DISCORD__API_URL", self.discord.url.to_owned()),
+            ("DISCORD__APPLICATION_ID", DISCORD_APP.to_owned()),
+            ("DISCORD__PUBLIC_KEY", public_key),
+            ("DISCORD__TOKEN", DISCORD_TOKEN.to_owned()),
+            ("ARGOCD__BASE_URL", self.argocd.url.to_owned()),
+            ("ARGOCD__TOKEN", ARGOCD_TOKEN.to_owned()),
+            ("DCR__BASE_URL", self.dcr.url.to_owned()),
+            ("DCR__TOKEN", DCR_TOKEN.to_owned()),
+        ]
+        .map(|(key, value)| (format!("STEPHERD__{key}"), value))
+        .into()
+    }
+
+    /// The people of this town, as `people.toml` has them.
+    pub fn people_toml(&self) -> String {
+        let ada = self.github.account_id("ada").unwrap_or_default();
+        format!(
+            "[[person]]\nname = \"ada\"\ngithub = {ada}\njira = \"557058:ada\"\ndiscord = \"5\"\n\n\
+             [[role]]\nname = \"viewer\"\npersons = [\"ada\"]\ngithub_permission = {{ repo = \"{REPO}\", at_least = \"write\" }}\n\n\
+             [[role]]\nname = \"operator\"\npersons = [\"ada\"]\ngithub_teams = [\"acme/sre\"]\n\n\
+             [[role]]\nname = \"approver\"\npersons = [\"ada\"]\n"
+        )
+    }
+}
+
+/// `Open → Approved → Done | Failed`.
+fn workflow() -> Workflow {
+    let status = |id: &str, name: &str| Status {
+        id: id.into(),
+        name: name.into(),
+    };
+    let way = |id: &str, name: &str, from: &str, to: &str| Transition {
+        id: id.into(),
+        name: name.into(),
+        from: vec![from.into()],
+        to: to.into(),
+    };
+    Workflow {
+        statuses: vec![
+            status("10010", "Open"),
+            status("10011", "Approved"),
+            status("10013", "Done"),
+            status("10014", "Failed"),
+        ],
+        transitions: vec![
+            way("11", "Approve", "10010", "10011"),
+            way("31", "Finish", "10011", "10013"),
+            way("41", "Give up", "10011", "10014"),
+            way("51", "Reopen", "10011", "10010"),
+        ],
+    }
+}
+
+/// A shared clock function from any clock.
+pub fn now_from<F>(now: F) -> Now
+where
+    F: Fn() -> jiff::Timestamp + Send + Sync + 'static,
+{
+    Arc::new(now)
+}

@@ -1,0 +1,271 @@
+//! The world of a story: the town of stand-ins on real sockets, stepherd's real doors on a real socket, a real
+//! database file, and an engine and a clock that are turned by hand.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use stepherd::adapters::discord::{Discord, registration};
+use stepherd::catalog::{self, Catalog};
+use stepherd::clock::{Clock, SystemClock};
+use stepherd::domain::ids::RunId;
+use stepherd::domain::run::Run;
+use stepherd::engine::{Engine, Sweep};
+use stepherd::metrics::Metrics;
+use stepherd::sandbox::town::{GUILD, Town, TownOptions, now_from};
+use stepherd::store::{RunFilter, Store};
+use stepherd::web::{self, Web};
+use stepherd::wiring;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A clock that moves only when told, and chance that is the same in every run of a test.
+pub struct TestClock {
+    ms: AtomicI64,
+    dice: AtomicU64,
+}
+
+impl TestClock {
+    pub fn new() -> Self {
+        Self {
+            ms: AtomicI64::new(1_795_000_000_000),
+            dice: AtomicU64::new(1),
+        }
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.ms
+            .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.ms.load(Ordering::SeqCst)).unwrap()
+    }
+
+    async fn sleep_until(&self, _: Timestamp) {
+        unreachable!("a story turns the engine by hand and never waits");
+    }
+
+    fn random(&self) -> u64 {
+        // splitmix64: a different, repeatable number each time.
+        let mut z = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The world. Dropping it ends everything in it.
+pub struct World {
+    pub town: Town,
+    pub clock: Arc<TestClock>,
+    pub store: Store,
+    pub metrics: Arc<Metrics>,
+    /// Where stepherd's doors are: `http://127.0.0.1:port`.
+    pub url: String,
+    pub http: reqwest::Client,
+    engine: Engine,
+    sweep: tokio::sync::Mutex<Sweep>,
+    catalog: Arc<Catalog>,
+    /// Ends stepherd's doors with the world.
+    _doors: DropGuard,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    /// The shipped commands and pipelines in the town.
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// As `new`, after `edit` has changed the configuration folder's files or added some.
+    pub async fn with(edit: impl FnOnce(&Path)) -> Self {
+        Self::with_settings(edit, |_| {}).await
+    }
+
+    /// As `with`, after `set` has changed the environment.
+    pub async fn with_settings(edit: impl FnOnce(&Path), set: impl FnOnce(&mut BTreeMap<String, String>)) -> Self {
+        let clock = Arc::new(TestClock::new());
+        let of = clock.clone();
+        let now = now_from(move || of.now());
+        let auth_now = now_from(|| SystemClock.now());
+        let town = Town::start(TownOptions {
+            now,
+            auth_now,
+            lively: false,
+        })
+        .await
+        .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        copy_configuration(dir.path());
+        std::fs::write(dir.path().join("config/people.toml"), town.people_toml()).unwrap();
+        edit(dir.path());
+        let mut env = town.settings();
+        env.insert(
+            "STEPHERD__DATABASE__URL".into(),
+            format!("sqlite:{}", dir.path().join("stepherd.db").display()),
+        );
+        set(&mut env);
+        let catalog =
+            Arc::new(catalog::load(&dir.path().join("config"), &env).unwrap_or_else(|problems| panic!("{problems}")));
+        Self::start(town, clock, catalog, dir).await
+    }
+
+    async fn start(town: Town, clock: Arc<TestClock>, catalog: Arc<Catalog>, dir: tempfile::TempDir) -> Self {
+        let store = Store::open(&catalog.settings.database.url).await.unwrap();
+        let hands = Arc::new(wiring::hands(&catalog.settings).await.unwrap());
+        let (metrics, wake, stop) = (
+            Arc::new(Metrics::default()),
+            Arc::new(Notify::new()),
+            CancellationToken::new(),
+        );
+        let engine = Engine::new(
+            store.clone(),
+            hands.clone(),
+            catalog.clone(),
+            clock.clone(),
+            metrics.clone(),
+            wake.clone(),
+        );
+        let server = &catalog.settings.server;
+        let web = Web {
+            store: store.clone(),
+            hands,
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            wake,
+            api_token: server.api_token.clone(),
+            body_limit_bytes: server.body_limit_bytes,
+            header_timeout: server.header_timeout,
+            read_timeout: server.read_timeout,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(web::serve(
+            listener,
+            web::routes(web),
+            server.header_timeout,
+            stop.clone(),
+        ));
+        town.tell(&url).unwrap();
+        let discord = Discord::new(&wiring::discord_config(&catalog.settings).unwrap()).unwrap();
+        discord
+            .register(Some(GUILD), &registration(&catalog.commands))
+            .await
+            .unwrap();
+        let (http, sweep) = (reqwest::Client::new(), tokio::sync::Mutex::default());
+        Self {
+            town,
+            clock,
+            store,
+            metrics,
+            url,
+            http,
+            engine,
+            sweep,
+            catalog,
+            _doors: stop.drop_guard(),
+            dir,
+        }
+    }
+
+    /// stepherd dies without a word, and another one starts on the same database at another address. What the dead
+    /// one held comes back when its leases end.
+    pub async fn restart(self) -> Self {
+        let Self {
+            town,
+            clock,
+            catalog,
+            dir,
+            ..
+        } = self;
+        Self::start(town, clock, catalog, dir).await
+    }
+
+    /// Turns the engine until nothing is left to do at this moment of the clock.
+    pub async fn settle(&self) {
+        for _ in 0..500 {
+            let delivered = self.deliver().await;
+            let mut did = self.engine.intake_step().await.unwrap();
+            did += self.engine.dispatch_step().await.unwrap();
+            did += self.engine.sweep_step(&mut *self.sweep.lock().await).await.unwrap();
+            if did == 0 && !delivered {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    /// Lets time pass, settling at least every 30 seconds of it and at the end.
+    pub async fn pass(&self, time: Duration) {
+        let mut left = time;
+        while !left.is_zero() {
+            let step = left.min(Duration::from_secs(30));
+            self.clock.advance(step);
+            left -= step;
+            self.settle().await;
+        }
+    }
+
+    /// One turn of the intake alone, for stories that stop in the middle.
+    pub async fn intake(&self) -> usize {
+        self.engine.intake_step().await.unwrap()
+    }
+
+    /// One turn of the dispatch alone.
+    pub async fn dispatch(&self) -> usize {
+        self.engine.dispatch_step().await.unwrap()
+    }
+
+    /// Sends the webhooks that wait; whether there were any.
+    pub async fn deliver(&self) -> bool {
+        let github = !self.town.github.deliver_pending().await.is_empty();
+        let jira = !self.town.jira.deliver_pending().await.is_empty();
+        github || jira
+    }
+
+    /// The newest run.
+    pub async fn run(&self) -> Run {
+        self.runs().await.into_iter().next().expect("there is a run")
+    }
+
+    /// All runs, newest first.
+    pub async fn runs(&self) -> Vec<Run> {
+        self.store
+            .runs(&RunFilter {
+                limit: 500,
+                ..RunFilter::default()
+            })
+            .await
+            .unwrap()
+    }
+
+    /// This run as it is now.
+    pub async fn run_now(&self, id: &RunId) -> Run {
+        self.store.run(id).await.unwrap().expect("the run is there")
+    }
+}
+
+/// The configuration that is shipped, copied to where a story may change it.
+fn copy_configuration(to: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["commands", "config", "config/pipelines"] {
+        std::fs::create_dir_all(to.join(folder)).unwrap();
+        for file in std::fs::read_dir(root.join(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
+            if file.extension().is_some_and(|end| end == "toml") {
+                std::fs::copy(&file, to.join(folder).join(file.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+}
