@@ -24,7 +24,7 @@ pub(super) type Service = State<Arc<Inner>>;
 pub(super) fn routes(inner: Arc<Inner>) -> Router {
     let api = Router::new()
         .route("/users/@me", get(me))
-        .route("/channels/{channel}", get(channel))
+        .route("/channels/{channel}", get(channel).patch(change_channel))
         .route("/channels/{channel}/messages", get(list).post(create))
         .route(
             "/channels/{channel}/messages/{message}",
@@ -66,6 +66,31 @@ async fn channel(State(inner): Service, Path(channel): Path<String>, headers: He
     let state = lock(&inner.state);
     let found = state.channels.get(&channel).ok_or_else(unknown_channel)?;
     Ok(Reply::json(200, found.json()))
+}
+
+/// Threads only: opening an archived one again, archiving, renaming.
+async fn change_channel(
+    State(inner): Service,
+    Path(channel): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Handled {
+    inner.open_for(&headers)?;
+    let said = form(&headers, &body)?;
+    let mut state = lock(&inner.state);
+    let thread = state.channels.get_mut(&channel).ok_or_else(unknown_channel)?;
+    if thread.kind != PUBLIC_THREAD || thread.locked || thread.closed {
+        return Err(error(403, 50013, "Missing Permissions"));
+    }
+    if let Some(name) = said.get("name") {
+        text_of(name, "name", 1, 100)?;
+        thread.name = name.as_str().unwrap_or_default().to_owned();
+    }
+    if let Some(archived) = said.get("archived") {
+        let wrong = || Wrong::new("archived", "BOOLEAN_TYPE_CONVERT", "Must be either true or false.");
+        thread.archived = archived.as_bool().ok_or_else(wrong)?;
+    }
+    Ok(Reply::json(200, thread.json()))
 }
 
 async fn member(State(inner): Service, Path((guild, user)): Path<(String, String)>, headers: HeaderMap) -> Handled {
@@ -114,7 +139,7 @@ async fn list(
         found.len().saturating_sub(limit)
     };
     let page = found.into_iter().skip(from).take(limit).rev();
-    Ok(Reply::json(200, page.map(Message::json).collect()))
+    Ok(Reply::json(200, page.map(|m| state.message_json(m)).collect()))
 }
 
 async fn create(State(inner): Service, Path(channel): Path<String>, headers: HeaderMap, body: Bytes) -> Handled {
@@ -127,9 +152,10 @@ async fn create(State(inner): Service, Path(channel): Path<String>, headers: Hea
     let nonce = said.get("nonce").filter(|n| !n.is_null() && *n != "").cloned();
     state.nonces.retain(|n| now.duration_since(n.at) < NONCE_LIFE);
     if let (Some(nonce), Some(Value::Bool(true))) = (&nonce, said.get("enforce_nonce")) {
-        let twin = state.nonces.iter().find(|n| n.channel == channel && n.nonce == *nonce);
+        // Per author, not per channel; and the bot is the only author here.
+        let twin = state.nonces.iter().find(|n| n.nonce == *nonce);
         if let Some(message) = twin.and_then(|t| state.message(&t.message)) {
-            return Ok(Reply::json(200, message.json()));
+            return Ok(Reply::json(200, state.message_json(message)));
         }
     }
     let reference = said.get("message_reference").and_then(|r| r["message_id"].as_str());
@@ -151,7 +177,6 @@ async fn create(State(inner): Service, Path(channel): Path<String>, headers: Hea
     state.messages.push(message);
     if let Some(nonce) = nonce {
         state.nonces.push(Nonce {
-            channel: channel.clone(),
             nonce,
             message: id,
             at: now,
@@ -165,7 +190,10 @@ async fn create(State(inner): Service, Path(channel): Path<String>, headers: Hea
 
 async fn one(State(inner): Service, Path((channel, message)): Path<(String, String)>, headers: HeaderMap) -> Handled {
     inner.open_for(&headers)?;
-    inner.with_message(&channel, &message, |m| Ok(Reply::json(200, m.json())))
+    inner.with_message(&channel, &message, |_| Ok(Reply::empty(204)))?;
+    let state = lock(&inner.state);
+    let found = state.message(&message).ok_or_else(unknown_message)?;
+    Ok(Reply::json(200, state.message_json(found)))
 }
 
 async fn edit(
@@ -180,6 +208,9 @@ async fn edit(
     let now = (inner.options.now)();
     inner.with_message(&channel, &message, |_| Ok(Reply::empty(204)))?;
     inner.may_write(&channel)?;
+    if lock(&inner.state).channels.get(&channel).is_some_and(|c| c.archived) {
+        return Err(error(400, 50083, "Thread is archived"));
+    }
     inner.with_message(&channel, &message, |m| {
         if m.author["id"] != bot {
             return Err(error(403, 50005, "Cannot edit a message authored by another user"));

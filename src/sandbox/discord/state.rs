@@ -11,6 +11,7 @@ use super::rules;
 const EPOCH_MS: i64 = 1_420_070_400_000;
 pub(super) const EPHEMERAL: u64 = 64;
 pub(super) const LOADING: u64 = 128;
+const HAS_THREAD: u64 = 32;
 pub(super) const TEXT_CHANNEL: u8 = 0;
 pub(super) const PUBLIC_THREAD: u8 = 11;
 
@@ -233,7 +234,6 @@ pub(super) struct Ticket {
 
 #[derive(Debug)]
 pub(super) struct Nonce {
-    pub(super) channel: String,
     pub(super) nonce: Value,
     pub(super) message: String,
     pub(super) at: Timestamp,
@@ -258,6 +258,16 @@ impl State {
         let by_time = u64::try_from(now.as_millisecond() - EPOCH_MS).unwrap_or_default() << 22;
         self.last_id = by_time.max(self.last_id + 1);
         self.last_id.to_string()
+    }
+
+    /// A message as the API gives it: with the thread that hangs from it.
+    pub(super) fn message_json(&self, message: &Message) -> Value {
+        let mut shown = message.json();
+        if let Some(thread) = self.channels.get(&message.id) {
+            shown["flags"] = (message.flags | HAS_THREAD).into();
+            shown["thread"] = thread.json();
+        }
+        shown
     }
 
     pub(super) fn message(&self, id: &str) -> Option<&Message> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::sign::Signing;
-use super::state::{Comment, Issue, Site, Status, written};
+use super::state::{Comment, Issue, Site, Status};
 
 /// What a webhook's body looks like. All off is Cloud's, or Data Center's, usual shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Shape {
     pub issue_commented_too: bool,
     /// `X-Atlassian-Webhook-Flow` is `Secondary`.
     pub secondary_flow: bool,
+    /// `X-Atlassian-Webhook-Identifier` is not there, as on older Data Centers.
+    pub no_identifier: bool,
     /// The body is an Automation rule's.
     pub automation: Option<Automation>,
 }
@@ -130,7 +132,9 @@ impl Outbox {
             } else {
                 "Primary"
             };
-            headers.push(("x-atlassian-webhook-identifier".into(), id.to_owned()));
+            if !self.shape.no_identifier {
+                headers.push(("x-atlassian-webhook-identifier".into(), id.to_owned()));
+            }
             headers.push(("x-atlassian-webhook-flow".into(), flow.into()));
             if !delivery.attempts.is_empty() {
                 headers.push(("x-atlassian-webhook-retry".into(), delivery.attempts.len().to_string()));
@@ -255,7 +259,6 @@ impl Happening<'_> {
             shown["author"] = self.site.dc_user_json(author);
             shown["updateAuthor"] = shown["author"].clone();
         }
-        shown["updated"] = written(self.now).into();
         shown
     }
 

@@ -1,6 +1,7 @@
 //! What can be done to issues, by people on the page and by the API alike. Each deed queues the webhooks that Jira
 //! sends for it, whoever did it.
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::hooks::Happening;
@@ -212,7 +213,8 @@ impl Inner {
             let comment = site.issue_mut(key)?.comments.iter_mut().find(|c| c.id == id)?;
             comment.body = body;
             comment.edits += 1;
-            comment.updated = now;
+            // No clock is so slow that an edit leaves no trace.
+            comment.updated = now.max(comment.updated + SignedDuration::from_millis(1));
             for (key, value) in properties {
                 comment.properties.retain(|(k, _)| *k != key);
                 comment.properties.push((key, value));

@@ -225,6 +225,11 @@ impl Jira {
         lock(&self.inner.site).rights = rights;
     }
 
+    /// Whether lists of comments show properties when asked to. Not all sites do; each comment's are always there.
+    pub fn set_lists_properties(&self, shown: bool) {
+        lock(&self.inner.site).lists_properties = shown;
+    }
+
     /// Where webhooks go from now on.
     pub fn set_webhook(&self, url: Option<Url>, signing: Signing) {
         let mut outbox = lock(&self.inner.outbox);

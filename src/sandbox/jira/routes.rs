@@ -34,6 +34,7 @@ pub(super) fn routes(inner: Arc<Inner>) -> Router {
             "/rest/api/{v}/issue/{key}/comment/{id}",
             get(comment).put(edit_comment).delete(delete_comment),
         )
+        .route("/rest/api/{v}/comment/{id}/properties/{name}", get(property))
         .merge(people::routes())
         .fallback(async || no_such_uri())
         .with_state(inner)
@@ -167,7 +168,7 @@ async fn comments(
             ));
         }
     }
-    let properties = expands(&asked, "properties");
+    let properties = expands(&asked, "properties") && site.lists_properties;
     let page = all.iter().skip(start).take(max);
     let page: Vec<Value> = page.map(|c| site.comment_json(issue, c, &v, properties)).collect();
     let body = json!({"startAt": start, "maxResults": max, "total": all.len(), "comments": page});
@@ -210,6 +211,24 @@ async fn comment(
 ) -> Handled {
     inner.open_for(&v, &headers)?;
     inner.show_comment(200, &v, &key, &id, &query(raw))
+}
+
+async fn property(
+    State(inner): Service,
+    Path((v, id, name)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Handled {
+    inner.open_for(&v, &headers)?;
+    let site = lock(&inner.site);
+    let seen = site.issues.iter().filter(|i| !i.hidden).flat_map(|i| &i.comments);
+    let comment = seen.into_iter().find(|c| c.id == id).ok_or_else(|| no_comment(&id))?;
+    let value = comment
+        .properties
+        .iter()
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value);
+    let value = value.ok_or_else(|| error(404, &format!("The property {name} does not exist.")))?;
+    Ok(Reply::json(200, json!({"key": name, "value": value})))
 }
 
 async fn edit_comment(

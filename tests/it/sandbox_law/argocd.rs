@@ -1,3 +1,5 @@
+//! Argo CD's stand-in: states, refusals, selectors.
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! The cache-rebuild stand-in: seven fields, farmers, refusals.
+
 use serde_json::{Value, json};
 use stepherd::sandbox::dcr::{Dcr, DcrOptions, Flags, ProgressStyle};
 

@@ -1,3 +1,5 @@
+//! Discord's stand-in: messages, threads, limits, commands.
+
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use serde_json::{Value, json};
 use stepherd::sandbox::discord::{Discord, DiscordOptions, Member};
@@ -105,77 +107,76 @@ async fn a_message_is_posted_edited_reacted_to_and_listed() {
     );
 }
 
-#[tokio::test]
-async fn messages_beyond_the_limits_are_refused() {
+fn embed(chars: usize) -> Value {
+    json!({"description": "x".repeat(chars)})
+}
+
+fn buttons(n: usize) -> Vec<Value> {
+    (0..n).map(|b| button(&b.to_string(), "b", false)).collect()
+}
+
+async fn all_refused(bodies: &[Value], code: u32) {
     let (discord, caller) = stand(options(&Turned::at_noon())).await;
-    let embed = |n: usize| json!({"description": "x".repeat(n)});
-    let buttons = |n: usize| (0..n).map(|b| button(&b.to_string(), "b", false)).collect::<Vec<_>>();
-    let with = |parts: Value| {
-        let mut body = json!({"content": "x"});
-        for (name, value) in parts.as_object().expect("an object") {
-            body[name] = value.clone();
-        }
-        body
-    };
-    let refused = [
-        (json!({}), 50006),
-        (json!({"content": "   "}), 50006),
-        (json!({"embeds": [{}]}), 50006),
-        (json!({"components": [row(&buttons(1))]}), 50006),
-        (json!({"content": "x".repeat(2001)}), 50035),
-        (json!({"content": 7}), 50035),
-        (json!({"embeds": vec![embed(1); 11]}), 50035),
-        (json!({"embeds": [embed(4097)]}), 50035),
-        (json!({"embeds": [embed(3001), embed(3000)]}), 50035),
-        (json!({"embeds": [{"title": "x".repeat(257)}]}), 50035),
-        (
-            json!({"embeds": [{"fields": vec![json!({"name": "n", "value": "v"}); 26]}]}),
-            50035,
-        ),
-        (json!({"embeds": [{"fields": [{"name": "n", "value": ""}]}]}), 50035),
-        (json!({"embeds": [{"title": "x", "color": 0x0100_0000}]}), 50035),
-        (
-            with(json!({"components": vec![row(&[button("a", "b", false)]); 6]})),
-            50035,
-        ),
-        (with(json!({"components": [row(&buttons(6))]})), 50035),
-        (with(json!({"components": [row(&[])]})), 50035),
-        (with(json!({"components": buttons(1)})), 50035),
-        (
-            with(json!({"components": [row(&[button("a", "b", false), button("a", "c", false)])]})),
-            50035,
-        ),
-        (
-            with(json!({"components": [row(&[button(&"x".repeat(101), "b", false)])]})),
-            50035,
-        ),
-        (with(json!({"components": [row(&[button("", "b", false)])]})), 50035),
-        (
-            with(json!({"components": [row(&[button("a", &"x".repeat(81), false)])]})),
-            50035,
-        ),
-        (
-            with(json!({"components": [row(&[json!({"type": 2, "style": 5, "label": "no url"})])]})),
-            50035,
-        ),
-        (
-            with(json!({"components": [row(&[json!({"type": 2, "style": 1, "custom_id": "no label"})])]})),
-            50035,
-        ),
-        (with(json!({"nonce": "x".repeat(26), "enforce_nonce": true})), 50035),
-        (with(json!({"allowed_mentions": {"parse": ["all"]}})), 50035),
-        (
-            with(json!({"allowed_mentions": {"parse": ["users"], "users": ["5"]}})),
-            50035,
-        ),
-        (with(json!({"message_reference": {"message_id": "1"}})), 50035),
-    ];
-    for (body, code) in refused {
+    for body in bodies {
         let (status, answer) = caller.post(MESSAGES, body.clone()).await;
         assert_eq!((status, &answer["code"]), (400, &json!(code)), "{body}");
         assert_eq!(answer["errors"].is_object(), code == 50035, "{answer}");
     }
     assert_eq!(discord.messages("20"), []);
+}
+
+#[tokio::test]
+async fn a_message_that_shows_nothing_is_refused() {
+    let bodies = [
+        json!({}),
+        json!({"content": "   "}),
+        json!({"embeds": [{}]}),
+        json!({"components": [row(&buttons(1))]}),
+    ];
+    all_refused(&bodies, 50006).await;
+}
+
+#[tokio::test]
+async fn texts_and_embeds_beyond_the_limits_are_refused() {
+    let field = json!({"name": "n", "value": "v"});
+    let bodies = [
+        json!({"content": "x".repeat(2001)}),
+        json!({"content": 7}),
+        json!({"embeds": vec![embed(1); 11]}),
+        json!({"embeds": [embed(4097)]}),
+        json!({"embeds": [embed(3001), embed(3000)]}),
+        json!({"embeds": [{"title": "x".repeat(257)}]}),
+        json!({"embeds": [{"fields": vec![field; 26]}]}),
+        json!({"embeds": [{"fields": [{"name": "n", "value": ""}]}]}),
+        json!({"embeds": [{"title": "x", "color": 0x0100_0000}]}),
+        json!({"content": "x", "nonce": "x".repeat(26), "enforce_nonce": true}),
+        json!({"content": "x", "allowed_mentions": {"parse": ["all"]}}),
+        json!({"content": "x", "allowed_mentions": {"parse": ["users"], "users": ["5"]}}),
+        json!({"content": "x", "message_reference": {"message_id": "1"}}),
+    ];
+    all_refused(&bodies, 50035).await;
+}
+
+#[tokio::test]
+async fn buttons_beyond_the_limits_are_refused() {
+    let rows = [
+        json!(vec![row(&[button("a", "b", false)]); 6]),
+        json!([row(&buttons(6))]),
+        json!([row(&[])]),
+        json!(buttons(1)),
+        json!([row(&[button("a", "b", false), button("a", "c", false)])]),
+        json!([row(&[button(&"x".repeat(101), "b", false)])]),
+        json!([row(&[button("", "b", false)])]),
+        json!([row(&[button("a", &"x".repeat(81), false)])]),
+        json!([row(&[json!({"type": 2, "style": 5, "label": "no url"})])]),
+        json!([row(&[json!({"type": 2, "style": 1, "custom_id": "no label"})])]),
+    ];
+    all_refused(&rows.map(|rows| json!({"content": "x", "components": rows})), 50035).await;
+}
+
+#[tokio::test]
+async fn a_message_at_all_limits_is_taken() {
+    let (_discord, caller) = stand(options(&Turned::at_noon())).await;
     let most = json!({"content": "x".repeat(2000), "embeds": [embed(3000), embed(3000)],
         "components": [row(&buttons(5))], "nonce": "x".repeat(25)});
     assert_eq!(caller.post(MESSAGES, most).await.0, 200);
@@ -229,10 +230,8 @@ async fn an_enforced_nonce_gives_the_message_that_is_there_for_a_few_minutes() {
     assert_eq!(first["nonce"], "run1");
     clock.forward(120);
     assert_eq!(caller.post(MESSAGES, body.clone()).await.1["id"], first["id"]);
-    assert_ne!(
-        caller.post("/channels/30/messages", body.clone()).await.1["id"],
-        first["id"]
-    );
+    let elsewhere = caller.post("/channels/30/messages", body.clone()).await.1;
+    assert_eq!(elsewhere["id"], first["id"], "nonces are per author, not per channel");
     let unenforced = json!({"content": "one", "nonce": "run1"});
     assert_ne!(caller.post(MESSAGES, unenforced).await.1["id"], first["id"]);
     clock.forward(600);
@@ -277,6 +276,24 @@ async fn a_message_has_one_thread_with_its_own_id() {
     let shown: Vec<String> = discord.messages("20").into_iter().map(|m| m.text).collect();
     assert_eq!(shown, ["card", "inside"]);
     assert_eq!(discord.threads("20"), [(card.to_owned(), "DCR comcast".to_owned())]);
+    let opener = caller.get(&format!("{MESSAGES}/{card}")).await.1;
+    assert_eq!((&opener["thread"]["id"], &opener["flags"]), (&json!(card), &json!(32)));
+    discord.archive_thread(card, false);
+    let edit = format!("/channels/{card}/messages/{}", inside["id"].as_str().unwrap_or(""));
+    let archived = caller.call("PATCH", &edit, Some(json!({"content": "x"}))).await;
+    assert_eq!(
+        (archived.0, &archived.1["code"]),
+        (400, &json!(50083)),
+        "only posting wakes a thread"
+    );
+    let wake = caller
+        .call("PATCH", &format!("/channels/{card}"), Some(json!({"archived": false})))
+        .await;
+    assert_eq!((wake.0, &wake.1["thread_metadata"]["archived"]), (200, &json!(false)));
+    assert_eq!(
+        caller.call("PATCH", &edit, Some(json!({"content": "inside"}))).await.0,
+        200
+    );
     discord.archive_thread(card, false);
     assert_eq!(
         caller
@@ -290,6 +307,10 @@ async fn a_message_has_one_thread_with_its_own_id() {
         .post(&format!("/channels/{card}/messages"), json!({"content": "x"}))
         .await;
     assert_eq!((locked.0, &locked.1["code"]), (400, &json!(50083)));
+    let wake = caller
+        .call("PATCH", &format!("/channels/{card}"), Some(json!({"archived": false})))
+        .await;
+    assert_eq!((wake.0, &wake.1["code"]), (403, &json!(50013)));
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+//! Discord's stand-in: what people do, and what may be answered.
+
 use serde_json::{Value, json};
 use stepherd::sandbox::discord::Discord;
 

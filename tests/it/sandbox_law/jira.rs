@@ -1,3 +1,5 @@
+//! Jira's stand-in: workflow, comments, people, rights.
+
 use serde_json::{Map, Value, json};
 use stepherd::sandbox::jira::{Flavour, Jira, JiraOptions, JiraUser, Rights, Signing, Workflow};
 
@@ -242,6 +244,21 @@ async fn comments_carry_properties_are_paged_and_never_deduplicated() {
     assert_eq!((&first["total"], &first["maxResults"]), (&json!(103), &json!(100)));
     assert_eq!(first["comments"].as_array().map(Vec::len), Some(100));
     assert_eq!(first["comments"][0]["properties"][0]["value"]["marker"], "run:card");
+    let id = first["comments"][0]["id"].as_str().expect("an id").to_owned();
+    let one = caller
+        .get(&format!("/rest/api/3/comment/{id}/properties/stepherd"))
+        .await;
+    assert_eq!(one, (200, json!({"key": "stepherd", "value": {"marker": "run:card"}})));
+    assert_eq!(
+        caller
+            .get(&format!("/rest/api/3/comment/{id}/properties/other"))
+            .await
+            .0,
+        404
+    );
+    jira.set_lists_properties(false);
+    let silent = caller.get(&path("/comment?expand=properties")).await.1;
+    assert!(silent["comments"][0].get("properties").is_none());
     let rest = caller.get(&path("/comment?startAt=100")).await.1;
     assert_eq!(rest["comments"].as_array().map(Vec::len), Some(3));
     assert!(rest["comments"][0].get("properties").is_none());
@@ -278,6 +295,11 @@ async fn a_comment_is_edited_and_deleted_by_its_author_only() {
     );
     let shown = &jira.comments(KEY)[1];
     assert_eq!((shown.text.as_str(), shown.edits), ("two", 1));
+    let read = caller.get(&path(&format!("/comment/{own}"))).await.1;
+    assert_ne!(
+        read["created"], read["updated"],
+        "an edit leaves a trace, however the clock stands"
+    );
     assert_eq!(
         caller.call("DELETE", &path(&format!("/comment/{own}")), None).await.0,
         204

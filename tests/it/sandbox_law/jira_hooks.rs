@@ -1,3 +1,5 @@
+//! Jira's stand-in: what it sends out, in which shapes, how signed.
+
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -45,82 +47,73 @@ fn the_admin_signature_is_that_of_the_published_vector() {
     );
 }
 
-#[tokio::test]
-async fn each_way_of_signing_proves_the_delivery() {
+/// What arrives when somebody comments on a site that signs like this.
+async fn told(signing: Signing, path: &str) -> Arrived {
     let (jira, _caller) = site(Flavour::Cloud).await;
     let listener = Listener::start().await;
-    let say = async |text: &str| {
-        jira.comment(KEY, "eve", text).await.expect("she may");
-        assert_eq!(jira.deliver_pending().await[0].attempts[0].status, 200);
-        listener.last()
+    hook(signing, path, &listener, &jira);
+    jira.comment(KEY, "eve", "one").await.expect("she may");
+    assert_eq!(jira.deliver_pending().await[0].attempts[0].status, 200);
+    listener.last()
+}
+
+#[tokio::test]
+async fn an_administrators_webhook_is_signed_over_its_body() {
+    let got = told(Signing::Admin { secret: "s".into() }, "/hook").await;
+    let signature = format!("sha256={}", hex::encode(hmac("s", &got.body)));
+    assert_eq!(got.header("x-hub-signature"), signature);
+}
+
+#[tokio::test]
+async fn an_oauth_webhook_carries_a_bearer_token() {
+    let signing = Signing::OAuth {
+        client_id: "app".into(),
+        client_secret: "s".into(),
     };
-    hook(
-        Signing::Admin { secret: "s".into() },
-        "/webhooks/jira",
-        &listener,
-        &jira,
-    );
-    let got = say("one").await;
-    assert_eq!(
-        got.header("x-hub-signature"),
-        format!("sha256={}", hex::encode(hmac("s", &got.body)))
-    );
+    let got = told(signing, "/hook").await;
+    let token = got.header("authorization").strip_prefix("Bearer ").expect("a token");
+    let expected = json!({"iat": NOON_S, "exp": NOON_S + 180, "iss": "app"});
+    assert_eq!(claims(token, "s"), expected);
+}
 
-    hook(
-        Signing::OAuth {
-            client_id: "app".into(),
-            client_secret: "s2".into(),
-        },
-        "/webhooks/jira",
-        &listener,
-        &jira,
-    );
-    let got = say("two").await;
-    let token = got
-        .header("authorization")
-        .strip_prefix("Bearer ")
-        .expect("a bearer token");
-    assert_eq!(
-        claims(token, "s2"),
-        json!({"iat": NOON_S, "exp": NOON_S + 180, "iss": "app"})
-    );
+#[tokio::test]
+async fn a_connect_webhook_carries_a_token_for_this_very_request() {
+    let cases = [
+        (
+            "",
+            "/hook?user_id=eve%20x&b=2&b=1&jwt=old",
+            "POST&/hook&b=1,2&user_id=eve%20x",
+        ),
+        ("/app", "/app/hook/?star=*&tilde=~", "POST&/hook&star=%2A&tilde=~"),
+        ("", "/hook", "POST&/hook&"),
+    ];
+    for (base, path, canonical) in cases {
+        let signing = Signing::Connect {
+            client_key: "site".into(),
+            shared_secret: "s".into(),
+            base_path: base.into(),
+        };
+        let got = told(signing, path).await;
+        assert_eq!(got.uri, path);
+        let token = got.header("authorization").strip_prefix("JWT ").expect("a token");
+        let qsh = hex::encode(Sha256::digest(canonical));
+        let expected = json!({"iat": NOON_S, "exp": NOON_S + 180, "iss": "site", "qsh": qsh});
+        assert_eq!(claims(token, "s"), expected, "{canonical}");
+    }
+}
 
-    let connect = Signing::Connect {
-        client_key: "site".into(),
-        shared_secret: "s3".into(),
-        base_path: String::new(),
+#[tokio::test]
+async fn an_automation_rule_sends_its_header_and_no_identifier() {
+    let signing = Signing::Automation {
+        header: "X-Automation-Webhook-Token".into(),
+        value: "v".into(),
     };
-    hook(
-        connect,
-        "/webhooks/jira?user_id=eve%20x&b=2&b=1&jwt=old",
-        &listener,
-        &jira,
-    );
-    let got = say("three").await;
-    assert_eq!(got.uri, "/webhooks/jira?user_id=eve%20x&b=2&b=1&jwt=old");
-    let token = got.header("authorization").strip_prefix("JWT ").expect("a token");
-    let qsh = hex::encode(Sha256::digest("POST&/webhooks/jira&b=1,2&user_id=eve%20x"));
-    assert_eq!(
-        claims(token, "s3"),
-        json!({"iat": NOON_S, "exp": NOON_S + 180, "iss": "site", "qsh": qsh})
-    );
-
-    let header = "X-Automation-Webhook-Token".into();
-    hook(
-        Signing::Automation {
-            header,
-            value: "v".into(),
-        },
-        "/webhooks/jira",
-        &listener,
-        &jira,
-    );
-    let got = say("four").await;
+    let got = told(signing, "/hook").await;
     assert_eq!(got.header("x-automation-webhook-token"), "v");
     assert_eq!(
         got.header("x-atlassian-webhook-identifier"),
         "",
-        "a rule's request is no webhook"
+        "its request is no webhook"
     );
 }
 
@@ -170,106 +163,70 @@ async fn lost_webhooks_stay_lost_and_automatic_ones_go_at_once() {
     assert_eq!(listener.last().json()["comment"]["body"], "found");
 }
 
-#[tokio::test]
-async fn a_transition_is_told_in_each_known_shape() {
-    type Check = fn(&Value) -> bool;
-    let cases: Vec<(Shape, Check)> = vec![
-        (Shape::default(), |b| {
-            let item = &b["changelog"]["items"][0];
-            b["webhookEvent"] == "jira:issue_updated"
-                && b["issue_event_type_name"] == "issue_generic"
-                && b["timestamp"] == NOON_S * 1000
-                && b["user"]["accountId"] == "557058:eve"
-                && b["issue"]["fields"]["status"]["id"] == "10011"
-                && item["field"] == "status"
-                && (item["from"] == "10010" && item["to"] == "10011" && item["toString"] == "Approved")
-                && b["changelog"]["id"].is_string()
-        }),
-        (
-            Shape {
-                dc_user: true,
-                ..Shape::default()
-            },
-            |b| b["user"]["name"] == "eve" && b["user"].get("accountId").is_none(),
-        ),
-        (
-            Shape {
-                active_as_text: true,
-                ..Shape::default()
-            },
-            |b| b["user"]["active"] == "true",
-        ),
-        (
-            Shape {
-                no_changelog: true,
-                ..Shape::default()
-            },
-            |b| b.get("changelog").is_none(),
-        ),
-        (
-            Shape {
-                two_items: true,
-                ..Shape::default()
-            },
-            |b| b["changelog"]["items"][0]["field"] == "resolution" && b["changelog"]["items"][1]["field"] == "status",
-        ),
-        (
-            Shape {
-                from_equals_to: true,
-                ..Shape::default()
-            },
-            |b| b["changelog"]["items"][0]["from"] == "10011" && b["changelog"]["items"][0]["to"] == "10011",
-        ),
-        (
-            Shape {
-                numeric_changelog_id: true,
-                ..Shape::default()
-            },
-            |b| b["changelog"]["id"].is_u64(),
-        ),
-        (
-            Shape {
-                bulk: true,
-                ..Shape::default()
-            },
-            |b| b["bulkOperationMetaData"].is_object(),
-        ),
-        (
-            Shape {
-                automation: Some(Automation::IssueData),
-                ..Shape::default()
-            },
-            |b| b["issue"]["key"] == KEY && b.as_object().is_some_and(|o| o.len() == 1),
-        ),
-        (
-            Shape {
-                automation: Some(Automation::Flat),
-                ..Shape::default()
-            },
-            |b| b["key"] == KEY,
-        ),
-        (
-            Shape {
-                automation: Some(Automation::Custom(
-                    r#"{"k":"{{issue.key}}","f":"{{fieldChange.from}}","t":"{{fieldChange.toString}}"}"#.into(),
-                )),
-                ..Shape::default()
-            },
-            |b| *b == json!({"k": KEY, "f": "10010", "t": "Approved"}),
-        ),
-    ];
+/// The body that tells of a transition from Open to Approved, when bodies are shaped like this.
+async fn transition_told(how: impl FnOnce(&mut Shape)) -> Value {
+    let (jira, _caller) = site(Flavour::Cloud).await;
     let listener = Listener::start().await;
-    for (shape, check) in cases {
-        let (jira, _caller) = site(Flavour::Cloud).await;
-        hook(Signing::Unsigned, "/hook", &listener, &jira);
-        jira.set_shape(shape.clone());
-        jira.transition(KEY, "eve", "Approved")
-            .await
-            .expect("the workflow allows it");
-        jira.deliver_pending().await;
-        let body = listener.last().json();
-        assert!(check(&body), "{shape:?} {body}");
-    }
+    hook(Signing::Unsigned, "/hook", &listener, &jira);
+    let mut shape = Shape::default();
+    how(&mut shape);
+    jira.set_shape(shape);
+    let moved = jira.transition(KEY, "eve", "Approved").await;
+    moved.expect("the workflow allows it");
+    jira.deliver_pending().await;
+    listener.last().json()
+}
+
+#[tokio::test]
+async fn a_transition_is_told_as_cloud_tells_it() {
+    let told = transition_told(|_| ()).await;
+    assert_eq!(told["webhookEvent"], "jira:issue_updated");
+    assert_eq!(told["issue_event_type_name"], "issue_generic");
+    assert_eq!(told["timestamp"], NOON_S * 1000);
+    assert_eq!(told["user"]["accountId"], "557058:eve");
+    assert_eq!(told["issue"]["fields"]["status"]["id"], "10011");
+    assert!(told["changelog"]["id"].is_string());
+    let item = json!({"field": "status", "fieldtype": "jira", "from": "10010", "fromString": "Open",
+        "to": "10011", "toString": "Approved", "fieldId": "status"});
+    assert_eq!(told["changelog"]["items"], json!([item]));
+}
+
+#[tokio::test]
+async fn a_transition_is_told_in_each_known_variant() {
+    let told = transition_told(|s| s.dc_user = true).await;
+    assert_eq!(
+        (&told["user"]["name"], told["user"].get("accountId")),
+        (&json!("eve"), None)
+    );
+    assert_eq!(
+        transition_told(|s| s.active_as_text = true).await["user"]["active"],
+        "true"
+    );
+    assert_eq!(transition_told(|s| s.no_changelog = true).await.get("changelog"), None);
+    let told = transition_told(|s| s.two_items = true).await;
+    let fields: Vec<&Value> = (0..2).map(|n| &told["changelog"]["items"][n]["field"]).collect();
+    assert_eq!(fields, ["resolution", "status"]);
+    let told = transition_told(|s| s.from_equals_to = true).await;
+    let item = &told["changelog"]["items"][0];
+    assert_eq!((&item["from"], &item["to"]), (&json!("10011"), &json!("10011")));
+    let told = transition_told(|s| s.numeric_changelog_id = true).await;
+    assert!(told["changelog"]["id"].is_u64());
+    let told = transition_told(|s| s.bulk = true).await;
+    assert!(told["bulkOperationMetaData"].is_object());
+}
+
+#[tokio::test]
+async fn a_transition_is_told_as_automation_rules_tell_it() {
+    let told = transition_told(|s| s.automation = Some(Automation::IssueData)).await;
+    let only_issue = told.as_object().is_some_and(|o| o.len() == 1);
+    assert_eq!((&told["issue"]["key"], only_issue), (&json!(KEY), true));
+    assert_eq!(
+        transition_told(|s| s.automation = Some(Automation::Flat)).await["key"],
+        KEY
+    );
+    let template = r#"{"k":"{{issue.key}}","f":"{{fieldChange.from}}","t":"{{fieldChange.toString}}"}"#;
+    let told = transition_told(|s| s.automation = Some(Automation::Custom(template.into()))).await;
+    assert_eq!(told, json!({"k": KEY, "f": "10010", "t": "Approved"}));
 }
 
 #[tokio::test]
@@ -345,4 +302,11 @@ async fn data_center_tells_of_people_by_name_and_key() {
     );
     assert!(told["changelog"]["items"][0].get("fieldId").is_none());
     assert_eq!(arrived[1].json()["changelog"]["items"][0]["field"], "summary");
+    jira.set_shape(Shape {
+        no_identifier: true,
+        ..Shape::default()
+    });
+    jira.comment(KEY, "eve", "one").await.expect("she may");
+    jira.deliver_pending().await;
+    assert_eq!(listener.last().header("x-atlassian-webhook-identifier"), "");
 }
