@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use stepherd::catalog::{self, Catalog, Problems, Settings, docs, schema};
 use stepherd::domain::command::Action;
+use stepherd::domain::grammar::{self, Found};
 use stepherd::domain::pipeline::{ParamKind, StepKind};
 use stepherd::domain::policy::{Grant, Level};
+use stepherd::domain::signal::Text;
 
 type Env = BTreeMap<String, String>;
 
@@ -443,4 +445,18 @@ fn the_table_of_commands_is_made_from_the_commands() {
         Some(made.as_str())
     );
     assert_eq!(docs::with_command_table("no markers", &catalog.commands), None);
+}
+
+#[test]
+fn the_example_of_every_verb_is_understood_as_that_verb() {
+    let catalog = catalog::load(&shipped().join("config"), &Env::new()).expect("the shipped files");
+    for verb in catalog.commands.iter().flat_map(|command| &command.verbs) {
+        for place in &verb.places {
+            let found = grammar::find(&Text::Markdown(verb.example.clone()), &catalog.commands, place);
+            let [Found::Invocation(invocation)] = found.as_slice() else {
+                panic!("{}: {found:?}", verb.example);
+            };
+            assert_eq!(invocation.verb, verb.name, "{}", verb.example);
+        }
+    }
 }

@@ -261,8 +261,8 @@ fn broken_questions_and_edits_are_told_what_and_where() {
     > value = " no"
     config/pipelines/provision.toml:135:9: an option's value has no spaces around it
 
-    > label = "12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678"
-    no problem
+    > label = "12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678"
+    config/pipelines/provision.toml:136:9: a button's label takes 80 characters
 
     > value = "yes"
     config/pipelines/provision.toml:135:9: the option `yes` is there twice
