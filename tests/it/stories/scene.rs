@@ -84,7 +84,15 @@ impl World {
 
     /// Text with run ids counted, commits and addresses named, and marks that nobody sees left out.
     pub(super) async fn readable(&self, text: &str) -> String {
-        let mut text = text.replace('\u{2060}', "").replace(self.town.github.url(), "https://github");
+        let mut text = text.replace('\u{2060}', "");
+        let town = &self.town;
+        for (address, name) in [
+            (town.github.url(), "https://github"),
+            (&town.argocd.url, "https://argocd"),
+            (&town.dcr.url, "https://dcr"),
+        ] {
+            text = text.replace(address, name);
+        }
         for (place, run) in self.runs().await.iter().rev().enumerate() {
             text = text.replace(run.id.as_str(), &format!("RUN{}", place + 1));
         }
@@ -109,7 +117,9 @@ impl World {
     pub(super) fn last_delivery(&self, event: &str) -> (String, Value) {
         let all = self.town.github.deliveries();
         let newest = all.into_iter().rev().find(|delivery| delivery.event == event);
-        newest.map(|delivery| (delivery.id, delivery.payload)).expect("there was one")
+        newest
+            .map(|delivery| (delivery.id, delivery.payload))
+            .expect("there was one")
     }
 
     /// A run for the tenant, started on a new pull request, whose changes are merged and whose sync is asked for.
@@ -125,7 +135,9 @@ impl World {
         let title = format!("{tenant}: start farmers");
         let pulls = self.town.github.pulls(REPO).unwrap();
         let farm = pulls.iter().rev().find(|pull| pull.title.starts_with(&title));
-        let merged = farm.and_then(|pull| pull.merged.clone()).expect("the farm's start is merged");
+        let merged = farm
+            .and_then(|pull| pull.merged.clone())
+            .expect("the farm's start is merged");
         self.town.argocd.git_moved(&app, &merged);
         self.town.argocd.finish(&app);
         self.pass(Duration::from_secs(60)).await;
@@ -151,7 +163,9 @@ impl World {
     /// The kinds and texts of a run's history, oldest first.
     pub(super) async fn told(&self, run: &Run) -> Vec<String> {
         let history = self.store.history(&run.id).await.unwrap();
-        let lines = history.iter().map(|entry| stepherd::domain::card::happened(&entry.what));
+        let lines = history
+            .iter()
+            .map(|entry| stepherd::domain::card::happened(&entry.what));
         let mut told = Vec::new();
         for line in lines {
             told.push(self.readable(&line).await);

@@ -19,14 +19,37 @@ async fn a_forged_delivery_is_refused_counted_and_not_kept() {
     let body = payload.to_string();
     let kept = world.store.deliveries(None, 100).await.unwrap().len();
     let forged = signature(&SecretString::from("a guess"), body.as_bytes());
-    assert_eq!(world.post_github("issue_comment", "forged", &body, (PROOF, &forged)).await, 401);
+    assert_eq!(
+        world
+            .post_github("issue_comment", "forged", &body, (PROOF, &forged))
+            .await,
+        401
+    );
     // The true secret, but other bytes.
     let of_other = signature(&Town::github_secret_before(), b"{}");
-    assert_eq!(world.post_github("issue_comment", "altered", &body, (PROOF, &of_other)).await, 401);
-    assert_eq!(world.post_github("issue_comment", "unsigned", &body, ("x-nothing", "")).await, 401);
+    assert_eq!(
+        world
+            .post_github("issue_comment", "altered", &body, (PROOF, &of_other))
+            .await,
+        401
+    );
+    assert_eq!(
+        world
+            .post_github("issue_comment", "unsigned", &body, ("x-nothing", ""))
+            .await,
+        401
+    );
     let sha1 = "sha1=757107ea0eb2509fc211221cce984b8a37570b6d";
-    assert_eq!(world.post_github("issue_comment", "sha1", &body, ("x-hub-signature", sha1)).await, 401);
-    assert_eq!(world.post_github("issue_comment", "sha1", &body, (PROOF, sha1)).await, 401);
+    assert_eq!(
+        world
+            .post_github("issue_comment", "sha1", &body, ("x-hub-signature", sha1))
+            .await,
+        401
+    );
+    assert_eq!(
+        world.post_github("issue_comment", "sha1", &body, (PROOF, sha1)).await,
+        401
+    );
     world.settle().await;
     assert_eq!(world.store.deliveries(None, 100).await.unwrap().len(), kept);
     assert!(world.runs().await.is_empty());
@@ -62,6 +85,9 @@ async fn a_form_encoded_body_says_the_same() {
 }
 
 async fn metrics(world: &World) -> String {
-    let request = world.http.get(format!("{}/metrics", world.url)).bearer_auth(Town::api_token());
+    let request = world
+        .http
+        .get(format!("{}/metrics", world.url))
+        .bearer_auth(Town::api_token());
     request.send().await.unwrap().text().await.unwrap()
 }

@@ -12,10 +12,63 @@ use crate::world::World;
 async fn a_comment_may_hold_several_commands() {
     let world = World::new().await;
     let (number, _) = world.pull_request().await;
-    world.say(number, "ada", &format!("Let us go.\n\n{START}\n/dcr list\n\nand\n\n/dcr help retry")).await;
+    world
+        .say(
+            number,
+            "ada",
+            &format!("Let us go.\n\n{START}\n/dcr list\n\nand\n\n/dcr help retry"),
+        )
+        .await;
     assert_eq!(world.runs().await.len(), 1);
     world.pass(Duration::from_secs(10)).await;
-    insta::assert_snapshot!(world.thread(number).await, @"");
+    insta::assert_snapshot!(world.thread(number).await, @r#"
+        [ada 👀]
+        Let us go.
+
+        /dcr start comcast ticket=SREPROV-3072
+        /dcr list
+
+        and
+
+        /dcr help retry
+
+        [stepherd[bot]]
+        - `RUN1` ▶️ DCR rebuild · SREPROV\-3072 · RUN1 — Note the rebuild in the tenant\'s history · 0 % · since 2026\-11\-18 11\:06 UTC
+
+        [stepherd[bot]]
+        **/dcr** — Rebuild a tenant\'s cache
+
+        - `/dcr retry [run=…]` — Resume a run that stopped, at the step that failed\. Who may\: operator\.
+
+        * `run` — The run; else this thread\'s newest
+
+        For example\: `/dcr retry`
+
+        [stepherd[bot]]
+        ### ▶️ DCR rebuild · SREPROV\-3072 · RUN1 — Sync the farm
+
+        `░░░░░░░░░░` 0 %
+
+        - **Step\:** 5 of 8\: **Sync**
+        - **Attempt\:** 1
+        - **Doing\:** the sync is asked for and not yet taken up
+        - **Back\-end\:** [open](<https://argocd/applications/dcr-comcast>)
+        - **Restarts\:** 0
+        - **Pull requests\:** [acme/deployment\#2](<https://github/acme/deployment/pull/2>), [acme/deployment\#3](<https://github/acme/deployment/pull/3>)
+        - **Commit\:** `COMMIT` of acme/deployment\#1
+        - **Asked by\:** ada, 2026\-11\-18 11\:06 UTC
+
+        * ✅ Note the rebuild in the tenant\'s history — acme/deployment\#2 opened
+        * ✅ Merge the history — merged as COMMIT
+        * ✅ Switch the farmers on — acme/deployment\#3 opened
+        * ✅ Merge the farm\'s start — merged as COMMIT
+        * ▶️ Sync the farm
+        * ▫️ Wait for farmers
+        * ▫️ Rebuild the cache
+        * ▫️ Close the ticket
+
+        Nothing to do\. To cancel\: `/dcr stop run=RUN1`
+    "#);
 }
 
 #[tokio::test]
@@ -54,8 +107,26 @@ async fn an_unknown_verb_is_answered_with_what_was_probably_meant() {
     let (number, _) = world.pull_request().await;
     world.say(number, "ada", "/dcr strat comcast").await;
     world.say(number, "ada", "/dcr start comcast ticket=banana").await;
-    world.say(number, "ada", "/dcr start initech").await;
-    insta::assert_snapshot!(world.thread(number).await, @"");
+    world.say(number, "ada", "/dcr start comcast farmers_min=0").await;
+    insta::assert_snapshot!(world.thread(number).await, @r#"
+        [ada]
+        /dcr strat comcast
+
+        [stepherd[bot]]
+        `strat` is not a verb of `/dcr`; it has `start`, `status`, `retry`, `stop`, `answer`, `list`, `why`, `help`\. Did you mean `/dcr start comcast`? What can be said\: `/dcr help`
+
+        [ada]
+        /dcr start comcast ticket=banana
+
+        [stepherd[bot]]
+        `ticket`\: `banana` is not a ticket key like SREPROV\-3072\. Did you mean `/dcr start comcast ticket=SREPROV-3072`? What can be said\: `/dcr help`
+
+        [ada]
+        /dcr start comcast farmers_min=0
+
+        [stepherd[bot]]
+        `farmers_min`\: `0` is not from 1 to 100\. Did you mean `/dcr start comcast ticket=SREPROV-3072`? What can be said\: `/dcr help`
+    "#);
     assert!(world.runs().await.is_empty());
 }
 
@@ -63,14 +134,25 @@ async fn an_unknown_verb_is_answered_with_what_was_probably_meant() {
 async fn what_is_said_in_a_review_thread_is_answered_there() {
     let world = World::new().await;
     let (number, head) = world.pull_request().await;
-    let root = world.town.github.review_comment(REPO, number, "ada", ("WISH.md", 1), "now?").unwrap();
-    world.town.github.reply_to_review(REPO, number, root, "ada", START).unwrap();
+    let root = world
+        .town
+        .github
+        .review_comment(REPO, number, "ada", ("WISH.md", 1), "now?")
+        .unwrap();
+    world
+        .town
+        .github
+        .reply_to_review(REPO, number, root, "ada", START)
+        .unwrap();
     world.settle().await;
     assert_eq!(world.run().await.subject.pinned.expect("pinned").head.as_str(), head);
     let said = world.messages(number);
-    let ours: Vec<_> = said.iter().filter(|message| message.author == "stepherd[bot]").collect();
-    assert!(!ours.is_empty());
-    assert!(ours.iter().all(|message| message.in_reply_to == Some(root)), "{ours:?}");
+    let ours: Vec<_> = said
+        .iter()
+        .filter(|message| message.author == "stepherd[bot]")
+        .collect();
+    assert_eq!(ours.len(), 1, "the card");
+    assert_eq!(ours[0].in_reply_to, Some(root));
     let command = said.iter().find(|message| message.body == START).unwrap();
     assert_eq!(command.reactions, ["stepherd[bot]:eyes"]);
 }
@@ -79,7 +161,11 @@ async fn what_is_said_in_a_review_thread_is_answered_there() {
 async fn a_review_thread_of_the_pull_request_knows_its_run() {
     let world = World::new().await;
     let number = world.failed().await;
-    let root = world.town.github.review_comment(REPO, number, "ada", ("WISH.md", 1), "/dcr retry").unwrap();
+    let root = world
+        .town
+        .github
+        .review_comment(REPO, number, "ada", ("WISH.md", 1), "/dcr retry")
+        .unwrap();
     world.settle().await;
     let said = world.messages(number);
     let command = said.iter().find(|message| message.id == root).unwrap();
@@ -93,7 +179,10 @@ async fn the_merged_pull_request_of_a_run_still_takes_commands() {
     let world = World::new().await;
     world.failed().await;
     let pulls = world.town.github.pulls(REPO).unwrap();
-    let farm = pulls.iter().find(|pull| pull.title.starts_with("comcast: start farmers")).unwrap();
+    let farm = pulls
+        .iter()
+        .find(|pull| pull.title.starts_with("comcast: start farmers"))
+        .unwrap();
     assert!(!farm.open);
     world.say(farm.number, "ada", "/dcr retry").await;
     world.pass(Duration::from_secs(30)).await;
@@ -108,9 +197,16 @@ async fn what_others_wrote_cannot_call_people_hide_text_or_give_commands() {
     world.say(number, "ada", "/dcr start @acme/sre<!--#1").await;
     world.say(number, "ada", START).await;
     world.sync_and_rebuild("comcast").await;
-    world.town.dcr.fail("comcast", "lost\n```\n/dcr stop\n@acme/sre fixes #1 <!-- \n````\n\n/dcr stop");
+    world.town.dcr.fail(
+        "comcast",
+        "lost\n```\n/dcr stop\n@acme/sre fixes #1 <!-- \n````\n\n/dcr stop",
+    );
     world.pass(Duration::from_secs(30)).await;
-    let ours: Vec<_> = world.messages(number).into_iter().filter(|m| m.author == "stepherd[bot]").collect();
+    let ours: Vec<_> = world
+        .messages(number)
+        .into_iter()
+        .filter(|m| m.author == "stepherd[bot]")
+        .collect();
     assert!(ours.len() >= 4);
     for message in ours {
         let outside = outside_code(&message.body);
@@ -143,9 +239,17 @@ fn events(markdown: &str) -> Vec<(bool, String)> {
 
 /// What GitHub would look for mentions and references in. Text comes in pieces, which belong together.
 fn outside_code(markdown: &str) -> String {
-    events(markdown).into_iter().filter(|(code, _)| !code).map(|(_, text)| text).collect()
+    events(markdown)
+        .into_iter()
+        .filter(|(code, _)| !code)
+        .map(|(_, text)| text)
+        .collect()
 }
 
 fn code(markdown: &str) -> String {
-    events(markdown).into_iter().filter(|(code, _)| *code).map(|(_, text)| text).collect()
+    events(markdown)
+        .into_iter()
+        .filter(|(code, _)| *code)
+        .map(|(_, text)| text)
+        .collect()
 }
