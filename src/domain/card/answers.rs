@@ -311,12 +311,10 @@ pub fn happened(what: &Happened) -> String {
                 progress_text(*progress)
             )
         }
-        Happened::Failed(failure) => format!(
-            "{}: failed at {}: {}",
-            failure.step,
-            progress_text(failure.progress),
-            failure.reason
-        ),
+        Happened::Failed(failure) => {
+            let at = failure.progress.map(|progress| format!(" at {progress}"));
+            format!("{}: failed{}: {}", failure.step, at.unwrap_or_default(), failure.reason)
+        }
         Happened::AutoRetried(failure) => format!(
             "{}: failed and was tried again without asking: {}",
             failure.step, failure.reason
