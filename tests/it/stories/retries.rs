@@ -35,7 +35,17 @@ async fn a_failed_rebuild_is_resumed_with_the_same_commit_and_parameters() {
         .iter()
         .position(|line| line.starts_with("Rebuild: attempt 1"))
         .unwrap();
-    insta::assert_snapshot!(told[from..].join("\n"), @"");
+    insta::assert_snapshot!(told[from..].join("\n"), @r#"
+        Rebuild: attempt 1 began
+        Rebuild: failed at 42 %: farmer-3 lost
+        resumed by ada
+        Rebuild: attempt 2 began
+        Rebuild: passed
+        CloseTicket: attempt 1 began
+        CloseTicket: The cache of comcast is rebuilt (run RUN1).
+        CloseTicket: passed
+        completed
+    "#);
 }
 
 #[tokio::test]
@@ -61,8 +71,8 @@ async fn retries_from_three_platforms_at_once_make_one_attempt() {
     jira.comment(TICKET, "557058:ada", "/dcr retry").await.unwrap();
     // All three are durable before any is dealt with.
     world.deliver().await;
-    let (discord, run) = (&world.town.discord, [("run", json!(id))]);
-    let slash = discord.slash(&Town::ada(), GUILD, CHANNEL, "dcr", "retry", &run);
+    let (ada, run) = (Town::ada(), [("run", json!(id))]);
+    let slash = world.town.discord.slash(&ada, GUILD, CHANNEL, "dcr", "retry", &run);
     slash.await.unwrap();
     assert_eq!(world.store.counts().await.unwrap().deliveries_pending, 3);
     world.settle().await;
@@ -180,7 +190,20 @@ async fn the_budget_of_retries_without_asking_is_spent_openly_and_then_ends() {
     let headed = |word: &str| said.iter().filter(|message| message.body.starts_with(word)).count();
     assert_eq!(headed("### ❌ Rebuild failed and is tried again"), 2);
     assert_eq!(headed("### ❌ Rebuild failed\n"), 1);
-    insta::assert_snapshot!(world.readable(&said[2].body).await, @"");
+    insta::assert_snapshot!(world.readable(&said[2].body).await, @r#"
+        ### ❌ Rebuild failed and is tried again without asking
+
+        ```text
+        farmer-3 lost
+        ```
+
+        - **Progress at failure\:** 42 %
+        - **Attempt\:** 1
+        - **Restarts\:** 0
+        - **Class\:** infrastructure\: a machine, a network or a service
+
+        The plan allows 2 such retries of this step\.
+    "#);
 
     // Whoever asks gives a new budget.
     world.say(number, "ada", "/dcr retry").await;
