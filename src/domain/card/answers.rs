@@ -1,6 +1,6 @@
 //! Answers to commands: what was asked for, or why not and what would help.
 
-use super::{card, commas, headline, minute, name, progress_text};
+use super::{card, command_line, commas, headline, minute, name, progress_text};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::NoRun;
 use crate::domain::doc::{Block, Doc, Span};
@@ -14,15 +14,14 @@ pub fn plain(text: &str) -> Doc {
     Doc::paragraph(vec![Span::text(text)])
 }
 
-/// A command was accepted, for platforms that wait for an answer.
+/// A command was accepted, for platforms that wait for an answer. The card shows where the run stands and is kept up
+/// to date; a second one in the answer would soon be wrong.
 pub fn accepted(run: &Run, said: &str) -> Doc {
-    let mut doc = card(run);
-    doc.blocks.insert(
-        0,
-        Block::Paragraph(vec![Span::strong(name(run)), Span::text(format!(": {said}."))]),
-    );
-    doc.buttons.clear();
-    doc
+    Doc::paragraph(vec![
+        Span::strong(name(run)),
+        Span::text(format!(": {said}. Where it stands: ")),
+        Span::code(command_line(run, "status")),
+    ])
 }
 
 /// Somebody may not do this.

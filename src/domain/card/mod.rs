@@ -45,15 +45,22 @@ pub fn headline(run: &Run) -> String {
     format!("{} {} — {}", icon(run), name(run), state(run))
 }
 
-/// What people call the run: pipeline, ticket, id. Also the name of a thread opened for it.
+/// What people call the run: pipeline, what had to be named to start it, ticket, id. Also the name of a thread opened
+/// for it.
 pub fn name(run: &Run) -> String {
+    let mut what = run.plan.title.clone();
+    let named = run.plan.params.iter().filter(|param| param.default.is_none());
+    for value in named.filter_map(|param| run.params.get(&param.name)) {
+        what.push(' ');
+        what.push_str(value);
+    }
     let ticket = run
         .subject
         .ticket
         .as_ref()
         .map(|t| format!("{t} · "))
         .unwrap_or_default();
-    format!("{} · {ticket}{}", run.plan.title, run.id)
+    format!("{what} · {ticket}{}", run.id)
 }
 
 fn icon(run: &Run) -> &'static str {
@@ -105,6 +112,7 @@ fn state(run: &Run) -> String {
     }
 }
 
+/// `Rebuild failed at 42 %`.
 fn failed_at(why: &Failure) -> String {
     match why.progress {
         Some(progress) => format!("{} failed at {progress}", why.step),

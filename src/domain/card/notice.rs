@@ -1,6 +1,6 @@
 //! New messages in a thread: failures, restarts, questions, notes and the end of a run, each said once.
 
-use super::{buttons, class_text, command_line, commas, name, progress_text};
+use super::{buttons, class_text, command_line, commas, failed_at, name, progress_text};
 use crate::domain::doc::{Block, Doc, Span, Tone};
 use crate::domain::pipeline::StepKind;
 use crate::domain::run::{Failure, Happened, Run, Verdict};
@@ -72,7 +72,7 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
 }
 
 fn failed(run: &Run, failure: &Failure) -> Doc {
-    let mut doc = failure_doc(&format!("{} failed", failure.step), failure);
+    let mut doc = failure_doc(&failed_at(failure), failure);
     doc.blocks.push(Block::Paragraph(vec![
         Span::text("To go on: "),
         Span::code(command_line(run, "retry")),
@@ -85,7 +85,7 @@ fn failed(run: &Run, failure: &Failure) -> Doc {
 fn auto_retried(run: &Run, failure: &Failure) -> Doc {
     let allowed = run.plan.step(&failure.step).map_or(0, |(_, step)| step.auto_retries);
     let mut doc = failure_doc(
-        &format!("{} failed and is tried again without asking", failure.step),
+        &format!("{} and is tried again without asking", failed_at(failure)),
         failure,
     );
     doc.tone = Tone::Busy;
