@@ -2,6 +2,7 @@
 
 use super::{buttons, class_text, command_line, commas, failed_at, name, progress_text};
 use crate::domain::doc::{Block, Doc, Span, Tone};
+use crate::domain::ids::StepName;
 use crate::domain::pipeline::StepKind;
 use crate::domain::run::{Failure, Happened, Run, Verdict};
 
@@ -21,7 +22,8 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
                 Span::text("🔁 "),
                 Span::strong(step.as_str()),
                 Span::text(format!(
-                    ": {job} failed at {} and was restarted by its back-end (restart {restarts}). ",
+                    "{} failed at {} and was restarted by its back-end (restart {restarts}). ",
+                    of_several(run, step, job),
                     progress_text(*progress)
                 )),
                 Span::text("It runs again from where it was; nothing to do."),
@@ -68,6 +70,14 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
         | Happened::Reattached { .. }
         | Happened::StopAsked { .. }
         | Happened::Answered { .. } => None,
+    }
+}
+
+/// The job's name where the step has several.
+fn of_several(run: &Run, step: &StepName, job: &str) -> String {
+    match run.plan.step(step).map(|(_, spec)| &spec.kind) {
+        Some(StepKind::Work(work)) if work.jobs.len() > 1 => format!(" ({job})"),
+        _ => String::new(),
     }
 }
 
@@ -120,7 +130,7 @@ fn failure_doc(title: &str, failure: &Failure) -> Doc {
     }
 }
 
-fn asked(run: &Run, step: &crate::domain::ids::StepName, question: &str) -> Doc {
+fn asked(run: &Run, step: &StepName, question: &str) -> Doc {
     let mut blocks = vec![Block::Paragraph(vec![Span::text("❓ "), Span::strong(question)])];
     if let Some(StepKind::Ask(ask)) = run.plan.step(step).map(|(_, spec)| &spec.kind) {
         let mut spans = vec![Span::text("To answer: ")];
