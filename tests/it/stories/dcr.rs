@@ -135,21 +135,23 @@ async fn each_change_has_a_branch_of_its_own_and_the_second_is_not_skipped_becau
     assert_eq!(world.town.github.pulls(REPO).unwrap().len(), 1, "one step at a time");
     insta::assert_snapshot!(ticket(&world).await, @r"
     --- stepherd
-    ▶️ DCR rebuild comcast · SREPROV-3072 · RUN — Note the rebuild in the tenant's history
+    ▶️ DCR rebuild comcast · SREPROV-3072 · RUN — Merge the history: waiting
     ░░░░░░░░░░░░░░░░░░░░ 0 %
-    - Step: 1 of 8: HistoryUpdate
+    - Step: 2 of 8: HistoryUpdateMerge
     - Attempt: 1
+    - Waiting for: At least 1 approving review is required by reviewers with write access.
     - Restarts: 0
+    - Pull requests: acme/deployment#1 (https://github/acme/deployment/pull/1)
     - Asked by: Ada, 2026-11-18 11:06 UTC
-    - ▶️ Note the rebuild in the tenant's history
-    - ▫️ Merge the history
+    - ✅ Note the rebuild in the tenant's history — acme/deployment#1 opened
+    - ▶️ Merge the history
     - ▫️ Switch the farmers on
     - ▫️ Merge the farm's start
     - ▫️ Sync the farm
     - ▫️ Wait for farmers
     - ▫️ Rebuild the cache
     - ▫️ Close the ticket
-    Nothing to do. To cancel: /dcr stop run=RUN
+    It goes on by itself once that is there. To cancel: /dcr stop run=RUN
     ");
     world.town.github.approve(REPO, 1, "ada").unwrap();
     minutes(&world, 2).await;
@@ -216,7 +218,8 @@ async fn the_rebuild_is_not_started_before_the_farmers_are_there() {
     ░░░░░░░░░░░░░░░░░░░░ 0 %
     - Step: 6 of 8: WaitForFarmers
     - Attempt: 1
-    - Doing: waiting for: 2 of min 3 farmers ready
+    - Waiting for: 2 of min 3 farmers ready
+    - Back-end: open (https://dcr.example.org/ui/tenants/comcast)
     - Restarts: 0
     - Pull requests: acme/deployment#1 (https://github/acme/deployment/pull/1), acme/deployment#2 (https://github/acme/deployment/pull/2)
     - Asked by: Ada, 2026-11-18 11:06 UTC
@@ -228,7 +231,7 @@ async fn the_rebuild_is_not_started_before_the_farmers_are_there() {
     - ▶️ Wait for farmers
     - ▫️ Rebuild the cache
     - ▫️ Close the ticket
-    Nothing to do. To cancel: /dcr stop run=RUN
+    It goes on by itself once that is there. To cancel: /dcr stop run=RUN
     ");
     insta::assert_snapshot!(channel(&world, CHANNEL).await, @r"
     --- bot
@@ -242,10 +245,11 @@ async fn the_rebuild_is_not_started_before_the_farmers_are_there() {
     - ▶️ Wait for farmers
     - ▫️ Rebuild the cache
     - ▫️ Close the ticket
-    Nothing to do. To cancel: `/dcr stop run=RUN`
+    It goes on by itself once that is there. To cancel: `/dcr stop run=RUN`
     Step: 6 of 8: **WaitForFarmers**
     Attempt: 1
-    Doing: waiting for: 2 of min 3 farmers ready
+    Waiting for: 2 of min 3 farmers ready
+    Back-end: [open](https://dcr.example.org/ui/tenants/comcast)
     Restarts: 0
     Pull requests: [acme/deployment#1](https://github/acme/deployment/pull/1), [acme/deployment#2](https://github/acme/deployment/pull/2)
     Asked by: Ada, 2026-11-18 11:06 UTC
@@ -299,10 +303,11 @@ async fn a_tenants_own_minimum_in_the_repository_overrides_the_default() {
     - ▶️ Wait for farmers
     - ▫️ Rebuild the cache
     - ▫️ Close the ticket
-    Nothing to do. To cancel: `/dcr stop run=RUN`
+    It goes on by itself once that is there. To cancel: `/dcr stop run=RUN`
     Step: 6 of 8: **WaitForFarmers**
     Attempt: 1
-    Doing: waiting for: 4 of min 5 farmers ready
+    Waiting for: 4 of min 5 farmers ready
+    Back-end: [open](https://dcr.example.org/ui/tenants/globex)
     Restarts: 0
     Pull requests: [acme/deployment#1](https://github/acme/deployment/pull/1), [acme/deployment#2](https://github/acme/deployment/pull/2)
     Asked by: ada, 2026-11-18 11:06 UTC
@@ -379,7 +384,7 @@ async fn a_failure_is_told_once_in_every_thread_with_all_that_is_needed_to_go_on
     - Step: 7 of 8: Rebuild
     - Attempt: 1
     - Back-end: open (https://dcr.example.org/ui/tenants/comcast)
-    - Failure: infrastructure: a machine, a network or a service
+    - Class: infrastructure: a machine, a network or a service
     - Restarts: 0
     - Pull requests: acme/deployment#1 (https://github/acme/deployment/pull/1), acme/deployment#2 (https://github/acme/deployment/pull/2)
     - Asked by: Ada, 2026-11-18 11:06 UTC
@@ -412,7 +417,7 @@ async fn a_failure_is_told_once_in_every_thread_with_all_that_is_needed_to_go_on
     - **Step:** 7 of 8: **Rebuild**
     - **Attempt:** 1
     - **Back-end:** [open](<https://dcr.example.org/ui/tenants/comcast>)
-    - **Failure:** infrastructure: a machine, a network or a service
+    - **Class:** infrastructure: a machine, a network or a service
     - **Restarts:** 0
     - **Pull requests:** [acme/deployment#1](<https://github/acme/deployment/pull/1>), [acme/deployment#2](<https://github/acme/deployment/pull/2>)
     - **Asked by:** Ada, 2026-11-18 11:06 UTC
@@ -469,7 +474,7 @@ async fn a_failure_is_told_once_in_every_thread_with_all_that_is_needed_to_go_on
     Step: 7 of 8: **Rebuild**
     Attempt: 1
     Back-end: [open](https://dcr.example.org/ui/tenants/comcast)
-    Failure: infrastructure: a machine, a network or a service
+    Class: infrastructure: a machine, a network or a service
     Restarts: 0
     Pull requests: [acme/deployment#1](https://github/acme/deployment/pull/1), [acme/deployment#2](https://github/acme/deployment/pull/2)
     Asked by: Ada, 2026-11-18 11:06 UTC
@@ -556,7 +561,7 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     - ✅ Merge the farm's start — merged as SHA
     - ✅ Sync the farm
     - ✅ Wait for farmers — 3 of min 3 farmers ready
-    - ✅ Rebuild the cache
+    - ✅ Rebuild the cache — 2 attempts
     - ✅ Close the ticket
     Nothing left to do.
     --- stepherd
@@ -587,7 +592,7 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     * ✅ Merge the farm's start — merged as SHA
     * ✅ Sync the farm
     * ✅ Wait for farmers — 3 of min 3 farmers ready
-    * ✅ Rebuild the cache
+    * ✅ Rebuild the cache — 2 attempts
     * ✅ Close the ticket
 
     Nothing left to do.
@@ -632,7 +637,7 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     * ✅ Merge the farm's start — merged as SHA
     * ✅ Sync the farm
     * ✅ Wait for farmers — 3 of min 3 farmers ready
-    * ✅ Rebuild the cache
+    * ✅ Rebuild the cache — 2 attempts
     * ✅ Close the ticket
 
     Nothing left to do.
@@ -669,7 +674,7 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     - ✅ Merge the farm's start — merged as SHA
     - ✅ Sync the farm
     - ✅ Wait for farmers — 3 of min 3 farmers ready
-    - ✅ Rebuild the cache
+    - ✅ Rebuild the cache — 2 attempts
     - ✅ Close the ticket
     Nothing left to do.
     Restarts: 0

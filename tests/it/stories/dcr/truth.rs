@@ -40,7 +40,7 @@ async fn a_failure_that_was_repaired_between_two_looks_is_told_though_it_was_nev
     - ▫️ Close the ticket
     Nothing to do. To cancel: /dcr stop run=RUN
     --- stepherd
-    🔁 Rebuild: rebuild failed at 30 % and was restarted by its back-end (restart 1). It runs again from where it was; nothing to do.
+    🔁 Rebuild failed at 30 % and was restarted by its back-end (restart 1). It runs again from where it was; nothing to do.
     ");
     assert_eq!(status(&world).await["restartCount"], 1);
     assert_eq!(world.town.dcr.starts(TENANT), 1, "nothing was started by us");
@@ -65,7 +65,7 @@ async fn farmers_that_go_away_make_it_wait_and_the_deadline_waits_with_it() {
     ██████░░░░░░░░░░░░░░ 30 %
     - Step: 7 of 8: Rebuild
     - Attempt: 1
-    - Doing: waiting for: 1 of min 3 farmers; the rebuild was aborted and waits up to 30 minutes for them
+    - Waiting for: 1 of min 3 farmers; the rebuild was aborted and waits up to 30 minutes for them
     - Back-end: open (https://dcr.example.org/ui/tenants/comcast)
     - Restarts: 0
     - Pull requests: acme/deployment#1 (https://github/acme/deployment/pull/1), acme/deployment#2 (https://github/acme/deployment/pull/2)
@@ -78,7 +78,7 @@ async fn farmers_that_go_away_make_it_wait_and_the_deadline_waits_with_it() {
     - ✅ Wait for farmers — 3 of min 3 farmers ready
     - ▶️ Rebuild the cache
     - ▫️ Close the ticket
-    Nothing to do. To cancel: /dcr stop run=RUN
+    It goes on by itself once that is there. To cancel: /dcr stop run=RUN
     ");
     assert!(
         matches!(world.run().await.state, RunState::Active(_)),
@@ -115,6 +115,7 @@ async fn a_wait_for_farmers_that_takes_too_long_says_what_it_waited_for() {
     Attempt: 1
     Restarts: 0
     Class: infrastructure: a machine, a network or a service
+    Back-end: [open](https://dcr.example.org/ui/tenants/comcast)
     stepherd · RUN/15
     ");
     assert_eq!(world.town.dcr.starts(TENANT), 0);
@@ -156,7 +157,7 @@ async fn flags_that_contradict_one_another_are_never_success_and_never_failure()
     - ✅ Wait for farmers — 3 of min 3 farmers ready
     - ▶️ Rebuild the cache
     - ▫️ Close the ticket
-    Nothing to do. To cancel: /dcr stop run=RUN
+    It is looked at again and again until that is clear. To cancel: /dcr stop run=RUN
     ");
     world.town.dcr.force_flags(TENANT, None);
     minutes(&world, 1).await;
