@@ -6,7 +6,7 @@ use crate::domain::decide::NoRun;
 use crate::domain::doc::{Block, Doc, Span};
 use crate::domain::ids::{PrRef, RoleName, Sha};
 use crate::domain::pipeline::AskSpec;
-use crate::domain::run::{Happened, History, Run, Verdict};
+use crate::domain::run::{Happened, History, Run, RunState, Verdict};
 use crate::domain::standing;
 
 /// One paragraph of plain text.
@@ -175,21 +175,21 @@ pub fn misread(misread: &Misread) -> Doc {
     Doc::paragraph(spans)
 }
 
-/// Runs, newest first.
+/// Runs that are under way, newest first.
 pub fn list(runs: &[Run]) -> Doc {
     if runs.is_empty() {
-        return plain("There are no runs.");
+        return plain("No run is under way.");
     }
     let line = |run: &Run| {
-        vec![
-            Span::code(run.id.as_str()),
-            Span::text(format!(
-                " {} · {} · since {}",
-                headline(run),
-                standing::progress(run),
-                minute(run.asked_at)
-            )),
-        ]
+        let progress = match run.state {
+            RunState::Active(_) => format!(" · {}", standing::progress(run)),
+            _ => String::new(),
+        };
+        vec![Span::text(format!(
+            "{}{progress} · since {}",
+            headline(run),
+            minute(run.asked_at)
+        ))]
     };
     Doc {
         blocks: vec![Block::List(runs.iter().map(line).collect())],
@@ -240,7 +240,7 @@ fn usage(command: &Command, verb: &Verb) -> Vec<Span> {
     };
     vec![
         Span::code(format!("/{} {}{args}", command.name, verb.name)),
-        Span::text(format!(" — {} Who may: {roles}.", verb.help)),
+        Span::text(format!(" — {}. Who may: {roles}.", verb.help.trim_end_matches('.'))),
     ]
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use stepherd::sandbox::dcr::ProgressStyle;
 use stepherd::sandbox::town::{APP, REPO, SECOND_TICKET, TENANT, TICKET, Town};
 
-use super::{ADA, approved, failed, minutes, status};
+use super::{ADA, failed, minutes, status};
 use crate::world::World;
 
 #[tokio::test]
@@ -14,7 +14,10 @@ async fn the_run_itself_has_a_seven_field_status_in_every_phase() {
     let world = World::new().await;
     world.town.github.require_reviews(REPO, 1).unwrap();
     world.town.dcr.set_farmers(TENANT, 0);
-    approved(&world).await;
+    // The transition has come in, and nothing was done about it yet.
+    world.town.jira.transition(TICKET, ADA, "Approved").await.unwrap();
+    world.deliver().await;
+    world.intake().await;
     let flags = |status: &Value| {
         let names = ["hasStarted", "isRunning", "hasCompleted", "hasFailed"];
         names
@@ -43,6 +46,8 @@ async fn the_run_itself_has_a_seven_field_status_in_every_phase() {
             status["restartCount"]
         ));
     };
+    note(status(&world).await);
+    world.settle().await;
     note(status(&world).await);
     // A second run of the same tenant has to wait in line.
     let first = world.run().await.id;
