@@ -218,7 +218,7 @@ pub fn help(command: &Command, verb: Option<&str>) -> Doc {
     let asked = verb.and_then(|name| command.verbs.iter().find(|v| v.name.as_str() == name));
     let verbs: Vec<&Verb> = asked.map_or_else(|| command.verbs.iter().collect(), |verb| vec![verb]);
     let mut blocks = vec![Block::Paragraph(vec![
-        Span::strong(format!("/{}", command.name)),
+        Span::code(format!("/{}", command.name)),
         Span::text(format!(" — {}", command.summary)),
     ])];
     blocks.push(Block::List(verbs.iter().map(|verb| usage(command, verb)).collect()));
