@@ -138,7 +138,7 @@ impl Template {
             };
             let name = &self.0[helper.name.clone()];
             if !known.contains(&name) {
-                let hint = super::grammar::nearest(name, known.iter().copied());
+                let hint = super::nearest::nearest(name, known.iter().copied());
                 let hint = hint.map_or_else(
                     || format!("; there are {}", known.join(", ")),
                     |near| format!("; did you mean `{near}`?"),
@@ -164,7 +164,7 @@ impl Template {
                     .find_map(|span| find_word(&self.0[span.clone()], root).map(|at| span.start + at))
             });
         let place = at.map(|at| place(&self.0, at));
-        let hint = super::grammar::nearest(name, known.iter().map(String::as_str))
+        let hint = super::nearest::nearest(name, known.iter().map(String::as_str))
             .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         TemplateError {
             message: format!("nothing called `{name}` is known here{hint}"),

@@ -157,6 +157,7 @@ impl Engine {
             (Action::List, _) => {
                 let filter = RunFilter {
                     pipeline: Some(command.pipeline.to_string()),
+                    live_only: true,
                     limit: 20,
                     ..RunFilter::default()
                 };

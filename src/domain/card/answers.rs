@@ -1,12 +1,12 @@
 //! Answers to commands: what was asked for, or why not and what would help.
 
-use super::{card, commas, headline, minute, name, progress_text};
+use super::{card, command_line, commas, headline, minute, name, progress_text};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::NoRun;
 use crate::domain::doc::{Block, Doc, Span};
 use crate::domain::ids::{PrRef, RoleName, Sha};
 use crate::domain::pipeline::AskSpec;
-use crate::domain::run::{Happened, History, Run, Verdict};
+use crate::domain::run::{Happened, History, Run, RunState, Verdict};
 use crate::domain::standing;
 
 /// One paragraph of plain text.
@@ -14,15 +14,14 @@ pub fn plain(text: &str) -> Doc {
     Doc::paragraph(vec![Span::text(text)])
 }
 
-/// A command was accepted, for platforms that wait for an answer.
+/// A command was accepted, for platforms that wait for an answer. The card shows where the run stands and is kept up
+/// to date; a second one in the answer would soon be wrong.
 pub fn accepted(run: &Run, said: &str) -> Doc {
-    let mut doc = card(run);
-    doc.blocks.insert(
-        0,
-        Block::Paragraph(vec![Span::strong(name(run)), Span::text(format!(": {said}."))]),
-    );
-    doc.buttons.clear();
-    doc
+    Doc::paragraph(vec![
+        Span::strong(name(run)),
+        Span::text(format!(": {said}. Where it stands: ")),
+        Span::code(command_line(run, "status")),
+    ])
 }
 
 /// Somebody may not do this.
@@ -192,21 +191,21 @@ fn with_code(problem: &str) -> Vec<Span> {
         .collect()
 }
 
-/// Runs, newest first.
+/// Runs that are under way, newest first.
 pub fn list(runs: &[Run]) -> Doc {
     if runs.is_empty() {
-        return plain("There are no runs.");
+        return plain("No run is under way.");
     }
     let line = |run: &Run| {
-        vec![
-            Span::code(run.id.as_str()),
-            Span::text(format!(
-                " {} · {} · since {}",
-                headline(run),
-                standing::progress(run),
-                minute(run.asked_at)
-            )),
-        ]
+        let progress = match run.state {
+            RunState::Active(_) => format!(" · {}", standing::progress(run)),
+            _ => String::new(),
+        };
+        vec![Span::text(format!(
+            "{}{progress} · since {}",
+            headline(run),
+            minute(run.asked_at)
+        ))]
     };
     Doc {
         blocks: vec![Block::List(runs.iter().map(line).collect())],
@@ -219,7 +218,7 @@ pub fn help(command: &Command, verb: Option<&str>) -> Doc {
     let asked = verb.and_then(|name| command.verbs.iter().find(|v| v.name.as_str() == name));
     let verbs: Vec<&Verb> = asked.map_or_else(|| command.verbs.iter().collect(), |verb| vec![verb]);
     let mut blocks = vec![Block::Paragraph(vec![
-        Span::strong(format!("/{}", command.name)),
+        Span::code(format!("/{}", command.name)),
         Span::text(format!(" — {}", command.summary)),
     ])];
     blocks.push(Block::List(verbs.iter().map(|verb| usage(command, verb)).collect()));
@@ -257,7 +256,7 @@ fn usage(command: &Command, verb: &Verb) -> Vec<Span> {
     };
     vec![
         Span::code(format!("/{} {}{args}", command.name, verb.name)),
-        Span::text(format!(" — {}. Who may: {roles}.", verb.help)),
+        Span::text(format!(" — {}. Who may: {roles}.", verb.help.trim_end_matches('.'))),
     ]
 }
 
