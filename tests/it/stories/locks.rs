@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stepherd::domain::run::Run;
 use stepherd::sandbox::stage::{Fault, FaultKind};
-use stepherd::sandbox::town::{OTHER_TENANT, REPO, TENANT};
+use stepherd::sandbox::town::{APP, OTHER_TENANT, REPO, TENANT};
 
 use super::scene::at;
 use crate::world::World;
@@ -41,7 +41,25 @@ async fn the_second_run_of_a_tenant_waits_says_its_place_and_starts_when_the_fir
     start(&world, number, TENANT).await;
     assert_eq!(standing(&world).await, ["Sync 1", "queued behind 1"]);
     let card = world.messages(number).pop().unwrap();
-    insta::assert_snapshot!(world.readable(&card.body).await, @"");
+    insta::assert_snapshot!(world.as_told(&card.body).await, @r#"
+        ### ⏳ DCR rebuild comcast · RUN2 — waits in line, 1 before it
+
+        - **Position\:** 1st in line; before it\: `RUN1`
+        - **Restarts\:** 0
+        - **Commit\:** `COMMIT` of acme/deployment\#1
+        - **Asked by\:** ada, 2026\-11\-18 11\:06 UTC
+
+        * ▫️ Note the rebuild in the tenant\'s history
+        * ▫️ Merge the history
+        * ▫️ Switch the farmers on
+        * ▫️ Merge the farm\'s start
+        * ▫️ Sync the farm
+        * ▫️ Wait for farmers
+        * ▫️ Rebuild the cache
+        * ▫️ Close the ticket
+
+        It starts by itself when its turn comes\. To give up\: `/dcr stop run=RUN2`
+    "#);
     world.sync_and_rebuild(TENANT).await;
     assert_eq!(standing(&world).await, ["Rebuild 1", "queued behind 1"]);
     world.town.dcr.complete(TENANT);
@@ -83,9 +101,24 @@ async fn when_the_middle_one_of_three_gives_up_the_last_moves_up() {
         notice.body
     );
     stop(&world, number, 1).await;
-    world.town.argocd.finish("dcr-comcast");
+    // Argo CD can end a sync only once it has taken it up.
+    world.town.argocd.advance(APP);
+    world.pass(Duration::from_secs(30)).await;
+    world.town.argocd.finish(APP);
     world.pass(Duration::from_secs(60)).await;
     assert_eq!(standing(&world).await, ["canceled", "canceled", "Sync 1"]);
+    let said = world.messages(number);
+    let ending = said
+        .iter()
+        .rfind(|message| message.body.contains("was stopped by ada"))
+        .unwrap();
+    insta::assert_snapshot!(world.as_told(&ending.body).await, @r#"
+        ⏹️ **DCR rebuild comcast · RUN1** was stopped by ada\. What is left\:
+
+        - sync\: ended as failed\: Operation terminated
+        - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
+        - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    "#);
 }
 
 #[tokio::test]
@@ -158,7 +191,11 @@ async fn a_stop_before_the_change_was_sent_leaves_nothing_behind() {
         2,
         "main and the person's"
     );
-    insta::assert_snapshot!(ending(&world, number).await, @"");
+    insta::assert_snapshot!(ending(&world, number).await, @r#"
+        ⏹️ **DCR rebuild comcast · RUN1** was stopped by ada\. What is left\:
+
+        - nothing had been changed anywhere
+    "#);
 }
 
 #[tokio::test]
@@ -178,7 +215,11 @@ async fn a_stop_while_the_change_is_under_way_waits_for_what_became_of_it() {
     world.pass(Duration::from_secs(30)).await;
     assert_eq!(standing(&world).await, ["canceled"]);
     assert_eq!(world.town.github.pulls(REPO).unwrap().len(), 2);
-    insta::assert_snapshot!(ending(&world, number).await, @"");
+    insta::assert_snapshot!(ending(&world, number).await, @r#"
+        ⏹️ **DCR rebuild comcast · RUN1** was stopped by ada\. What is left\:
+
+        - HistoryUpdate\: acme/deployment\#2 stays open
+    "#);
 }
 
 #[tokio::test]
@@ -189,7 +230,11 @@ async fn a_stop_while_a_merge_waits_leaves_the_pull_request_open() {
     assert_eq!(standing(&world).await, ["HistoryUpdateMerge 1"]);
     world.say(number, "ada", "/dcr stop").await;
     assert_eq!(standing(&world).await, ["canceled"]);
-    insta::assert_snapshot!(ending(&world, number).await, @"");
+    insta::assert_snapshot!(ending(&world, number).await, @r#"
+        ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
+
+        - HistoryUpdate\: acme/deployment\#2 stays open
+    "#);
     world.town.github.require_reviews(REPO, 0).unwrap();
     world.pass(Duration::from_secs(300)).await;
     assert_eq!(world.pull(2).merged, None);
@@ -224,7 +269,14 @@ async fn a_stop_cancels_the_rebuild_waits_for_its_end_and_tells_what_is_left() {
     );
     world.pass(Duration::from_secs(60)).await;
     assert_eq!((standing(&world).await, cancels()), (vec!["canceled".to_owned()], 3));
-    insta::assert_snapshot!(ending(&world, number).await, @"");
+    insta::assert_snapshot!(ending(&world, number).await, @r#"
+        ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
+
+        - rebuild\: ended as failed at 42 %\: canceled
+        - Sync\: had passed, which is not undone
+        - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
+        - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    "#);
     assert!(!world.town.dcr.flags(TENANT).unwrap().is_running);
     world.say(number, "ada", "/dcr stop").await;
     assert!(
@@ -249,7 +301,14 @@ async fn a_stop_that_the_back_end_never_honours_ends_the_run_and_says_so() {
     assert_eq!(standing(&world).await, ["Rebuild 1"]);
     world.pass(Duration::from_secs(330)).await;
     assert_eq!(standing(&world).await, ["canceled"]);
-    insta::assert_snapshot!(ending(&world, number).await, @"");
+    insta::assert_snapshot!(ending(&world, number).await, @r#"
+        ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
+
+        - rebuild\: was told to end at 42 %, but may still run
+        - Sync\: had passed, which is not undone
+        - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
+        - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    "#);
 }
 
 #[tokio::test]
@@ -275,7 +334,14 @@ async fn a_stop_ends_a_run_that_had_failed() {
         world.town.dcr.stage.calls_to("POST", "/rebuild/cancel").is_empty(),
         "nothing runs"
     );
-    insta::assert_snapshot!(ending(&world, number).await, @"");
+    insta::assert_snapshot!(ending(&world, number).await, @r#"
+        ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
+
+        - rebuild\: ended as failed at 42 %\: farmer\-3 lost
+        - Sync\: had passed, which is not undone
+        - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
+        - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    "#);
 }
 
 /// The notice that says how a stopped run ended; there is exactly one.
@@ -287,7 +353,7 @@ async fn ending(world: &World, number: u64) -> String {
         .filter(|message| message.body.contains("was stopped by"))
         .collect();
     assert_eq!(notices.len(), 1, "{said:?}");
-    world.readable(&notices[0].body).await
+    world.as_told(&notices[0].body).await
 }
 
 fn asks_first(dir: &Path) {
@@ -295,8 +361,23 @@ fn asks_first(dir: &Path) {
     let text = std::fs::read_to_string(&path).unwrap();
     let first = "[[step]]\nname = \"HistoryUpdate\"\n";
     assert!(text.contains(first));
-    let ask = "[[step]]\nname = \"Sure\"\ntitle = \"Ask\"\nkind = \"ask\"\ntimeout = \"1h\"\nroles = [\"operator\"]\n\
-         question = \"Sure?\"\noptions = [\n    { value = \"yes\", label = \"Yes\", go_on = true },\n    \
-         { value = \"no\", label = \"No\", go_on = false },\n]\n\n";
+    let ask = r#"
+[[step]]
+name = "Sure"
+title = "Ask"
+kind = "ask"
+question = "Sure?"
+roles = ["operator"]
+
+[[step.option]]
+value = "yes"
+label = "Yes"
+
+[[step.option]]
+value = "no"
+label = "No"
+go_on = false
+
+"#;
     std::fs::write(path, text.replace(first, &format!("{ask}{first}"))).unwrap();
 }
