@@ -71,13 +71,11 @@ impl Github {
 
 /// What can be said without merging; `None` if it is open at the recorded head.
 fn settled(intent: &MergeIntent, pull: &Pull) -> Result<Option<Outcome>, CallError> {
-    let number = intent.pr.number;
-    if pull.head.sha != intent.head {
-        return Ok(Some(failed(head_moved(number, &intent.head, &pull.head.sha))));
-    }
+    let moved = || Some(failed(head_moved(intent.pr.number, &intent.head, &pull.head.sha)));
     Ok(match pull.standing()? {
+        Standing::Closed => Some(Outcome::ChangeClosed { pr: intent.pr.clone() }),
+        _ if pull.head.sha != intent.head => moved(),
         Standing::Merged(commit) => Some(Outcome::Merged { commit }),
-        Standing::Closed => Some(failed(format!("#{number} was closed without being merged"))),
         Standing::Open => None,
     })
 }
