@@ -148,6 +148,10 @@ impl Engine {
         match look {
             Look::Merge { act, intent } => {
                 let Some(forge) = &self.hands.forge else { return Ok(()) };
+                let vendor = self.forge_vendor();
+                if self.paused(&vendor).is_some() {
+                    return Ok(());
+                }
                 match forge.merge(intent).await {
                     Ok(outcome) => {
                         self.metrics.look("seen");
@@ -163,6 +167,7 @@ impl Engine {
                     }
                     Err(error) => {
                         self.metrics.look("failed");
+                        self.heed(&vendor, &error);
                         tracing::warn!(run = %id, %error, "cannot look at a pull request now");
                     }
                 }
@@ -173,12 +178,20 @@ impl Engine {
                 intent,
                 started,
             } => {
+                let vendor = intent.backend.as_str();
+                if self.paused(vendor).is_some() {
+                    return Ok(());
+                }
                 let job = JobLook {
                     step: step.clone(),
                     attempt: *attempt,
                     job: intent.job.clone(),
                 };
-                match self.observe(intent, *started).await {
+                let seen = self.observe(intent, *started).await;
+                if let Err(error) = &seen {
+                    self.heed(vendor, error);
+                }
+                match seen {
                     Ok(seen) => {
                         self.metrics.look("seen");
                         looked.clear.push(job.job.clone());
