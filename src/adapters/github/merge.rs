@@ -19,6 +19,13 @@ impl Github {
         if let Some(outcome) = settled(intent, &pull)? {
             return Ok(outcome);
         }
+        if pull.mergeable == Some(false) {
+            let number = intent.pr.number;
+            return Ok(failed(format!(
+                "#{number} conflicts with what was merged since; close it, and a retry makes a new one from the \
+                 default branch as it is then"
+            )));
+        }
         match intent.method {
             None => Ok(Outcome::MergeWaits {
                 why: format!("waiting for people to merge #{}", intent.pr.number),
