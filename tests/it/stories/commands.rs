@@ -36,7 +36,7 @@ async fn a_start_pins_the_head_that_was_known_before_the_comment() {
         /dcr start comcast ticket=SREPROV-3072
 
         [stepherd[bot]]
-        ### ▶️ DCR rebuild · SREPROV\-3072 · RUN1 — Sync the farm
+        ### ▶️ DCR rebuild comcast · SREPROV\-3072 · RUN1 — Sync the farm
 
         `░░░░░░░░░░` 0 %
 

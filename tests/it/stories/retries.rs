@@ -42,7 +42,6 @@ async fn a_failed_rebuild_is_resumed_with_the_same_commit_and_parameters() {
         Rebuild: attempt 2 began
         Rebuild: passed
         CloseTicket: attempt 1 began
-        CloseTicket: The cache of comcast is rebuilt (run RUN1).
         CloseTicket: passed
         completed
     "#);

@@ -33,10 +33,10 @@ async fn a_comment_may_hold_several_commands() {
         /dcr help retry
 
         [stepherd[bot]]
-        - `RUN1` ▶️ DCR rebuild · SREPROV\-3072 · RUN1 — Note the rebuild in the tenant\'s history · 0 % · since 2026\-11\-18 11\:06 UTC
+        - ▶️ DCR rebuild comcast · SREPROV\-3072 · RUN1 — Note the rebuild in the tenant\'s history · 0 % · since 2026\-11\-18 11\:06 UTC
 
         [stepherd[bot]]
-        **/dcr** — Rebuild a tenant\'s cache
+        `/dcr` — Rebuild a tenant\'s cache
 
         - `/dcr retry [run=…]` — Resume a run that stopped, at the step that failed\. Who may\: operator\.
 
@@ -45,7 +45,7 @@ async fn a_comment_may_hold_several_commands() {
         For example\: `/dcr retry`
 
         [stepherd[bot]]
-        ### ▶️ DCR rebuild · SREPROV\-3072 · RUN1 — Sync the farm
+        ### ▶️ DCR rebuild comcast · SREPROV\-3072 · RUN1 — Sync the farm
 
         `░░░░░░░░░░` 0 %
 
