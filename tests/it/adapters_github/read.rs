@@ -194,11 +194,13 @@ fn bots_and_stepherd_itself_are_known_for_what_they_are() {
 #[test]
 fn pull_request_changes_are_told_apart() {
     let merged = but(pull_request("closed"), "/pull_request/merged", json!(true));
+    let mut labeled = pull_request("labeled");
+    labeled["label"] = json!({"name": "dcr"});
     let cases = [
         (pull_request("opened"), PrChange::Opened, "opened"),
         (pull_request("reopened"), PrChange::Opened, "opened"),
         (pull_request("synchronize"), PrChange::Pushed, "pushed"),
-        (pull_request("labeled"), PrChange::Labeled, "labeled"),
+        (labeled, PrChange::Labeled, "labeled"),
         (merged, PrChange::Merged, "merged"),
         (pull_request("closed"), PrChange::Closed, "closed"),
     ];
