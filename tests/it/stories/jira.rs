@@ -1,1 +1,583 @@
+//! Jira: approvals that start runs, commands in comments, the four proofs, and tickets that cannot be moved.
 
+use serde_json::{Map, Value, json};
+use stepherd::domain::run::RunState;
+use stepherd::sandbox::jira::{
+    Automation, Flavour, Jira, JiraOptions, JiraUser, Shape, Signing, Status, Transition, Workflow,
+};
+use stepherd::sandbox::town::{SECOND_TICKET, TENANT, TICKET, now_from};
+use url::Url;
+
+use super::dcr::{approved, failed, minutes, rebuilding, ticket};
+use crate::world::{TestClock, World};
+
+const ADA: &str = "557058:ada";
+const EVE: &str = "557058:eve";
+
+async fn comment(world: &World, who: &str, text: &str) {
+    world.town.jira.comment(TICKET, who, text).await.unwrap();
+    world.settle().await;
+}
+
+/// The newest comment on the ticket, as people see it.
+async fn newest(world: &World) -> String {
+    let last = world.town.jira.messages(TICKET).pop().expect("there is a comment");
+    world.readable(&last.body).await
+}
+
+/// The notes on the newest deliveries, newest first.
+async fn notes(world: &World, count: u32) -> Vec<String> {
+    let all = world.store.deliveries(None, count).await.unwrap();
+    all.into_iter().map(|delivery| delivery.note).collect()
+}
+
+#[tokio::test]
+async fn a_transition_is_matched_by_status_id_or_by_name_in_any_case() {
+    for to in ["Approved", "approved", "10011"] {
+        let world = World::with(|dir| {
+            let path = dir.join("commands/dcr.toml");
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.contains("to = \"Approved\""));
+            std::fs::write(path, text.replace("to = \"Approved\"", &format!("to = \"{to}\""))).unwrap();
+        })
+        .await;
+        approved(&world).await;
+        assert_eq!(world.runs().await.len(), 1, "{to}");
+    }
+}
+
+#[tokio::test]
+async fn a_transition_that_is_delivered_again_triggers_nothing() {
+    let world = World::new().await;
+    let delivery = world.town.jira.transition(TICKET, ADA, "Approved").await.unwrap();
+    world.settle().await;
+    let again = world.town.jira.redeliver(&delivery).await.unwrap();
+    assert_eq!(again.status, 202);
+    world.settle().await;
+    assert_eq!(world.runs().await.len(), 1);
+    // Jira may also send the same transition under another id.
+    let body = world
+        .town
+        .jira
+        .deliveries()
+        .into_iter()
+        .find(|d| d.id == delivery)
+        .unwrap()
+        .body;
+    let url = Url::parse(&format!("{}/webhooks/jira", world.url)).unwrap();
+    let signing = Signing::Admin {
+        secret: "jira-webhook-secret".into(),
+    };
+    let (name, value) = signing
+        .header("POST", &url, body.as_bytes(), jiff::Timestamp::UNIX_EPOCH)
+        .unwrap();
+    let request = world
+        .http
+        .post(url)
+        .header(name, value)
+        .header("content-type", "application/json");
+    let request = request
+        .header("x-atlassian-webhook-identifier", "another-id")
+        .body(body);
+    assert_eq!(request.send().await.unwrap().status(), 202);
+    world.settle().await;
+    assert_eq!(notes(&world, 1).await, ["had already taken effect"]);
+    assert_eq!(world.runs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_approval_starts_nothing() {
+    let world = World::new().await;
+    for shape in [
+        Shape {
+            from_equals_to: true,
+            ..Shape::default()
+        },
+        Shape {
+            no_changelog: true,
+            ..Shape::default()
+        },
+    ] {
+        world.town.jira.set_shape(shape);
+        approved(&world).await;
+        world.town.jira.transition(TICKET, ADA, "Open").await.unwrap();
+        world.settle().await;
+    }
+    world.town.jira.set_shape(Shape::default());
+    world
+        .town
+        .jira
+        .set_field(TICKET, ADA, "summary", json!("Approved"))
+        .await
+        .unwrap();
+    world.settle().await;
+    assert!(world.runs().await.is_empty());
+    assert!(world.town.jira.messages(TICKET).is_empty(), "and nothing is said");
+}
+
+#[tokio::test]
+async fn every_shape_of_an_approval_starts_one_run() {
+    let all = [
+        Shape {
+            two_items: true,
+            ..Shape::default()
+        },
+        Shape {
+            numeric_changelog_id: true,
+            ..Shape::default()
+        },
+        Shape {
+            bulk: true,
+            ..Shape::default()
+        },
+        Shape {
+            secondary_flow: true,
+            ..Shape::default()
+        },
+        Shape {
+            no_identifier: true,
+            ..Shape::default()
+        },
+        Shape {
+            active_as_text: true,
+            ..Shape::default()
+        },
+    ];
+    for shape in all {
+        let world = World::new().await;
+        world.town.jira.set_shape(shape.clone());
+        approved(&world).await;
+        assert_eq!(world.runs().await.len(), 1, "{shape:?}: {:?}", notes(&world, 5).await);
+    }
+}
+
+#[tokio::test]
+async fn an_approval_by_somebody_without_the_role_is_refused_on_the_ticket() {
+    let world = World::new().await;
+    world.town.jira.transition(TICKET, EVE, "Approved").await.unwrap();
+    world.settle().await;
+    assert!(world.runs().await.is_empty());
+    insta::assert_snapshot!(ticket(&world).await, @"");
+    assert!(
+        world
+            .town
+            .github
+            .pulls(stepherd::sandbox::town::REPO)
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn an_approval_without_a_tenant_says_what_is_missing() {
+    let world = World::new().await;
+    world
+        .town
+        .jira
+        .add_issue("SREPROV-3099", "DCR of nobody", Map::new())
+        .unwrap();
+    world
+        .town
+        .jira
+        .transition("SREPROV-3099", ADA, "Approved")
+        .await
+        .unwrap();
+    world.settle().await;
+    assert!(world.runs().await.is_empty());
+    let said = world.town.jira.messages("SREPROV-3099");
+    assert_eq!(said.len(), 1);
+    insta::assert_snapshot!(world.readable(&said[0].body).await, @"");
+}
+
+#[tokio::test]
+async fn commands_are_understood_in_text_and_in_documents() {
+    let world = World::new().await;
+    failed(&world).await;
+    comment(&world, ADA, "/dcr status").await;
+    insta::assert_snapshot!(newest(&world).await, @"");
+    let before = world.town.jira.messages(TICKET).len();
+    world.town.jira.set_shape(Shape {
+        comment_as_adf: true,
+        ..Shape::default()
+    });
+    let text = |text: &str| json!({"type": "paragraph", "content": [{"type": "text", "text": text}]});
+    let code = json!({"type": "codeBlock", "content": [{"type": "text", "text": "/dcr stop"}]});
+    let quote = json!({"type": "blockquote", "content": [text("/dcr stop")]});
+    let doc = |content: Value| json!({"type": "doc", "version": 1, "content": content});
+    world
+        .town
+        .jira
+        .comment(TICKET, ADA, doc(json!([code, quote])))
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(
+        world.town.jira.messages(TICKET).len(),
+        before + 1,
+        "code and quotes command nothing"
+    );
+    world
+        .town
+        .jira
+        .comment(TICKET, ADA, doc(json!([text("Let me see."), text("/dcr why")])))
+        .await
+        .unwrap();
+    world.settle().await;
+    insta::assert_snapshot!(newest(&world).await, @"");
+    assert!(matches!(world.run().await.state, RunState::Stopped { .. }));
+}
+
+#[tokio::test]
+async fn edited_comments_bots_and_markup_command_nothing() {
+    let world = World::new().await;
+    failed(&world).await;
+    world.town.jira.add_user(JiraUser {
+        app: true,
+        ..JiraUser::person("robot", "Robot")
+    });
+    comment(&world, "557058:robot", "/dcr retry").await;
+    for text in [
+        "{code}\n/dcr retry\n{code}",
+        "{quote}\n/dcr retry\n{quote}",
+        "bq. /dcr retry",
+        "please /dcr retry",
+        "{{/dcr retry}}",
+        "/dcrx retry",
+    ] {
+        comment(&world, ADA, text).await;
+    }
+    let id = world.town.jira.comment(TICKET, ADA, "nothing yet").await.unwrap();
+    world.settle().await;
+    world
+        .town
+        .jira
+        .edit_comment(TICKET, &id, ADA, "/dcr retry")
+        .await
+        .unwrap();
+    world.settle().await;
+    // Edited before stepherd got to it: what was sent is not what stands there.
+    let id = world.town.jira.comment(TICKET, ADA, "/dcr retry").await.unwrap();
+    world.clock.advance(std::time::Duration::from_secs(5));
+    world
+        .town
+        .jira
+        .edit_comment(TICKET, &id, ADA, "never mind")
+        .await
+        .unwrap();
+    world.settle().await;
+    minutes(&world, 1).await;
+    assert!(
+        matches!(world.run().await.state, RunState::Stopped { .. }),
+        "{:?}",
+        notes(&world, 20).await
+    );
+    assert_eq!(world.town.dcr.starts(TENANT), 1);
+}
+
+#[tokio::test]
+async fn retry_from_the_ticket_resumes_and_what_is_misspelt_is_explained() {
+    let world = World::new().await;
+    failed(&world).await;
+    comment(&world, ADA, "/dcr retri").await;
+    insta::assert_snapshot!(newest(&world).await, @"");
+    comment(&world, EVE, "/dcr retry").await;
+    insta::assert_snapshot!(newest(&world).await, @"");
+    let before = world.town.jira.messages(TICKET).len();
+    comment(&world, ADA, "/dcr retry").await;
+    minutes(&world, 1).await;
+    assert_eq!(world.town.dcr.starts(TENANT), 2);
+    assert_eq!(
+        world.town.jira.messages(TICKET).len(),
+        before + 1,
+        "the card speaks; nothing else is posted"
+    );
+}
+
+#[tokio::test]
+async fn a_ticket_that_cannot_be_moved_says_where_it_could_go() {
+    let world = World::new().await;
+    rebuilding(&world, 99.0).await;
+    world.town.jira.transition(TICKET, ADA, "Open").await.unwrap();
+    world.town.dcr.complete(TENANT);
+    minutes(&world, 1).await;
+    insta::assert_snapshot!(newest(&world).await, @"");
+    // Somebody puts it right, which is an approval again and waits behind the run; the run goes on by one word.
+    world.town.jira.transition(TICKET, ADA, "Approved").await.unwrap();
+    world.settle().await;
+    let first = world.runs().await.pop().unwrap().id;
+    comment(&world, ADA, &format!("/dcr retry run={first}")).await;
+    minutes(&world, 1).await;
+    assert!(matches!(world.run_now(&first).await.state, RunState::Finished { .. }));
+    assert_eq!(world.town.jira.status(TICKET).as_deref(), Some("Done"));
+}
+
+/// A world whose Jira may prove itself in all four ways.
+async fn of_four_proofs() -> World {
+    World::with_settings(
+        |_| {},
+        |env| {
+            for (key, value) in [
+                ("OAUTH_CLIENT_SECRET", "oauth-secret"),
+                ("CONNECT_SHARED_SECRET", "connect-secret"),
+                ("AUTOMATION_SECRET", "automation-secret"),
+            ] {
+                env.insert(format!("STEPHERD__JIRA__{key}"), value.into());
+            }
+        },
+    )
+    .await
+}
+
+fn oauth(secret: &str) -> Signing {
+    Signing::OAuth {
+        client_id: "client".into(),
+        client_secret: secret.into(),
+    }
+}
+
+fn connect(secret: &str) -> Signing {
+    Signing::Connect {
+        client_key: "site".into(),
+        shared_secret: secret.into(),
+        base_path: String::new(),
+    }
+}
+
+fn automation(value: &str) -> Signing {
+    Signing::Automation {
+        header: "X-Automation-Webhook-Token".into(),
+        value: value.into(),
+    }
+}
+
+fn admin(secret: &str) -> Signing {
+    Signing::Admin { secret: secret.into() }
+}
+
+#[tokio::test]
+async fn jira_proves_itself_in_four_ways() {
+    for proof in [
+        admin("jira-webhook-secret"),
+        oauth("oauth-secret"),
+        connect("connect-secret"),
+        automation("automation-secret"),
+    ] {
+        let world = of_four_proofs().await;
+        let url = Url::parse(&format!("{}/webhooks/jira", world.url)).unwrap();
+        world.town.jira.set_webhook(Some(url), proof);
+        approved(&world).await;
+        assert_eq!(world.runs().await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_jira_cannot_prove_is_turned_away_and_not_kept() {
+    let world = of_four_proofs().await;
+    let url = Url::parse(&format!("{}/webhooks/jira", world.url)).unwrap();
+    let forged = [
+        admin("wrong"),
+        oauth("wrong"),
+        oauth("connect-secret"),
+        connect("wrong"),
+        connect("oauth-secret"),
+        automation("wrong"),
+        Signing::Unsigned,
+    ];
+    let count = forged.len();
+    for (n, proof) in forged.into_iter().enumerate() {
+        world.town.jira.set_webhook(Some(url.clone()), proof);
+        let to = if n % 2 == 0 { "Approved" } else { "Open" };
+        let id = world.town.jira.transition(TICKET, ADA, to).await.unwrap();
+        world.deliver().await;
+        let sent = world.town.jira.deliveries().into_iter().find(|d| d.id == id).unwrap();
+        assert_eq!(sent.attempts.last().map(|a| a.status), Some(401), "{n}");
+    }
+    assert!(world.store.deliveries(None, 10).await.unwrap().is_empty());
+    assert!(world.runs().await.is_empty());
+    let (_, text) = world
+        .get("/metrics", Some(stepherd::sandbox::town::Town::api_token()))
+        .await;
+    let line = text
+        .lines()
+        .find(|l| l.contains("platform=\"jira\"") && l.contains("outcome=\"forged\""));
+    assert!(line.is_some_and(|l| l.ends_with(&format!(" {count}"))), "{text}");
+}
+
+#[tokio::test]
+async fn an_automation_rules_body_starts_a_run_when_automation_may() {
+    for (shape, allowed) in [
+        (Automation::IssueData, true),
+        (Automation::Flat, true),
+        (Automation::IssueData, false),
+    ] {
+        let world = World::with_settings(
+            |dir| {
+                let path = dir.join("config/people.toml");
+                let mut people = std::fs::read_to_string(&path).unwrap();
+                if allowed {
+                    people.push_str("\n[[person]]\nname = \"automation\"\njira = \"automation\"\n");
+                    people = people.replace(
+                        "name = \"operator\"\npersons = [\"ada\"]",
+                        "name = \"operator\"\npersons = [\"ada\", \"automation\"]",
+                    );
+                }
+                std::fs::write(path, people).unwrap();
+            },
+            |env| {
+                env.insert("STEPHERD__JIRA__AUTOMATION_SECRET".into(), "automation-secret".into());
+            },
+        )
+        .await;
+        let url = Url::parse(&format!("{}/webhooks/jira", world.url)).unwrap();
+        world.town.jira.set_webhook(Some(url), automation("automation-secret"));
+        world.town.jira.set_shape(Shape {
+            automation: Some(shape),
+            ..Shape::default()
+        });
+        approved(&world).await;
+        minutes(&world, 1).await;
+        assert_eq!(
+            world.runs().await.len(),
+            usize::from(allowed),
+            "{:?}",
+            notes(&world, 10).await
+        );
+        if !allowed {
+            insta::assert_snapshot!(newest(&world).await, @"");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_verified_but_unreadable_delivery_is_parked_listed_and_replayable_and_never_loops() {
+    let world = World::new().await;
+    let url = Url::parse(&format!("{}/webhooks/jira", world.url)).unwrap();
+    let body = r#"{"webhookEvent":"jira:issue_updated","changelog":{"id":"1","items":[{"fieldId":"status","to":"10011"}]},"issue":42}"#;
+    let (name, value) = admin("jira-webhook-secret")
+        .header("POST", &url, body.as_bytes(), jiff::Timestamp::UNIX_EPOCH)
+        .unwrap();
+    let request = world
+        .http
+        .post(url)
+        .header(name, value)
+        .header("content-type", "application/json")
+        .body(body);
+    assert_eq!(request.send().await.unwrap().status(), 202);
+    minutes(&world, 10).await;
+    let parked = world.store.deliveries(Some("parked"), 10).await.unwrap();
+    assert_eq!(parked.len(), 1);
+    assert_eq!(parked[0].attempts, 1, "looked at once");
+    insta::assert_snapshot!(parked[0].note, @"");
+    let attention = async || {
+        let ready: Value = serde_json::from_str(&world.get("/readyz", None).await.1).unwrap();
+        ready["attention"]["deliveries_parked"].clone()
+    };
+    assert_eq!(attention().await, 1);
+    use stepherd::clock::Clock as _;
+    assert!(
+        world
+            .store
+            .replay_delivery(parked[0].seq, world.clock.now())
+            .await
+            .unwrap()
+    );
+    minutes(&world, 10).await;
+    let parked = world.store.deliveries(Some("parked"), 10).await.unwrap();
+    assert_eq!(parked.len(), 1, "it is parked again");
+    assert_eq!(attention().await, 1);
+}
+
+#[tokio::test]
+async fn data_center_speaks_wiki_text_and_knows_people_by_key() {
+    let clock = std::sync::Arc::new(TestClock::new());
+    let mut town = World::town(&clock).await;
+    let of = clock.clone();
+    let options = JiraOptions {
+        now: now_from(move || stepherd::clock::Clock::now(of.as_ref())),
+        flavour: Flavour::DataCenter,
+        bot: JiraUser::person("stepherd", "stepherd"),
+        token: "personal-access-token".into(),
+        webhook: None,
+        signing: Signing::Unsigned,
+        auto: false,
+    };
+    town.jira = Jira::start(options, 0).await.unwrap();
+    let status = |id: &str, name: &str| Status {
+        id: id.into(),
+        name: name.into(),
+    };
+    let way = |id: &str, from: &str, to: &str| Transition {
+        id: id.into(),
+        name: id.into(),
+        from: vec![from.into()],
+        to: to.into(),
+    };
+    let workflow = Workflow {
+        statuses: vec![status("1", "Open"), status("2", "Approved"), status("3", "Done")],
+        transitions: vec![way("11", "1", "2"), way("21", "2", "3")],
+    };
+    town.jira.add_project("SREPROV", "SRE provisioning", workflow);
+    town.jira.add_user(JiraUser::person("ada", "Ada"));
+    let fields = Map::from_iter([("customfield_10042".to_owned(), json!(TENANT))]);
+    town.jira.add_issue(TICKET, "DCR comcast", fields).unwrap();
+    let world = World::in_town(
+        town,
+        clock,
+        |dir| {
+            let path = dir.join("config/people.toml");
+            let people = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(path, people.replace("557058:ada", "JIRAUSER-ada")).unwrap();
+        },
+        |env| {
+            env.insert("STEPHERD__JIRA__FLAVOR".into(), "data-center".into());
+            env.insert("STEPHERD__JIRA__TOKEN".into(), "personal-access-token".into());
+            env.remove("STEPHERD__JIRA__EMAIL");
+        },
+    )
+    .await;
+    world.town.jira.set_shape(Shape {
+        no_identifier: true,
+        ..Shape::default()
+    });
+    world.town.jira.transition(TICKET, "ada", "Approved").await.unwrap();
+    world.settle().await;
+    let merged = world.town.github.pulls(stepherd::sandbox::town::REPO).unwrap()[1]
+        .merged
+        .clone()
+        .unwrap();
+    world.town.argocd.git_moved(stepherd::sandbox::town::APP, &merged);
+    world.town.argocd.finish(stepherd::sandbox::town::APP);
+    minutes(&world, 2).await;
+    world.town.dcr.advance(TENANT, 42.0);
+    minutes(&world, 1).await;
+    world
+        .town
+        .dcr
+        .fail(TENANT, "farmer-3 {color:red}lost{color} [~ada] !x.png!");
+    minutes(&world, 1).await;
+    let raw = world.town.jira.comments(TICKET).pop().unwrap().raw;
+    insta::assert_snapshot!(raw.as_str().unwrap().replace(world.run().await.id.as_str(), "RUN"), @"");
+    world.town.jira.comment(TICKET, "ada", "/dcr retry").await.unwrap();
+    minutes(&world, 1).await;
+    assert_eq!(world.town.dcr.starts(TENANT), 2, "{:?}", notes(&world, 10).await);
+    world.town.dcr.complete(TENANT);
+    minutes(&world, 1).await;
+    assert_eq!(world.town.jira.status(TICKET).as_deref(), Some("Done"));
+    insta::assert_snapshot!(world.readable(&world.town.jira.messages(TICKET)[0].body).await, @"");
+}
+
+#[tokio::test]
+async fn a_second_approved_ticket_for_the_tenant_waits_in_line_and_says_so() {
+    let world = World::new().await;
+    approved(&world).await;
+    world
+        .town
+        .jira
+        .transition(SECOND_TICKET, ADA, "Approved")
+        .await
+        .unwrap();
+    minutes(&world, 1).await;
+    let said = world.town.jira.messages(SECOND_TICKET);
+    assert_eq!(said.len(), 1);
+    insta::assert_snapshot!(world.readable(&said[0].body).await, @"");
+}
