@@ -3,6 +3,7 @@
 pub mod check;
 pub mod commands;
 pub mod deliveries;
+pub mod demo;
 pub mod effects;
 pub mod runs;
 pub mod send;

@@ -83,12 +83,13 @@ pub fn no_run(invocation: &Invocation, why: &NoRun) -> Doc {
 
 /// A start with values that will not do.
 pub fn bad_start(invocation: &Invocation, problem: &str) -> Doc {
-    Doc::paragraph(vec![
-        Span::text("Nothing was started. "),
-        Span::text(problem),
+    let mut spans = vec![Span::text("Nothing was started. ")];
+    spans.extend(with_code(problem));
+    spans.extend([
         Span::text(". What it takes: "),
         Span::code(format!("/{} help {}", invocation.command, invocation.verb)),
-    ])
+    ]);
+    Doc::paragraph(spans)
 }
 
 /// The pull request's head was not recorded before the command was given.
@@ -164,7 +165,8 @@ pub fn no_such_option(run: &Run, ask: &AskSpec, said: &str) -> Doc {
 
 /// Text that starts like a command but is none.
 pub fn misread(misread: &Misread) -> Doc {
-    let mut spans = vec![Span::text(&misread.problem), Span::text(" ")];
+    let mut spans = with_code(&misread.problem);
+    spans.push(Span::text(". "));
     if let Some(suggestion) = &misread.suggestion {
         spans.extend([Span::text("Did you mean "), Span::code(suggestion), Span::text("? ")]);
     }
@@ -173,6 +175,20 @@ pub fn misread(misread: &Misread) -> Doc {
         Span::code(format!("/{} help", misread.command)),
     ]);
     Doc::paragraph(spans)
+}
+
+/// A problem in words: what stands between backticks is code.
+fn with_code(problem: &str) -> Vec<Span> {
+    let pieces = problem.split('`').enumerate().filter(|(_, piece)| !piece.is_empty());
+    pieces
+        .map(|(place, piece)| {
+            if place % 2 == 0 {
+                Span::text(piece)
+            } else {
+                Span::code(piece)
+            }
+        })
+        .collect()
 }
 
 /// Runs that are under way, newest first.
@@ -202,7 +218,7 @@ pub fn help(command: &Command, verb: Option<&str>) -> Doc {
     let asked = verb.and_then(|name| command.verbs.iter().find(|v| v.name.as_str() == name));
     let verbs: Vec<&Verb> = asked.map_or_else(|| command.verbs.iter().collect(), |verb| vec![verb]);
     let mut blocks = vec![Block::Paragraph(vec![
-        Span::strong(format!("/{}", command.name)),
+        Span::code(format!("/{}", command.name)),
         Span::text(format!(" — {}", command.summary)),
     ])];
     blocks.push(Block::List(verbs.iter().map(|verb| usage(command, verb)).collect()));
@@ -294,12 +310,10 @@ pub fn happened(what: &Happened) -> String {
                 progress_text(*progress)
             )
         }
-        Happened::Failed(failure) => format!(
-            "{}: failed at {}: {}",
-            failure.step,
-            progress_text(failure.progress),
-            failure.reason
-        ),
+        Happened::Failed(failure) => {
+            let at = failure.progress.map(|progress| format!(" at {progress}"));
+            format!("{}: failed{}: {}", failure.step, at.unwrap_or_default(), failure.reason)
+        }
         Happened::AutoRetried(failure) => format!(
             "{}: failed and was tried again without asking: {}",
             failure.step, failure.reason
