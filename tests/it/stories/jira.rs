@@ -157,7 +157,10 @@ async fn an_approval_by_somebody_without_the_role_is_refused_on_the_ticket() {
     world.town.jira.transition(TICKET, EVE, "Approved").await.unwrap();
     world.settle().await;
     assert!(world.runs().await.is_empty());
-    insta::assert_snapshot!(ticket(&world).await, @"");
+    insta::assert_snapshot!(ticket(&world).await, @r"
+    --- stepherd
+    You may not say /dcr start tenant=comcast ticket=SREPROV-3072: it takes the role operator. Roles are given in people.toml by an administrator.
+    ");
     assert!(
         world
             .town
@@ -186,7 +189,7 @@ async fn an_approval_without_a_tenant_says_what_is_missing() {
     assert!(world.runs().await.is_empty());
     let said = world.town.jira.messages("SREPROV-3099");
     assert_eq!(said.len(), 1);
-    insta::assert_snapshot!(world.readable(&said[0].body).await, @"");
+    insta::assert_snapshot!(world.readable(&said[0].body).await, @"/dcr start needs tenant (The tenant, as its folder is called). What can be said: /dcr help");
 }
 
 #[tokio::test]
@@ -194,7 +197,27 @@ async fn commands_are_understood_in_text_and_in_documents() {
     let world = World::new().await;
     failed(&world).await;
     comment(&world, ADA, "/dcr status").await;
-    insta::assert_snapshot!(newest(&world).await, @"");
+    insta::assert_snapshot!(newest(&world).await, @r"
+    ❌ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild failed at 42 %
+    ████████░░░░░░░░░░░░ 42 %
+    - Step: 7 of 8: Rebuild
+    - Attempt: 1
+    - Back-end: open (https://dcr.example.org/ui/tenants/comcast)
+    - Class: infrastructure: a machine, a network or a service
+    - Restarts: 0
+    - Pull requests: acme/deployment#1 (https://github/acme/deployment/pull/1), acme/deployment#2 (https://github/acme/deployment/pull/2)
+    - Asked by: Ada, 2026-11-18 11:06 UTC
+    farmer-3 lost
+    - ✅ Note the rebuild in the tenant's history — acme/deployment#1 opened
+    - ✅ Merge the history — merged as SHA
+    - ✅ Switch the farmers on — acme/deployment#2 opened
+    - ✅ Merge the farm's start — merged as SHA
+    - ✅ Sync the farm
+    - ✅ Wait for farmers — 3 of min 3 farmers ready
+    - ❌ Rebuild the cache
+    - ▫️ Close the ticket
+    To go on: /dcr retry run=RUN. To give up and free its locks: /dcr stop run=RUN
+    ");
     let before = world.town.jira.messages(TICKET).len();
     world.town.jira.set_shape(Shape {
         comment_as_adf: true,
@@ -223,7 +246,27 @@ async fn commands_are_understood_in_text_and_in_documents() {
         .await
         .unwrap();
     world.settle().await;
-    insta::assert_snapshot!(newest(&world).await, @"");
+    insta::assert_snapshot!(newest(&world).await, @r"
+    ❌ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild failed at 42 %
+    - 2026-11-18 11:06 UTC — accepted from Ada in jira:SREPROV-3072, allowed by the role operator
+    - 2026-11-18 11:06 UTC — HistoryUpdate: attempt 1 began
+    - 2026-11-18 11:06 UTC — HistoryUpdate: acme/deployment#1 on branch SREPROV-3072_RUN_StepHistoryUpdate
+    - 2026-11-18 11:06 UTC — HistoryUpdate: passed (acme/deployment#1 opened)
+    - 2026-11-18 11:06 UTC — HistoryUpdateMerge: attempt 1 began
+    - 2026-11-18 11:06 UTC — HistoryUpdateMerge: passed (merged as SHA)
+    - 2026-11-18 11:06 UTC — StartFarm: attempt 1 began
+    - 2026-11-18 11:06 UTC — StartFarm: acme/deployment#2 on branch SREPROV-3072_RUN_StepStartFarm
+    - 2026-11-18 11:06 UTC — StartFarm: passed (acme/deployment#2 opened)
+    - 2026-11-18 11:06 UTC — StartFarmMerge: attempt 1 began
+    - 2026-11-18 11:06 UTC — StartFarmMerge: passed (merged as SHA)
+    - 2026-11-18 11:06 UTC — Sync: attempt 1 began
+    - 2026-11-18 11:07 UTC — Sync: passed
+    - 2026-11-18 11:07 UTC — WaitForFarmers: attempt 1 began
+    - 2026-11-18 11:08 UTC — WaitForFarmers: passed (3 of min 3 farmers ready)
+    - 2026-11-18 11:08 UTC — Rebuild: attempt 1 began
+    - 2026-11-18 11:10 UTC — Rebuild: failed at 42 %: farmer-3 lost
+    Plan and parameters as of its start. Asked in jira:SREPROV-3072.
+    ");
     assert!(matches!(world.run().await.state, RunState::Stopped { .. }));
 }
 
@@ -279,9 +322,9 @@ async fn retry_from_the_ticket_resumes_and_what_is_misspelt_is_explained() {
     let world = World::new().await;
     failed(&world).await;
     comment(&world, ADA, "/dcr retri").await;
-    insta::assert_snapshot!(newest(&world).await, @"");
+    insta::assert_snapshot!(newest(&world).await, @"retri is not a verb of /dcr; it has start, status, retry, stop, answer, list, why, help. Did you mean /dcr retry? What can be said: /dcr help");
     comment(&world, EVE, "/dcr retry").await;
-    insta::assert_snapshot!(newest(&world).await, @"");
+    insta::assert_snapshot!(newest(&world).await, @"You may not say /dcr retry: it takes the role operator. Roles are given in people.toml by an administrator.");
     let before = world.town.jira.messages(TICKET).len();
     comment(&world, ADA, "/dcr retry").await;
     minutes(&world, 1).await;
@@ -300,7 +343,15 @@ async fn a_ticket_that_cannot_be_moved_says_where_it_could_go() {
     world.town.jira.transition(TICKET, ADA, "Open").await.unwrap();
     world.town.dcr.complete(TENANT);
     minutes(&world, 1).await;
-    insta::assert_snapshot!(newest(&world).await, @"");
+    insta::assert_snapshot!(newest(&world).await, @r"
+    ❌ CloseTicket failed
+    SREPROV-3072 cannot go from `Open` to `Done`; from there stepherd's account can move it to: `Approved` (10011)
+    - Progress at failure: not known
+    - Attempt: 1
+    - Restarts: 0
+    - Class: user: something that a person wrote or configured
+    To go on: /dcr retry run=RUN. To give up and free its locks: /dcr stop run=RUN
+    ");
     // Somebody puts it right, which is an approval again and waits behind the run; the run goes on by one word.
     world.town.jira.transition(TICKET, ADA, "Approved").await.unwrap();
     world.settle().await;
@@ -443,7 +494,7 @@ async fn an_automation_rules_body_starts_a_run_when_automation_may() {
             notes(&world, 10).await
         );
         if !allowed {
-            insta::assert_snapshot!(newest(&world).await, @"");
+            insta::assert_snapshot!(newest(&world).await, @"You may not say /dcr start tenant=comcast ticket=SREPROV-3072: it takes the role operator. Roles are given in people.toml by an administrator.");
         }
     }
 }
@@ -467,7 +518,7 @@ async fn a_verified_but_unreadable_delivery_is_parked_listed_and_replayable_and_
     let parked = world.store.deliveries(Some("parked"), 10).await.unwrap();
     assert_eq!(parked.len(), 1);
     assert_eq!(parked[0].attempts, 1, "looked at once");
-    insta::assert_snapshot!(parked[0].note, @"");
+    insta::assert_snapshot!(parked[0].note, @"$.issue: expected an object, found a number");
     let attention = async || {
         let ready: Value = serde_json::from_str(&world.get("/readyz", None).await.1).unwrap();
         ready["attention"]["deliveries_parked"].clone()
@@ -556,14 +607,50 @@ async fn data_center_speaks_wiki_text_and_knows_people_by_key() {
         .fail(TENANT, "farmer-3 {color:red}lost{color} [~ada] !x.png!");
     minutes(&world, 1).await;
     let raw = world.town.jira.comments(TICKET).pop().unwrap().raw;
-    insta::assert_snapshot!(raw.as_str().unwrap().replace(world.run().await.id.as_str(), "RUN"), @"");
+    insta::assert_snapshot!(raw.as_str().unwrap().replace(world.run().await.id.as_str(), "RUN"), @r"
+    {panel:bgColor=#ffebe6}
+    h3. ❌ Rebuild failed at 42 %
+    {panel}
+
+    {noformat}
+    farmer-3 {color:red}lost{color} [~ada] !x.png!
+    {noformat}
+
+    * *Progress at failure:* 42 %
+    * *Attempt:* 1
+    * *Restarts:* 0
+    * *Class:* infrastructure: a machine, a network or a service
+    * *Back\-end:* [open|https://dcr.example.org/ui/tenants/comcast]
+
+    To go on: {{/dcr retry run=RUN}}. To give up and free its locks: {{/dcr stop run=RUN}}
+    ");
     world.town.jira.comment(TICKET, "ada", "/dcr retry").await.unwrap();
     minutes(&world, 1).await;
     assert_eq!(world.town.dcr.starts(TENANT), 2, "{:?}", notes(&world, 10).await);
     world.town.dcr.complete(TENANT);
     minutes(&world, 1).await;
     assert_eq!(world.town.jira.status(TICKET).as_deref(), Some("Done"));
-    insta::assert_snapshot!(world.readable(&world.town.jira.messages(TICKET)[0].body).await, @"");
+    insta::assert_snapshot!(world.readable(&world.town.jira.messages(TICKET)[0].body).await, @r"
+    ✅ DCR rebuild comcast · SREPROV-3072 · RUN — completed
+
+
+    ████████████████████ 100 %
+
+    * Restarts: 0
+    * Pull requests: acme/deployment#1 (https://github/acme/deployment/pull/1), acme/deployment#2 (https://github/acme/deployment/pull/2)
+    * Asked by: Ada, 2026-11-18 11:06 UTC
+
+    * ✅ Note the rebuild in the tenant's history — acme/deployment#1 opened
+    * ✅ Merge the history — merged as SHA
+    * ✅ Switch the farmers on — acme/deployment#2 opened
+    * ✅ Merge the farm's start — merged as SHA
+    * ✅ Sync the farm
+    * ✅ Wait for farmers — 3 of min 3 farmers ready
+    * ✅ Rebuild the cache — 2 attempts
+    * ✅ Close the ticket
+
+    Nothing left to do.
+    ");
 }
 
 #[tokio::test]
@@ -579,5 +666,19 @@ async fn a_second_approved_ticket_for_the_tenant_waits_in_line_and_says_so() {
     minutes(&world, 1).await;
     let said = world.town.jira.messages(SECOND_TICKET);
     assert_eq!(said.len(), 1);
-    insta::assert_snapshot!(world.readable(&said[0].body).await, @"");
+    insta::assert_snapshot!(world.readable(&said[0].body).await, @r"
+    ⏳ DCR rebuild comcast · SREPROV-3073 · RUN2 — waits in line, 1 before it
+    - Position: 1st in line; before it: RUN
+    - Restarts: 0
+    - Asked by: Ada, 2026-11-18 11:07 UTC
+    - ▫️ Note the rebuild in the tenant's history
+    - ▫️ Merge the history
+    - ▫️ Switch the farmers on
+    - ▫️ Merge the farm's start
+    - ▫️ Sync the farm
+    - ▫️ Wait for farmers
+    - ▫️ Rebuild the cache
+    - ▫️ Close the ticket
+    It starts by itself when its turn comes. To give up: /dcr stop run=RUN2
+    ");
 }
