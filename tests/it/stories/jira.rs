@@ -159,7 +159,7 @@ async fn an_approval_by_somebody_without_the_role_is_refused_on_the_ticket() {
     assert!(world.runs().await.is_empty());
     insta::assert_snapshot!(ticket(&world).await, @r"
     --- stepherd
-    You may not say /dcr start tenant=comcast ticket=SREPROV-3072: it takes the role operator. Roles are given in people.toml by an administrator.
+    Eve may not say /dcr start tenant=comcast ticket=SREPROV-3072: it takes the role operator. Roles are given in people.toml by an administrator.
     ");
     assert!(
         world
