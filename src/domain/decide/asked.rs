@@ -18,7 +18,10 @@ pub(super) fn decide(run: Option<&Run>, asked: &Asked, facts: &Facts) -> Decisio
     let role = match &asked.permission {
         Permission::Granted { role, .. } => role.to_string(),
         Permission::Refused { missing, unknown } => {
-            return answer(&asked.via, card::refused(&asked.invocation, missing, unknown));
+            // A button, a moved ticket: nothing that "you" could be understood from.
+            let wordless = asked.via.message.is_none() && asked.via.handle.is_none();
+            let who = wordless.then_some(asked.by.name.as_str());
+            return answer(&asked.via, card::refused(&asked.invocation, who, missing, unknown));
         }
     };
     match (asked.invocation.action, &asked.known, run) {
