@@ -1,6 +1,6 @@
 //! Answers to commands: what was asked for, or why not and what would help.
 
-use super::{card, commas, headline, minute, name, progress_text};
+use super::{at_progress, card, commas, headline, minute, name};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::NoRun;
 use crate::domain::doc::{Block, Doc, Span};
@@ -291,14 +291,14 @@ pub fn happened(what: &Happened) -> String {
             ..
         } => {
             format!(
-                "{step}: {job} was restarted by its back-end at {} (restart {restarts})",
-                progress_text(*progress)
+                "{step}: {job} was restarted by its back-end{} (restart {restarts})",
+                at_progress(*progress)
             )
         }
         Happened::Failed(failure) => format!(
-            "{}: failed at {}: {}",
+            "{}: failed{}: {}",
             failure.step,
-            progress_text(failure.progress),
+            at_progress(failure.progress),
             failure.reason
         ),
         Happened::AutoRetried(failure) => format!(

@@ -1,6 +1,6 @@
 //! New messages in a thread: failures, restarts, questions, notes and the end of a run, each said once.
 
-use super::{buttons, class_text, command_line, commas, name, progress_text};
+use super::{at_progress, buttons, class_text, command_line, commas, name, progress_text};
 use crate::domain::doc::{Block, Doc, Span, Tone};
 use crate::domain::pipeline::StepKind;
 use crate::domain::run::{Failure, Happened, Run, Verdict};
@@ -21,8 +21,8 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
                 Span::text("🔁 "),
                 Span::strong(step.as_str()),
                 Span::text(format!(
-                    ": {job} failed at {} and was restarted by its back-end (restart {restarts}). ",
-                    progress_text(*progress)
+                    ": {job} failed{} and was restarted by its back-end (restart {restarts}). ",
+                    at_progress(*progress)
                 )),
                 Span::text("It runs again from where it was; nothing to do."),
             ];

@@ -165,7 +165,7 @@ fn a_change_that_failed_is_made_again_on_the_same_branch() {
        > join zap/one
     0s Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit -> failed (Permission): it broke
        = stopped in Edit#1 (Permission): it broke
-       3. Edit: failed at not known: it broke
+       3. Edit: failed: it broke
        > notice 3 to jira:SREPROV-3072 discord:400
        > report to jira:SREPROV-3072 discord:400
     0s retry
@@ -225,7 +225,7 @@ fn the_plan_says_how_often_it_is_tried_without_asking() {
        > report to jira:SREPROV-3072 discord:400
     0s Edit#3 change SREPROV-3072_URMO7YZ2_StepEdit -> failed (RateLimit): it broke
        = stopped in Edit#3 (RateLimit): it broke
-       7. Edit: failed at not known: it broke
+       7. Edit: failed: it broke
        > notice 7 to jira:SREPROV-3072 discord:400
        > report to jira:SREPROV-3072 discord:400
     "#);
