@@ -83,7 +83,7 @@ impl Engine {
 
     async fn carry_out(&self, effect: &ClaimedEffect) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let vendor = vendor(&effect.effect);
+        let vendor = self.vendor(&effect.effect);
         if let Some(until) = self.pauses.until(&vendor, now) {
             // The vendor asked to be left alone: what is urgent comes first when the time is over.
             let at = later(until, Duration::from_millis(200) * u32::from(effect.effect.lane()));
@@ -329,6 +329,33 @@ impl Engine {
         Ok(())
     }
 
+    /// Whose limits an effect counts against.
+    fn vendor(&self, effect: &Effect) -> String {
+        let forge = || {
+            self.hands
+                .forge
+                .as_ref()
+                .map_or("", |forge| forge.platform())
+                .to_owned()
+        };
+        match effect {
+            Effect::Report { thread } | Effect::Notice { thread, .. } => thread.platform.to_string(),
+            Effect::Reply(reply) => reply.thread.platform.to_string(),
+            Effect::Acknowledge { message } => message.thread.platform.to_string(),
+            Effect::Check(_) => forge(),
+            Effect::Act(act) => match &act.what {
+                Deed::Change(_) | Deed::Merge(_) => forge(),
+                Deed::MoveTicket(_) => self
+                    .hands
+                    .tracker
+                    .as_ref()
+                    .map_or("", |tracker| tracker.platform())
+                    .to_owned(),
+                Deed::StartJob(intent) | Deed::CancelJob(intent) => intent.backend.to_string(),
+            },
+        }
+    }
+
     fn threads(&self, thread: &ThreadRef) -> Result<&dyn crate::adapters::Threads, CallError> {
         let threads = self.hands.threads.get(&thread.platform).map(AsRef::as_ref);
         let why = format!("{} is switched off, so {thread} cannot be written to", thread.platform);
@@ -381,21 +408,6 @@ fn place(effect: &Effect) -> String {
             Deed::Merge(intent) => intent.pr.repo.to_string(),
             Deed::StartJob(intent) | Deed::CancelJob(intent) => format!("{}/{}", intent.backend, intent.marker),
             Deed::MoveTicket(intent) => intent.ticket.to_string(),
-        },
-    }
-}
-
-/// Whose limits an effect counts against.
-fn vendor(effect: &Effect) -> String {
-    match effect {
-        Effect::Report { thread } | Effect::Notice { thread, .. } => thread.platform.to_string(),
-        Effect::Reply(reply) => reply.thread.platform.to_string(),
-        Effect::Acknowledge { message } => message.thread.platform.to_string(),
-        Effect::Check(_) => "forge".to_owned(),
-        Effect::Act(act) => match &act.what {
-            Deed::Change(_) | Deed::Merge(_) => "forge".to_owned(),
-            Deed::MoveTicket(_) => "tracker".to_owned(),
-            Deed::StartJob(intent) | Deed::CancelJob(intent) => intent.backend.to_string(),
         },
     }
 }

@@ -94,16 +94,31 @@ impl World {
     /// As `with`, after `set` has changed the environment.
     pub async fn with_settings(edit: impl FnOnce(&Path), set: impl FnOnce(&mut BTreeMap<String, String>)) -> Self {
         let clock = Arc::new(TestClock::new());
+        let town = Self::town(&clock).await;
+        Self::in_town(town, clock, edit, set).await
+    }
+
+    /// A town that lives by this clock.
+    pub async fn town(clock: &Arc<TestClock>) -> Town {
         let of = clock.clone();
         let now = now_from(move || of.now());
         let auth_now = now_from(|| SystemClock.now());
-        let town = Town::start(TownOptions {
+        Town::start(TownOptions {
             now,
             auth_now,
             lively: false,
         })
         .await
-        .unwrap();
+        .unwrap()
+    }
+
+    /// As `with_settings`, in a town that was changed before.
+    pub async fn in_town(
+        town: Town,
+        clock: Arc<TestClock>,
+        edit: impl FnOnce(&Path),
+        set: impl FnOnce(&mut BTreeMap<String, String>),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy_configuration(dir.path());
         std::fs::write(dir.path().join("config/people.toml"), town.people_toml()).unwrap();
@@ -156,11 +171,13 @@ impl World {
             stop.clone(),
         ));
         town.tell(&url).unwrap();
-        let discord = Discord::new(&wiring::discord_config(&catalog.settings).unwrap()).unwrap();
-        discord
-            .register(Some(GUILD), &registration(&catalog.commands))
-            .await
-            .unwrap();
+        if catalog.settings.is_on("discord") {
+            let discord = Discord::new(&wiring::discord_config(&catalog.settings).unwrap()).unwrap();
+            discord
+                .register(Some(GUILD), &registration(&catalog.commands))
+                .await
+                .unwrap();
+        }
         let (http, sweep) = (reqwest::Client::new(), tokio::sync::Mutex::default());
         Self {
             town,
@@ -251,6 +268,43 @@ impl World {
     /// This run as it is now.
     pub async fn run_now(&self, id: &RunId) -> Run {
         self.store.run(id).await.unwrap().expect("the run is there")
+    }
+
+    /// What stepherd answers to a GET, as status and text, with this bearer token.
+    pub async fn get(&self, path: &str, token: Option<&str>) -> (u16, String) {
+        let mut request = self.http.get(format!("{}{path}", self.url));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// The text as people see it, without what differs from one run of a test to the next: ids, commits, addresses.
+    /// Backslashes before punctuation and invisible marks go, as they do when Markdown is shown.
+    pub async fn readable(&self, text: &str) -> String {
+        let mut shown = String::new();
+        let mut chars = text.chars().filter(|c| !"\u{2060}\u{200b}".contains(*c)).peekable();
+        while let Some(c) = chars.next() {
+            if c != '\\' || !chars.peek().is_some_and(char::is_ascii_punctuation) {
+                shown.push(c);
+            }
+        }
+        for (n, run) in self.runs().await.iter().rev().enumerate() {
+            let id = if n == 0 {
+                "RUN".to_owned()
+            } else {
+                format!("RUN{}", n + 1)
+            };
+            for opened in run.prs.values() {
+                for sha in opened.merged.iter().chain([&opened.head]) {
+                    shown = shown.replace(sha.as_str(), "SHA").replace(sha.short(), "SHA");
+                }
+            }
+            shown = shown.replace(run.id.as_str(), &id);
+        }
+        let shown = shown.replace(self.town.github.url(), "https://github");
+        shown.replace(&self.town.argocd.url, "https://argocd").trim().to_owned()
     }
 }
 

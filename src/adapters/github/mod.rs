@@ -34,6 +34,9 @@ use crate::domain::run::CheckTarget;
 use crate::domain::signal::{MessageRef, Said};
 use client::Client;
 
+/// The name of the platform.
+pub const PLATFORM: &str = "github";
+
 /// What the adapter needs to know.
 #[derive(Clone)]
 pub struct GithubConfig {
@@ -105,6 +108,10 @@ impl Github {
 
 #[async_trait]
 impl Forge for Github {
+    fn platform(&self) -> &'static str {
+        PLATFORM
+    }
+
     async fn read_file(&self, repo: &Repo, path: &str) -> Result<Option<String>, CallError> {
         self.read_default(repo, path).await
     }

@@ -25,6 +25,10 @@ struct Transition {
 
 #[async_trait]
 impl Tracker for Jira {
+    fn platform(&self) -> &'static str {
+        super::PLATFORM
+    }
+
     async fn move_ticket(&self, intent: &MoveIntent) -> Result<Outcome, CallError> {
         let issue = self.path(&format!("/issue/{}", encoded(intent.ticket.as_str())));
         let before = self.status(&issue).await?;

@@ -97,7 +97,10 @@ fn begin_change(draft: &mut Draft<'_>, attempt: &Attempt, change: &ChangeSpec) -
         branch,
         edits: edits.collect::<Result<_, _>>()?,
         title: one_line(&render(&change.title)?),
-        body: render(&change.body)?,
+        body: change
+            .body
+            .render_markdown(&context(&draft.run, attempt))
+            .map_err(|e| e.to_string())?,
         recorded: draft.run.prs.get(step).cloned(),
     };
     draft.act(attempt, Deed::Change(intent));
