@@ -71,6 +71,7 @@ async fn github(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
         None
     });
     let platform = platform("github")?;
+    let own = set.own_account_id.or(own);
     hands.doors.insert(platform.clone(), Arc::new(github.door(own)));
     hands.threads.insert(platform, github.clone());
     hands.forge = Some(github);
@@ -90,7 +91,7 @@ async fn jira(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
         flavor,
         email: set.email.clone(),
         token,
-        own_account_id: None,
+        own_account_id: set.own_account_id.clone(),
     };
     let jira = Arc::new(Jira::new(config)?);
     let own = jira.own_account().await.map(str::to_owned);

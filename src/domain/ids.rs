@@ -180,7 +180,8 @@ impl Repo {
 impl FromStr for Repo {
     type Err = InvalidName;
     /// Reads `owner/name`, `git@host:owner/name.git` and `https://host/owner/name(.git)`. The host is dropped:
-    /// which forge to talk to comes from configuration only, never from a payload.
+    /// which forge to talk to comes from configuration only, never from a payload. Forges take names in any case
+    /// and tell them in their own, so they are kept in lower case: the same repository is always equal to itself.
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let path = match (text.strip_prefix("https://"), text.strip_prefix("git@")) {
             (Some(rest), _) => rest.split_once('/').map_or("", |(_, path)| path),
@@ -199,8 +200,8 @@ impl FromStr for Repo {
         };
         match path.split_once('/') {
             Some((owner, name)) if part(owner) && part(name) => Ok(Self {
-                owner: owner.to_owned(),
-                name: name.to_owned(),
+                owner: owner.to_ascii_lowercase(),
+                name: name.to_ascii_lowercase(),
             }),
             _ => Err(InvalidName {
                 what: "a repository",

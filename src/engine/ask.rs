@@ -232,7 +232,19 @@ impl Engine {
                 wanted.param, wanted.repo
             )));
         };
-        match forge.read_file(&wanted.repo, &wanted.path).await {
+        let vendor = self.forge_vendor();
+        if let Some(after) = self.paused(&vendor) {
+            let why = format!("{vendor} asked to be left alone");
+            return Err(Hold::Later {
+                why,
+                after: Some(after),
+            });
+        }
+        let read = forge.read_file(&wanted.repo, &wanted.path).await;
+        if let Err(error) = &read {
+            self.heed(&vendor, error);
+        }
+        match read {
             Ok(None) => Ok(Ok(None)),
             Ok(Some(text)) => Ok(edit::read_value(&wanted.path, &text, &wanted.pointer).map_err(|e| e.to_string())),
             Err(CallError::Retry { why, after, .. }) => Err(Hold::Later { why, after }),

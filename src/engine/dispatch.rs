@@ -55,15 +55,32 @@ impl From<StoreError> for Trouble {
 
 impl Engine {
     /// Carries out a few effects that are due; how many there were. What goes to one place goes in order, places
-    /// do not wait for each other.
+    /// do not wait for each other, and each vendor gets what is urgent first: a limit that a check runs into is
+    /// known before the comments are tried.
     ///
     /// # Errors
     /// When the store cannot be used now; what was claimed comes back when its lease ends.
     pub async fn dispatch_step(&self) -> Result<usize, StoreError> {
         let claimed = self.store.claim_effects(self.clock.now(), LEASE, BATCH).await?;
         let count = claimed.len();
-        let mut places: BTreeMap<String, Vec<ClaimedEffect>> = BTreeMap::new();
+        let mut vendors: BTreeMap<String, BTreeMap<u8, Vec<ClaimedEffect>>> = BTreeMap::new();
         for effect in claimed {
+            let lanes = vendors.entry(self.vendor(&effect.effect)).or_default();
+            lanes.entry(effect.effect.lane()).or_default().push(effect);
+        }
+        let work = vendors.into_values().map(|lanes| async move {
+            for effects in lanes.into_values() {
+                self.carry_out_lane(effects).await?;
+            }
+            Ok::<(), StoreError>(())
+        });
+        join_all(work).await.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(count)
+    }
+
+    async fn carry_out_lane(&self, effects: Vec<ClaimedEffect>) -> Result<(), StoreError> {
+        let mut places: BTreeMap<String, Vec<ClaimedEffect>> = BTreeMap::new();
+        for effect in effects {
             places.entry(place(&effect.effect)).or_default().push(effect);
         }
         let work = places.into_values().map(|effects| async move {
@@ -77,8 +94,7 @@ impl Engine {
             }
             Ok::<(), StoreError>(())
         });
-        join_all(work).await.into_iter().collect::<Result<Vec<()>, _>>()?;
-        Ok(count)
+        join_all(work).await.into_iter().collect()
     }
 
     async fn carry_out(&self, effect: &ClaimedEffect) -> Result<(), StoreError> {
@@ -120,17 +136,13 @@ impl Engine {
     ) -> Result<Option<EffectSettled>, StoreError> {
         let now = self.clock.now();
         tracing::warn!(failures = effect.failures, %error, "an effect did not work");
+        self.heed(vendor, &error);
         let (why, class, retry) = match error {
-            CallError::Retry { why, after, class } => {
-                if class == FailureClass::RateLimit {
-                    self.pauses.pause(vendor, now, after);
-                }
-                (
-                    why,
-                    class,
-                    Some(next_try(now, effect.failures, after, self.clock.random())),
-                )
-            }
+            CallError::Retry { why, after, class } => (
+                why,
+                class,
+                Some(next_try(now, effect.failures, after, self.clock.random())),
+            ),
             CallError::Permanent { why, class } => (why, class, None),
         };
         let tries_max = if matches!(effect.effect, Effect::Act(_)) {
@@ -329,31 +341,27 @@ impl Engine {
         Ok(())
     }
 
-    /// Whose limits an effect counts against.
+    /// Whose limits an effect counts against. A forge's comments and its pull requests are one vendor's.
     fn vendor(&self, effect: &Effect) -> String {
-        let forge = || {
-            self.hands
-                .forge
-                .as_ref()
-                .map_or("", |forge| forge.platform())
-                .to_owned()
-        };
         match effect {
             Effect::Report { thread } | Effect::Notice { thread, .. } => thread.platform.to_string(),
             Effect::Reply(reply) => reply.thread.platform.to_string(),
             Effect::Acknowledge { message } => message.thread.platform.to_string(),
-            Effect::Check(_) => forge(),
+            Effect::Check(_) => self.forge_vendor(),
             Effect::Act(act) => match &act.what {
-                Deed::Change(_) | Deed::Merge(_) => forge(),
-                Deed::MoveTicket(_) => self
-                    .hands
-                    .tracker
-                    .as_ref()
-                    .map_or("", |tracker| tracker.platform())
-                    .to_owned(),
+                Deed::Change(_) | Deed::Merge(_) => self.forge_vendor(),
+                Deed::MoveTicket(_) => {
+                    let tracker = self.hands.tracker.as_ref();
+                    tracker.map_or_else(|| "tracker".to_owned(), |tracker| tracker.platform().to_string())
+                }
                 Deed::StartJob(intent) | Deed::CancelJob(intent) => intent.backend.to_string(),
             },
         }
+    }
+
+    pub(super) fn forge_vendor(&self) -> String {
+        let forge = self.hands.forge.as_ref();
+        forge.map_or_else(|| "forge".to_owned(), |forge| forge.platform().to_string())
     }
 
     fn threads(&self, thread: &ThreadRef) -> Result<&dyn crate::adapters::Threads, CallError> {

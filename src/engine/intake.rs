@@ -152,10 +152,21 @@ impl Engine {
     }
 
     async fn still_stands(&self, said: &Said) -> Result<bool, Hold> {
+        let platform = said.thread.platform.as_str();
         let Some(threads) = self.hands.threads.get(&said.thread.platform) else {
             return Ok(false);
         };
-        match threads.still_stands(said).await {
+        if let Some(after) = self.paused(platform) {
+            return Err(Hold::Later {
+                why: format!("{platform} asked to be left alone"),
+                after: Some(after),
+            });
+        }
+        let stands = threads.still_stands(said).await;
+        if let Err(error) = &stands {
+            self.heed(platform, error);
+        }
+        match stands {
             Ok(stands) => Ok(stands),
             Err(CallError::Retry { why, after, .. }) => Err(Hold::Later { why, after }),
             Err(CallError::Permanent { why, .. }) => {
@@ -241,7 +252,7 @@ impl Engine {
         self.look_soon(&changed.thread).await?;
         let wanted = |on: &TriggerOn| match on {
             TriggerOn::Pr { repo, change, label } => {
-                (repo.is_empty() || *repo == changed.pr.repo.to_string())
+                (repo.is_empty() || repo.eq_ignore_ascii_case(&changed.pr.repo.to_string()))
                     && *change == changed.change
                     && (label.is_empty() || changed.labels.contains(label))
             }

@@ -17,11 +17,12 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::adapters::Hands;
+use crate::adapters::{CallError, Hands};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::domain::decide::{Decision, Event, Facts, decide};
 use crate::domain::ids::RunId;
+use crate::domain::run::FailureClass;
 use crate::metrics::Metrics;
 use crate::store::{Commit, Committed, EffectClaim, RunWrite, Store, StoreError};
 
@@ -104,6 +105,25 @@ impl Engine {
                 () = stop.cancelled() => {}
             }
         }
+    }
+
+    /// A vendor that asks to be left alone is left alone, by all three loops.
+    fn heed(&self, vendor: &str, error: &CallError) {
+        if let CallError::Retry {
+            after,
+            class: FailureClass::RateLimit,
+            ..
+        } = error
+        {
+            self.pauses.pause(vendor, self.clock.now(), *after);
+        }
+    }
+
+    /// For how long the vendor is still to be left alone.
+    fn paused(&self, vendor: &str) -> Option<Duration> {
+        let now = self.clock.now();
+        let until = self.pauses.until(vendor, now)?;
+        Duration::try_from(until.duration_since(now)).ok()
     }
 
     fn facts(&self) -> Facts {

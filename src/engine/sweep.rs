@@ -179,11 +179,10 @@ impl Engine {
 
     async fn look(&self, id: &RunId, look: &Look, looked: &mut Looked) -> Result<(), StoreError> {
         let vendor = match look {
-            Look::Merge { .. } => self.hands.forge.as_ref().map_or("", |forge| forge.platform()),
-            Look::Job { intent, .. } => intent.backend.as_str(),
+            Look::Merge { .. } => self.forge_vendor(),
+            Look::Job { intent, .. } => intent.backend.to_string(),
         };
-        let now = self.clock.now();
-        if self.pauses.until(vendor, now).is_some() {
+        if self.paused(&vendor).is_some() {
             return Ok(());
         }
         let event = match look {
@@ -205,6 +204,10 @@ impl Engine {
                 intent,
                 started,
             } => {
+                let vendor = intent.backend.as_str();
+                if self.paused(vendor).is_some() {
+                    return Ok(());
+                }
                 let job = JobLook {
                     step: step.clone(),
                     attempt: *attempt,
@@ -231,14 +234,7 @@ impl Engine {
             Err(error) => {
                 self.metrics.look("failed");
                 tracing::warn!(run = %id, vendor, %error, "cannot look now");
-                if let CallError::Retry {
-                    after,
-                    class: FailureClass::RateLimit,
-                    ..
-                } = error
-                {
-                    self.pauses.pause(vendor, now, after);
-                }
+                self.heed(&vendor, &error);
                 Ok(())
             }
         }

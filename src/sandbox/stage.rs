@@ -141,6 +141,11 @@ impl Stage {
         lock(&self.faults).clear();
     }
 
+    /// The faults that have not hit anything yet, or not often enough.
+    pub fn faults(&self) -> Vec<Fault> {
+        lock(&self.faults).clone()
+    }
+
     /// All calls so far.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.calls).clone()

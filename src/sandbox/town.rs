@@ -26,6 +26,12 @@ pub const CLUSTER_REPO: &str = "acme/clusterconfig-ams1";
 pub const TICKET: &str = "SREPROV-3072";
 /// A second ticket for the same tenant.
 pub const SECOND_TICKET: &str = "SREPROV-3073";
+/// The repository of all instances.
+pub const INSTANCES_REPO: &str = "acme/instances";
+/// A ticket of another project, where approval starts nothing.
+pub const PROVISION_TICKET: &str = "PROV-7";
+/// The data center.
+pub const DC: &str = "ams1";
 /// The tenant.
 pub const TENANT: &str = "comcast";
 /// Its application in Argo CD.
@@ -39,6 +45,8 @@ const APP_ID: u64 = 7;
 const DISCORD_APP: &str = "900";
 const GITHUB_SECRET: &str = "github-webhook-secret";
 const GITHUB_SECRET_BEFORE: &str = "github-webhook-secret-before";
+const GITHUB_TOKEN: &str = "ghp_stepherd";
+const GITHUB_BOT: &str = "stepherd-bot";
 const JIRA_SECRET: &str = "jira-webhook-secret";
 const JIRA_TOKEN: &str = "jira-api-token";
 const DISCORD_TOKEN: &str = "discord-bot-token";
@@ -46,6 +54,21 @@ const ARGOCD_TOKEN: &str = "argocd-token";
 const DCR_TOKEN: &str = "dcr-token";
 const API_TOKEN: &str = "stepherd-api-token";
 const DISCORD_SEED: [u8; 32] = [7; 32];
+
+const POM: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<project>
+  <!-- One module per instance. -->
+  <modules>
+    <module>instances/globex</module>
+  </modules>
+</project>
+"#;
+const INSTANCES: &str = r#"{
+  "ams1": {
+    "globex": { "tier": "large" }
+  }
+}
+"#;
 
 /// The stand-ins.
 pub struct Town {
@@ -156,8 +179,21 @@ impl Town {
                 ("tenants/globex/history.yaml", history),
             ],
         )?;
-        github.add_repo(CLUSTER_REPO, &[("README.md", "# Cluster of ams1\n")])?;
-        for repo in [REPO, CLUSTER_REPO] {
+        let lightning =
+            "# Who has Lightning.\ntenants:\n  globex: # the first one\n    enabled: true\n    tier: large\n";
+        github.add_repo(
+            CLUSTER_REPO,
+            &[("README.md", "# Cluster of ams1\n"), ("lightning.yaml", lightning)],
+        )?;
+        github.add_repo(
+            INSTANCES_REPO,
+            &[
+                ("pom.xml", POM),
+                ("instances.json", INSTANCES),
+                ("requests/comcast.yaml", "tenant: comcast\n"),
+            ],
+        )?;
+        for repo in [REPO, CLUSTER_REPO, INSTANCES_REPO] {
             github.set_permission(repo, "ada", Level::Admin)?;
             github.set_permission(repo, "grace", Level::Write)?;
             github.set_permission(repo, "eve", Level::Read)?;
@@ -174,6 +210,8 @@ impl Town {
             let fields = Map::from_iter([("customfield_10042".to_owned(), json!(TENANT))]);
             self.jira.add_issue(key, "DCR comcast", fields)?;
         }
+        self.jira.add_project("PROV", "Provisioning", workflow());
+        self.jira.add_issue(PROVISION_TICKET, "A tenant for ams1", Map::new())?;
         Ok(())
     }
 
@@ -270,6 +308,23 @@ impl Town {
         ]
         .map(|(key, value)| (format!("STEPHERD__{key}"), value))
         .into()
+    }
+
+    /// The environment that connects stepherd to this town as `settings` does, but with an account's token instead of
+    /// the GitHub App.
+    ///
+    /// # Errors
+    /// When the town contradicts itself.
+    pub fn settings_with_token(&self) -> Result<BTreeMap<String, String>, super::github::Refusal> {
+        self.github.add_token(&SecretString::from(GITHUB_TOKEN), GITHUB_BOT);
+        for repo in [REPO, CLUSTER_REPO, INSTANCES_REPO] {
+            self.github.set_permission(repo, GITHUB_BOT, Level::Write)?;
+        }
+        let mut settings = self.settings();
+        settings.remove("STEPHERD__GITHUB__APP_ID");
+        settings.remove("STEPHERD__GITHUB__PRIVATE_KEY");
+        settings.insert("STEPHERD__GITHUB__TOKEN".to_owned(), GITHUB_TOKEN.to_owned());
+        Ok(settings)
     }
 
     /// The people of this town, as `people.toml` has them.

@@ -19,6 +19,13 @@ impl Github {
         if let Some(outcome) = settled(intent, &pull)? {
             return Ok(outcome);
         }
+        if pull.mergeable == Some(false) {
+            let number = intent.pr.number;
+            return Ok(failed(format!(
+                "#{number} conflicts with what was merged since; close it, and a retry makes a new one from the \
+                 default branch as it is then"
+            )));
+        }
         match intent.method {
             None => Ok(Outcome::MergeWaits {
                 why: format!("waiting for people to merge #{}", intent.pr.number),
@@ -71,13 +78,11 @@ impl Github {
 
 /// What can be said without merging; `None` if it is open at the recorded head.
 fn settled(intent: &MergeIntent, pull: &Pull) -> Result<Option<Outcome>, CallError> {
-    let number = intent.pr.number;
-    if pull.head.sha != intent.head {
-        return Ok(Some(failed(head_moved(number, &intent.head, &pull.head.sha))));
-    }
+    let moved = || Some(failed(head_moved(intent.pr.number, &intent.head, &pull.head.sha)));
     Ok(match pull.standing()? {
+        Standing::Closed => Some(Outcome::ChangeClosed { pr: intent.pr.clone() }),
+        _ if pull.head.sha != intent.head => moved(),
         Standing::Merged(commit) => Some(Outcome::Merged { commit }),
-        Standing::Closed => Some(failed(format!("#{number} was closed without being merged"))),
         Standing::Open => None,
     })
 }

@@ -21,6 +21,9 @@ pub(super) struct Pull {
     merged_at: Option<String>,
     #[serde(default)]
     merge_commit_sha: Option<Sha>,
+    /// Whether it fits the base branch without conflict. Absent while GitHub does not know, and in lists.
+    #[serde(default)]
+    pub(super) mergeable: Option<bool>,
     pub(super) head: Head,
     #[serde(default)]
     html_url: String,

@@ -78,7 +78,17 @@ fn merged(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
             record_merge(draft, attempt, commit);
             go_on(draft, attempt, Some(format!("merged as {}", commit.short())))
         }
-        Outcome::MergeWaits { .. } if is_stopping(attempt) => go_on(draft, attempt, None),
+        Outcome::MergeWaits { .. } | Outcome::ChangeClosed { .. } if is_stopping(attempt) => {
+            go_on(draft, attempt, None)
+        }
+        Outcome::ChangeClosed { .. } if is_asked_again(attempt) => {
+            steps::back_to_change(draft, attempt);
+            true
+        }
+        Outcome::ChangeClosed { pr } => {
+            let reason = format!("{pr} was closed without being merged; a retry opens a new one on a new branch");
+            failed(draft, attempt, &reason, FailureClass::User)
+        }
         Outcome::MergeWaits { why } => {
             let waiting = Phase::Acting {
                 waiting_for: Some(why.clone()),
@@ -212,6 +222,11 @@ fn unexpected(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bo
         &format!("stepherd got an outcome it did not expect: {outcome:?}"),
         FailureClass::Infrastructure,
     )
+}
+
+/// Whether somebody said retry and this is the first that is seen since.
+fn is_asked_again(attempt: &Attempt) -> bool {
+    attempt.number > 1 && attempt.auto == 0 && attempt.phase == (Phase::Acting { waiting_for: None })
 }
 
 fn is_stopping(attempt: &Attempt) -> bool {

@@ -47,6 +47,23 @@ pub(super) fn on_new_branch(draft: &mut Draft<'_>, old: Attempt) {
     begin_attempt(draft, attempt);
 }
 
+/// Back from a merge to the step that opened the pull request, which people closed: it makes a new one, and what
+/// came after it is done again with that.
+pub(super) fn back_to_change(draft: &mut Draft<'_>, merging: &Attempt) {
+    let StepKind::Merge(merge) = &draft.run.plan.steps[merging.step].kind else {
+        return;
+    };
+    let Some((index, _)) = draft.run.plan.step(&merge.branch_of) else {
+        return;
+    };
+    let undone = draft.run.plan.steps[index..].iter().map(|step| step.name.clone());
+    let undone: Vec<_> = undone.collect();
+    let before = draft.run.passed.iter().find(|passed| passed.step == undone[0]);
+    let number = before.map_or(1, |passed| passed.attempts + 1);
+    draft.run.passed.retain(|passed| !undone.contains(&passed.step));
+    begin_attempt(draft, fresh(draft, index, number));
+}
+
 /// An attempt that has not begun yet.
 fn fresh(draft: &Draft<'_>, step: usize, number: u32) -> Attempt {
     Attempt {

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use super::GitHub;
 use super::deeds::{Change, changed};
 use super::git::{Flat, Store};
 use super::pulls::commit;
-use super::state::{Access, Installation, Kind, Level, Membership, Permissions, Repo, World};
+use super::state::{Access, Holder, Installation, Kind, Level, Membership, Permissions, Repo, Token, World};
 use super::wire::Refusal;
 
 /// What the app is granted where it is installed.
@@ -32,6 +34,20 @@ impl GitHub {
     /// Adds somebody else's bot (`name[bot]`); the answer is the account's id.
     pub fn add_bot(&self, login: &str) -> u64 {
         self.world().add_account(login, Kind::Bot)
+    }
+
+    /// Adds a plain token of a person, who is added if need be; the answer is the account's id.
+    pub fn add_token(&self, token: &SecretString, login: &str) -> u64 {
+        let mut world = self.world();
+        let user = world.add_account(login, Kind::User);
+        let holds = Token {
+            holder: Holder::User(user),
+            permissions: Permissions::new(),
+            repos: None,
+            expires_at: None,
+        };
+        world.tokens.insert(token.expose_secret().to_owned(), holds);
+        user
     }
 
     /// Adds an organisation, with the app installed on it if there is an app; the answer is the account's id.

@@ -444,7 +444,10 @@ async fn a_pull_request_that_is_closed_or_absent_is_not_merged() {
     let scene = Scene::app().await;
     let pr = opened(&scene).await;
     scene.github.close_pr(REPO, pr.pr.number, "octocat").expect("closed");
-    refused(&merge(&scene, &merging(&pr)).await, "closed without being merged");
+    assert_eq!(
+        merge(&scene, &merging(&pr)).await,
+        Outcome::ChangeClosed { pr: pr.pr.clone() }
+    );
     let absent = MergeIntent {
         pr: PrRef {
             repo: repo(),
