@@ -74,9 +74,15 @@ pub(super) fn observed(
     draft.done()
 }
 
-/// A look that told nothing forgets nothing: the last known figures stay.
+/// A look that told nothing forgets nothing: the last known figures stay. Neither does a failure that does not say how
+/// far it was.
 fn remembering(before: Option<&Observation>, seen: &Observation) -> Observation {
     match before {
+        Some(before) if matches!(seen.state, ObservedState::Failed | ObservedState::Canceled) => Observation {
+            progress: seen.progress.or(before.progress),
+            link: seen.link.clone().or_else(|| before.link.clone()),
+            ..seen.clone()
+        },
         Some(before) if seen.state == ObservedState::Unknown => Observation {
             progress: seen.progress.or(before.progress),
             restarts: seen.restarts.max(before.restarts),
