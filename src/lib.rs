@@ -1,4 +1,5 @@
-//! stepherd.
+#![doc = include_str!("../ARCHITECTURE.md")]
+
 pub mod adapters;
 pub mod catalog;
 pub mod cli;

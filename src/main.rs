@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stepherd::cli::{
-    self, commands::Commands, deliveries::Deliveries, effects::Effects, runs::ListArgs, send::SendArgs,
+    self, commands::Commands, deliveries::Deliveries, demo::DemoArgs, effects::Effects, runs::ListArgs, send::SendArgs,
 };
 
 /// Shepherds long-running operations pipelines from the threads where people already are.
@@ -20,6 +20,7 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
+  stepherd demo                                       see the main job on this machine, in a minute
   stepherd check                                      is the configuration right?
   stepherd serve --config config                      run the bot
   stepherd send github comment.json                   try a payload on a running bot
@@ -30,6 +31,8 @@ const EXAMPLES: &str = "Examples:
 enum What {
     /// Run the bot until SIGTERM or Ctrl-C
     Serve,
+    /// See the main job from end to end: stepherd and stand-ins for everything it talks to, on this machine
+    Demo(DemoArgs),
     /// Check the configuration; every error at once, with file, line, column and a hint (exit code 2)
     Check {
         /// Print JSON
@@ -84,6 +87,7 @@ async fn run(cli: Cli) -> cli::Exit {
     let config = cli.config.as_path();
     match cli.what {
         What::Serve => cli::serve::run(config).await,
+        What::Demo(args) => cli::demo::run(args).await,
         What::Check { json } => cli::check::run(config, json),
         What::Send(args) => cli::send::run(config, args).await,
         What::Runs(Runs::List(args)) => cli::runs::list(config, args).await,

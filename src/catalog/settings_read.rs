@@ -19,7 +19,7 @@ use super::settings_raw::{
     RawArgocd, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawSecret, RawServer, RawSettings,
 };
 use super::shape;
-use crate::domain::grammar::nearest;
+use crate::domain::nearest::nearest;
 
 /// What variables of stepherd's settings start with.
 const PREFIX: &str = "STEPHERD__";

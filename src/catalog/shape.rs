@@ -10,7 +10,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::diagnose::did_you_mean;
 use super::page::Page;
-use crate::domain::grammar::nearest;
+use crate::domain::nearest::nearest;
 
 /// Marks a property in a schema as a secret that the file itself must not hold.
 pub(super) const SECRET: &str = "x-secret";

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Exit, failed, load, open_store, show};
+use super::{Exit, Which, failed, show, store_of};
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::{DeliveryView, Store};
 
@@ -12,17 +12,7 @@ use crate::store::{DeliveryView, Store};
 #[derive(Debug, clap::Subcommand)]
 pub enum Deliveries {
     /// List deliveries, newest first
-    List {
-        /// Only `pending`, `done` or `parked`
-        #[arg(long, value_parser = ["pending", "done", "parked"])]
-        state: Option<String>,
-        /// At most so many
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    List(Which),
     /// Show one delivery with its body
     Show {
         /// Its number in the list
@@ -37,16 +27,12 @@ pub enum Deliveries {
 
 /// Runs the subcommand.
 pub async fn run(config: &Path, what: Deliveries) -> Exit {
-    let store = match load(config) {
-        Ok(catalog) => open_store(&catalog).await,
-        Err(exit) => Err(exit),
-    };
-    let store = match store {
+    let store = match store_of(config).await {
         Ok(store) => store,
         Err(exit) => return exit,
     };
     match what {
-        Deliveries::List { state, limit, json } => list(&store, state.as_deref(), limit, json).await,
+        Deliveries::List(which) => list(&store, &which).await,
         Deliveries::Show { number } => show(&store, number).await,
         Deliveries::Replay { number } => match store.replay_delivery(number, SystemClock.now()).await {
             Ok(true) => {
@@ -59,12 +45,12 @@ pub async fn run(config: &Path, what: Deliveries) -> Exit {
     }
 }
 
-async fn list(store: &Store, state: Option<&str>, limit: u32, as_json: bool) -> Exit {
-    let found = match store.deliveries(state, limit).await {
+async fn list(store: &Store, which: &Which) -> Exit {
+    let found = match store.deliveries(which.state.as_deref(), which.limit).await {
         Ok(found) => found,
         Err(error) => return failed(error),
     };
-    if as_json {
+    if which.json {
         show::json(&json!({ "deliveries": found.iter().map(view).collect::<Vec<_>>() }));
     } else {
         let row = |d: &DeliveryView| {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Exit, failed, load, open_store, show};
+use super::{Exit, Which, failed, show, store_of};
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::EffectView;
 
@@ -12,17 +12,7 @@ use crate::store::EffectView;
 #[derive(Debug, clap::Subcommand)]
 pub enum Effects {
     /// List effects, newest first
-    List {
-        /// Only `pending`, `done` or `parked`
-        #[arg(long, value_parser = ["pending", "done", "parked"])]
-        state: Option<String>,
-        /// At most so many
-        #[arg(long, default_value_t = 50)]
-        limit: u32,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    List(Which),
     /// Try a parked effect again
     Release {
         /// Its number in the list
@@ -32,17 +22,13 @@ pub enum Effects {
 
 /// Runs the subcommand.
 pub async fn run(config: &Path, what: Effects) -> Exit {
-    let store = match load(config) {
-        Ok(catalog) => open_store(&catalog).await,
-        Err(exit) => Err(exit),
-    };
-    let store = match store {
+    let store = match store_of(config).await {
         Ok(store) => store,
         Err(exit) => return exit,
     };
     match what {
-        Effects::List { state, limit, json } => match store.effects(state.as_deref(), limit).await {
-            Ok(found) if json => {
+        Effects::List(which) => match store.effects(which.state.as_deref(), which.limit).await {
+            Ok(found) if which.json => {
                 show::json(&json!({ "effects": found.iter().map(view).collect::<Vec<_>>() }));
                 Exit::Good
             }

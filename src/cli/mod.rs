@@ -3,6 +3,7 @@
 pub mod check;
 pub mod commands;
 pub mod deliveries;
+pub mod demo;
 pub mod effects;
 pub mod runs;
 pub mod send;
@@ -52,11 +53,23 @@ fn environment() -> BTreeMap<String, String> {
 }
 
 /// Opens the database that the configuration names, or says why not.
-async fn open_store(catalog: &Catalog) -> Result<Store, Exit> {
-    Store::open(&catalog.settings.database.url).await.map_err(|error| {
-        anstream::eprintln!("stepherd: {error}");
-        Exit::Failed
-    })
+async fn store_of(config: &Path) -> Result<Store, Exit> {
+    let catalog = load(config)?;
+    Store::open(&catalog.settings.database.url).await.map_err(failed)
+}
+
+/// Which rows to list.
+#[derive(Debug, clap::Args)]
+pub struct Which {
+    /// Only `pending`, `done` or `parked`
+    #[arg(long, value_parser = ["pending", "done", "parked"])]
+    state: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Says a failure on standard error.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Exit, failed, load, open_store, show};
+use super::{Exit, failed, show, store_of};
 use crate::domain::card;
 use crate::domain::ids::TicketKey;
 use crate::domain::standing;
@@ -33,11 +33,7 @@ pub struct ListArgs {
 
 /// Lists runs, newest first.
 pub async fn list(config: &Path, args: ListArgs) -> Exit {
-    let store = match load(config) {
-        Ok(catalog) => open_store(&catalog).await,
-        Err(exit) => Err(exit),
-    };
-    let store = match store {
+    let store = match store_of(config).await {
         Ok(store) => store,
         Err(exit) => return exit,
     };
@@ -81,11 +77,7 @@ pub async fn show(config: &Path, id: &str, as_json: bool) -> Exit {
             return Exit::BadInput;
         }
     };
-    let store = match load(config) {
-        Ok(catalog) => open_store(&catalog).await,
-        Err(exit) => Err(exit),
-    };
-    let store = match store {
+    let store = match store_of(config).await {
         Ok(store) => store,
         Err(exit) => return exit,
     };

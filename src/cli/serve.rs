@@ -90,7 +90,7 @@ pub async fn serve(
 }
 
 /// SIGTERM and Ctrl-C ask for an orderly end.
-fn signals(stop: CancellationToken) -> std::io::Result<()> {
+pub(super) fn signals(stop: CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {

@@ -13,6 +13,7 @@ pub mod edit;
 pub mod effect;
 pub mod grammar;
 pub mod ids;
+pub mod nearest;
 pub mod pipeline;
 pub mod policy;
 pub mod process;

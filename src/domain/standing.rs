@@ -2,14 +2,21 @@
 
 use super::ids::Percent;
 use super::process::ProcessStatus;
-use super::run::{Attempt, Failure, JobState, Observation, Phase, Run, RunState, Verdict};
+use super::run::{Attempt, Failure, Job, JobState, Observation, ObservedState, Phase, Run, RunState, Verdict};
 
-/// The last observation that tells most about the attempt: of the first job that has not ended, else of the last.
+/// The last observation that tells most about the attempt: of the first job that has not ended and of which anything
+/// is known, else of the last.
 pub fn last_seen(attempt: &Attempt) -> Option<&Observation> {
-    let jobs = match &attempt.phase {
-        Phase::Checking { jobs } | Phase::Watching { jobs } | Phase::Stopping { jobs, .. } => jobs,
-        Phase::Acting { .. } | Phase::Asking { .. } => return None,
-    };
+    let jobs = jobs(attempt);
+    let tells = |seen: &Observation| seen.state != ObservedState::Unknown || seen.progress.is_some();
+    let telling = jobs
+        .iter()
+        .filter(|job| job.state != JobState::Ended)
+        .filter_map(|job| job.seen.as_ref())
+        .find(|seen| tells(seen));
+    if telling.is_some() {
+        return telling;
+    }
     let live = jobs
         .iter()
         .find(|job| job.state != JobState::Ended && job.seen.is_some());
@@ -54,10 +61,29 @@ pub fn progress(run: &Run) -> Percent {
     }
 }
 
+/// How often back-ends restarted this attempt's jobs by themselves.
+pub fn attempt_restarts(attempt: &Attempt) -> u32 {
+    jobs(attempt)
+        .iter()
+        .filter_map(|job| job.seen.as_ref())
+        .map(|seen| seen.restarts)
+        .fold(0, u32::saturating_add)
+}
+
+fn jobs(attempt: &Attempt) -> &[Job] {
+    match &attempt.phase {
+        Phase::Checking { jobs } | Phase::Watching { jobs } | Phase::Stopping { jobs, .. } => jobs,
+        Phase::Acting { .. } | Phase::Asking { .. } => &[],
+    }
+}
+
 /// How often back-ends restarted the run's jobs by themselves.
 pub fn restarts(run: &Run) -> u32 {
-    let now = attempt(run).and_then(last_seen).map_or(0, |seen| seen.restarts);
-    run.passed.iter().map(|passed| passed.restarts).sum::<u32>() + now
+    let now = attempt(run).map_or(0, attempt_restarts);
+    run.passed
+        .iter()
+        .map(|passed| passed.restarts)
+        .fold(now, u32::saturating_add)
 }
 
 /// Why the run failed, if it did.

@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::ops::Range;
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, filters, tests};
 use serde::{Deserialize, Serialize};
@@ -137,7 +138,7 @@ impl Template {
             };
             let name = &self.0[helper.name.clone()];
             if !known.contains(&name) {
-                let hint = super::grammar::nearest(name, known.iter().copied());
+                let hint = super::nearest::nearest(name, known.iter().copied());
                 let hint = hint.map_or_else(
                     || format!("; there are {}", known.join(", ")),
                     |near| format!("; did you mean `{near}`?"),
@@ -163,7 +164,7 @@ impl Template {
                     .find_map(|span| find_word(&self.0[span.clone()], root).map(|at| span.start + at))
             });
         let place = at.map(|at| place(&self.0, at));
-        let hint = super::grammar::nearest(name, known.iter().map(String::as_str))
+        let hint = super::nearest::nearest(name, known.iter().map(String::as_str))
             .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         TemplateError {
             message: format!("nothing called `{name}` is known here{hint}"),
@@ -205,6 +206,13 @@ fn environment() -> Environment<'static> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
     environment.set_debug(true);
+    // What is written to a file keeps its last line's end.
+    environment.set_syntax(
+        SyntaxConfig::builder()
+            .keep_trailing_newline(true)
+            .build()
+            .unwrap_or_default(),
+    );
     environment.set_recursion_limit(50);
     environment.set_formatter(plain);
     environment.add_filter("default", filters::default);

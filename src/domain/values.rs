@@ -118,7 +118,7 @@ fn choice(text: &str, options: &[String]) -> Result<String, String> {
             .map(|option| format!("`{option}`"))
             .collect::<Vec<_>>()
             .join(", ");
-        let hint = super::grammar::nearest(text, options.iter().map(String::as_str))
+        let hint = super::nearest::nearest(text, options.iter().map(String::as_str))
             .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         format!("{} is not one of {all}{hint}", quote(text))
     })

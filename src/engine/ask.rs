@@ -9,7 +9,7 @@ use crate::adapters::CallError;
 use crate::domain::command::{Action, Command, Invocation, Verb};
 use crate::domain::decide::{Asked, Event, HeadKnown, Known, NoRun, StartFacts, answering_roles, decide, target};
 use crate::domain::edit;
-use crate::domain::ids::{ParamName, RoleName};
+use crate::domain::ids::{ParamName, PrRef, RoleName};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::policy::{self, Answer, Lookup, Permission};
 use crate::domain::run::{By, Pinned, Run};
@@ -24,7 +24,7 @@ impl Engine {
             return Ok(format!("/{} {} is not declared", invocation.command, invocation.verb));
         };
         for _ in 0..STALE_MAX {
-            let meant = self.meant_run(ask, invocation).await?;
+            let meant = self.meant_run(ask, invocation, command).await?;
             let run = meant.as_ref().ok().and_then(Option::as_ref);
             let permission = self.permission(ask.actor, roles(invocation, verb, run)).await;
             let granted = matches!(permission, Permission::Granted { .. });
@@ -82,6 +82,7 @@ impl Engine {
         &self,
         ask: &Ask<'_>,
         invocation: &Invocation,
+        command: &Command,
     ) -> Result<Result<Option<Run>, NoRun>, StoreError> {
         if matches!(invocation.action, Action::Start | Action::List | Action::Help) {
             return Ok(Ok(None));
@@ -105,7 +106,29 @@ impl Engine {
         };
         let mut here = self.store.runs(&filter).await?;
         here.retain(|run| run.plan.command == invocation.command);
+        if here.is_empty()
+            && let Some(pr) = ask.pr
+        {
+            // A review thread: it belongs to the runs of its pull request.
+            here = self.runs_on(pr, command).await?;
+        }
         Ok(target(invocation.action, &here).map(|run| Some(run.clone())))
+    }
+
+    /// The command's live runs that were asked for on this pull request or opened it, newest first.
+    async fn runs_on(&self, pr: &PrRef, command: &Command) -> Result<Vec<Run>, StoreError> {
+        let filter = RunFilter {
+            live_only: true,
+            pipeline: Some(command.pipeline.to_string()),
+            limit: 1000,
+            ..RunFilter::default()
+        };
+        let mut runs = self.store.runs(&filter).await?;
+        runs.retain(|run| {
+            let asked_on = run.subject.pinned.as_ref().is_some_and(|pinned| pinned.pr == *pr);
+            asked_on || run.prs.values().any(|opened| opened.pr == *pr)
+        });
+        Ok(runs)
     }
 
     /// Whether the actor has one of the roles. Only what configuration and payload leave open is asked of platforms.
@@ -134,6 +157,7 @@ impl Engine {
             (Action::List, _) => {
                 let filter = RunFilter {
                     pipeline: Some(command.pipeline.to_string()),
+                    live_only: true,
                     limit: 20,
                     ..RunFilter::default()
                 };
@@ -209,7 +233,7 @@ impl Engine {
             )));
         };
         let vendor = self.forge_vendor();
-        if let Some(after) = self.paused(&vendor) {
+        if let Some(after) = self.paused(vendor) {
             let why = format!("{vendor} asked to be left alone");
             return Err(Hold::Later {
                 why,
@@ -218,7 +242,7 @@ impl Engine {
         }
         let read = forge.read_file(&wanted.repo, &wanted.path).await;
         if let Err(error) = &read {
-            self.heed(&vendor, error);
+            self.heed(vendor, error);
         }
         match read {
             Ok(None) => Ok(Ok(None)),

@@ -13,9 +13,9 @@ use super::Engine;
 use super::pauses::later;
 use crate::adapters::CallError;
 use crate::domain::decide::{Event, Glance, Look, glance};
-use crate::domain::effect::JobIntent;
+use crate::domain::effect::{JobIntent, Outcome};
 use crate::domain::ids::RunId;
-use crate::domain::run::{FailureClass, Observation, ObservedState};
+use crate::domain::run::{FailureClass, Observation, ObservedState, Run};
 use crate::store::StoreError;
 
 /// How many changed runs are read at a time.
@@ -32,6 +32,14 @@ pub struct Sweep {
     agenda: BTreeSet<(Timestamp, RunId)>,
     when: HashMap<RunId, Timestamp>,
     blind: HashMap<(RunId, String), u32>,
+    known: HashMap<RunId, Known>,
+}
+
+/// A run as it was when it was last taken up.
+#[derive(Debug)]
+struct Known {
+    version: u64,
+    looks: Vec<Look>,
 }
 
 impl Sweep {
@@ -45,6 +53,35 @@ impl Sweep {
                 self.agenda.insert((at, run.clone()));
             }
             None => self.blind.retain(|(id, _), _| id != run),
+        }
+    }
+
+    /// Takes up a run that changed. What it needs looked at now for the first time is looked at now, and so is a run
+    /// that somebody touched (it changed, its version did not). A run whose looking itself made it change keeps its
+    /// time: otherwise a job that progresses at every look would be looked at without rest.
+    fn take_up(&mut self, run: &Run, now: Timestamp) {
+        let wanted = glance(run);
+        let known = self.known.get(&run.id);
+        let at = if wanted.queued {
+            Some(now)
+        } else if wanted.looks.is_empty() {
+            wanted.deadline
+        } else if known.is_some_and(|known| known.version < run.version && known.looks == wanted.looks) {
+            self.when.get(&run.id).copied().or(Some(now))
+        } else {
+            Some(now)
+        };
+        self.set(&run.id, at);
+        if wanted.looks.is_empty() {
+            self.known.remove(&run.id);
+        } else {
+            self.known.insert(
+                run.id.clone(),
+                Known {
+                    version: run.version,
+                    looks: wanted.looks,
+                },
+            );
         }
     }
 
@@ -80,13 +117,7 @@ impl Engine {
             let full = changed.len() == PAGE as usize;
             for (change, run) in changed {
                 sweep.seen_change = sweep.seen_change.max(change);
-                let glance = glance(&run);
-                let at = if glance.queued || !glance.looks.is_empty() {
-                    Some(now)
-                } else {
-                    glance.deadline
-                };
-                sweep.set(&run.id, at);
+                sweep.take_up(&run, now);
             }
             if !full {
                 break;
@@ -94,32 +125,34 @@ impl Engine {
         }
         let due = sweep.due(now);
         let looked = join_all(due.iter().map(|run| self.look_at(run))).await;
+        let mut trouble = None;
         for (run, looked) in due.iter().zip(looked) {
-            match looked {
-                Ok(looked) => self.schedule(sweep, run, &looked).await?,
-                Err(error) => {
-                    sweep.set(run, Some(later(now, Duration::from_secs(1))));
-                    return Err(error);
-                }
+            let scheduled = match looked {
+                Ok(looked) => self.schedule(sweep, run, &looked).await,
+                Err(error) => Err(error),
+            };
+            // Every run that was due gets a time again, whatever happened to the others.
+            if let Err(error) = scheduled {
+                sweep.set(run, Some(later(now, Duration::from_secs(1))));
+                trouble = Some(error);
             }
         }
-        Ok(due.len())
+        trouble.map_or(Ok(due.len()), Err)
     }
 
     async fn schedule(&self, sweep: &mut Sweep, run: &RunId, looked: &Looked) -> Result<(), StoreError> {
+        for name in &looked.clear {
+            sweep.blind.remove(&(run.clone(), name.clone()));
+        }
+        sweep.set(run, looked.next);
         for (job, why) in &looked.blind {
-            let key = (run.clone(), job.job.clone());
-            let misses = sweep.blind.entry(key).or_default();
+            let misses = sweep.blind.entry((run.clone(), job.job.clone())).or_default();
             *misses += 1;
             if *misses == BLIND_MAX {
                 self.apply(run, &job.saw(unknown(format!("cannot be read now: {why}"))), None)
                     .await?;
             }
         }
-        for name in &looked.clear {
-            sweep.blind.remove(&(run.clone(), name.clone()));
-        }
-        sweep.set(run, looked.next);
         Ok(())
     }
 
@@ -145,31 +178,24 @@ impl Engine {
     }
 
     async fn look(&self, id: &RunId, look: &Look, looked: &mut Looked) -> Result<(), StoreError> {
-        match look {
+        let vendor = match look {
+            Look::Merge { .. } => self.forge_vendor(),
+            Look::Job { intent, .. } => intent.backend.as_str(),
+        };
+        if self.paused(vendor).is_some() {
+            return Ok(());
+        }
+        let event = match look {
             Look::Merge { act, intent } => {
                 let Some(forge) = &self.hands.forge else { return Ok(()) };
-                let vendor = self.forge_vendor();
-                if self.paused(&vendor).is_some() {
-                    return Ok(());
-                }
+                let came = |outcome| Event::Came {
+                    act: act.clone(),
+                    outcome,
+                };
                 match forge.merge(intent).await {
-                    Ok(outcome) => {
-                        self.metrics.look("seen");
-                        self.apply(
-                            id,
-                            &Event::Came {
-                                act: act.clone(),
-                                outcome,
-                            },
-                            None,
-                        )
-                        .await?;
-                    }
-                    Err(error) => {
-                        self.metrics.look("failed");
-                        self.heed(&vendor, &error);
-                        tracing::warn!(run = %id, %error, "cannot look at a pull request now");
-                    }
+                    Ok(outcome) => Ok(came(outcome)),
+                    Err(CallError::Permanent { why, class }) => Ok(came(Outcome::Failed { reason: why, class })),
+                    Err(error) => Err(error),
                 }
             }
             Look::Job {
@@ -178,39 +204,36 @@ impl Engine {
                 intent,
                 started,
             } => {
-                let vendor = intent.backend.as_str();
-                if self.paused(vendor).is_some() {
-                    return Ok(());
-                }
                 let job = JobLook {
                     step: step.clone(),
                     attempt: *attempt,
                     job: intent.job.clone(),
                 };
-                let seen = self.observe(intent, *started).await;
-                if let Err(error) = &seen {
-                    self.heed(vendor, error);
-                }
-                match seen {
+                match self.observe(intent, *started).await {
                     Ok(seen) => {
-                        self.metrics.look("seen");
                         looked.clear.push(job.job.clone());
-                        self.apply(id, &job.saw(seen), None).await?;
+                        Ok(job.saw(seen))
                     }
-                    Err(CallError::Permanent { why, .. }) => {
-                        self.metrics.look("failed");
-                        self.apply(id, &job.saw(unknown(format!("cannot be read: {why}"))), None)
-                            .await?;
-                    }
-                    Err(CallError::Retry { why, .. }) => {
-                        self.metrics.look("failed");
-                        tracing::warn!(run = %id, job = %job.job, %why, "cannot look at a job now");
-                        looked.blind.push((job, why));
+                    Err(CallError::Permanent { why, .. }) => Ok(job.saw(unknown(format!("cannot be read: {why}")))),
+                    Err(error) => {
+                        looked.blind.push((job, error.to_string()));
+                        Err(error)
                     }
                 }
             }
+        };
+        match event {
+            Ok(event) => {
+                self.metrics.look("seen");
+                self.apply(id, &event, None).await
+            }
+            Err(error) => {
+                self.metrics.look("failed");
+                tracing::warn!(run = %id, vendor, %error, "cannot look now");
+                self.heed(vendor, &error);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError> {

@@ -273,6 +273,11 @@ impl Town {
         SecretString::from(GITHUB_SECRET_BEFORE)
     }
 
+    /// The private key that signs what Discord sends, in hexadecimal digits.
+    pub fn discord_signing_key() -> String {
+        hex::encode(DISCORD_SEED)
+    }
+
     /// What opens stepherd's API.
     pub fn api_token() -> &'static str {
         API_TOKEN

@@ -177,8 +177,8 @@ async fn suggest(web: &Web, door: &dyn Door, arg: &str, typed: &str) -> Response
     let typed = typed.to_lowercase();
     let choices: Vec<(String, String)> = runs
         .iter()
-        .map(|run| (card::headline(run), run.id.to_string()))
-        .filter(|(label, id)| id.to_lowercase().starts_with(&typed) || label.to_lowercase().contains(&typed))
+        .map(|run| (run.id.to_string(), card::headline(run)))
+        .filter(|(id, label)| id.to_lowercase().starts_with(&typed) || label.to_lowercase().contains(&typed))
         .take(25)
         .collect();
     answer_json(door.suggestions(&choices))

@@ -1,1 +1,17 @@
+//! The pure core by tables, scripts and properties: no socket, no database, no clock.
 
+mod asks;
+mod cards;
+mod heads;
+mod kit;
+mod laws;
+mod locks;
+mod random;
+mod retries;
+mod standing;
+mod starts;
+mod stops;
+mod tables;
+mod targets;
+mod tellings;
+mod watching;

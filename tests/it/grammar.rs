@@ -4,8 +4,9 @@ mod names;
 
 use proptest::prelude::*;
 use stepherd::domain::command::{Action, Arg, Command, Verb};
-use stepherd::domain::grammar::{Found, find, nearest, resolve};
+use stepherd::domain::grammar::{Found, find, resolve};
 use stepherd::domain::ids::Platform;
+use stepherd::domain::nearest::nearest;
 use stepherd::domain::pipeline::ParamKind;
 use stepherd::domain::signal::Text;
 

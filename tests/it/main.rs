@@ -11,6 +11,7 @@ mod adapters_jira;
 mod catalog;
 mod cli;
 mod decide;
+mod demo;
 mod doors;
 mod edits;
 mod grammar;

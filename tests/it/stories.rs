@@ -10,3 +10,4 @@ mod jira;
 mod locks;
 mod provision;
 mod retries;
+mod scene;

@@ -303,10 +303,8 @@ impl World {
             }
             shown = shown.replace(run.id.as_str(), &id);
         }
-        shown
-            .replace(self.town.github.url(), "https://github")
-            .trim()
-            .to_owned()
+        let shown = shown.replace(self.town.github.url(), "https://github");
+        shown.replace(&self.town.argocd.url, "https://argocd").trim().to_owned()
     }
 }
 

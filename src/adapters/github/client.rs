@@ -153,7 +153,17 @@ impl Client {
             Access::Token(client) => send(client, verb, target, body).await,
             Access::App { app, installations } => {
                 let client = installed(app, installations, scope).await?;
-                send(&client, verb, target, body).await
+                let answer = send(&client, verb, target, body).await;
+                if let Err(CallError::Permanent {
+                    class: FailureClass::Permission,
+                    ..
+                }) = &answer
+                {
+                    // A token keeps the rights it was made with. The app may be given more before the next try,
+                    // so that one gets a token of its own.
+                    forget(installations, scope, &client).await;
+                }
+                answer
             }
         }
     }
@@ -260,6 +270,20 @@ async fn installed(
         .map_err(|error| failed("POST access token", &error))?;
     *slot = Some(Arc::clone(&client));
     Ok(client)
+}
+
+/// The next call in this scope looks for the installation again, unless another one already has.
+async fn forget(installations: &Mutex<BTreeMap<String, Installation>>, scope: Scope<'_>, client: &Arc<Octocrab>) {
+    let slot = {
+        let known = installations.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&scope.owner()).cloned()
+    };
+    if let Some(slot) = slot {
+        let mut slot = slot.lock().await;
+        if slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, client)) {
+            *slot = None;
+        }
+    }
 }
 
 async fn find_installation(app: &Octocrab, scope: Scope<'_>) -> Result<Octocrab, CallError> {

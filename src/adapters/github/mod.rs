@@ -28,11 +28,14 @@ pub use markdown::render;
 use super::{CallError, CheckShow, Forge, Marker, Posted, Threads};
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, MergeIntent, Outcome};
-use crate::domain::ids::{Platform, Repo, ThreadRef};
+use crate::domain::ids::{Repo, ThreadRef};
 use crate::domain::policy::{Answer, Lookup};
 use crate::domain::run::CheckTarget;
 use crate::domain::signal::{MessageRef, Said};
 use client::Client;
+
+/// The name of the platform.
+pub const PLATFORM: &str = "github";
 
 /// What the adapter needs to know.
 #[derive(Clone)]
@@ -105,8 +108,8 @@ impl Github {
 
 #[async_trait]
 impl Forge for Github {
-    fn platform(&self) -> Platform {
-        place::platform()
+    fn platform(&self) -> &'static str {
+        PLATFORM
     }
 
     async fn read_file(&self, repo: &Repo, path: &str) -> Result<Option<String>, CallError> {

@@ -33,7 +33,7 @@ pub(super) struct Comment {
 
 /// `github`.
 pub(super) fn platform() -> Platform {
-    match "github".parse() {
+    match super::PLATFORM.parse() {
         Ok(platform) => platform,
         Err(_) => unreachable!("`github` is a platform's name"),
     }

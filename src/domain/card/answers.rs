@@ -1,12 +1,12 @@
 //! Answers to commands: what was asked for, or why not and what would help.
 
-use super::{card, commas, headline, minute, name, progress_text};
+use super::{card, command_line, commas, headline, minute, name, progress_text};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::NoRun;
 use crate::domain::doc::{Block, Doc, Span};
 use crate::domain::ids::{PrRef, RoleName, Sha};
 use crate::domain::pipeline::AskSpec;
-use crate::domain::run::{Happened, History, Run, Verdict};
+use crate::domain::run::{Happened, History, Run, RunState, Verdict};
 use crate::domain::standing;
 
 /// One paragraph of plain text.
@@ -14,15 +14,14 @@ pub fn plain(text: &str) -> Doc {
     Doc::paragraph(vec![Span::text(text)])
 }
 
-/// A command was accepted, for platforms that wait for an answer.
+/// A command was accepted, for platforms that wait for an answer. The card shows where the run stands and is kept up
+/// to date; a second one in the answer would soon be wrong.
 pub fn accepted(run: &Run, said: &str) -> Doc {
-    let mut doc = card(run);
-    doc.blocks.insert(
-        0,
-        Block::Paragraph(vec![Span::strong(name(run)), Span::text(format!(": {said}."))]),
-    );
-    doc.buttons.clear();
-    doc
+    Doc::paragraph(vec![
+        Span::strong(name(run)),
+        Span::text(format!(": {said}. Where it stands: ")),
+        Span::code(command_line(run, "status")),
+    ])
 }
 
 /// Somebody may not do this.
@@ -84,12 +83,13 @@ pub fn no_run(invocation: &Invocation, why: &NoRun) -> Doc {
 
 /// A start with values that will not do.
 pub fn bad_start(invocation: &Invocation, problem: &str) -> Doc {
-    Doc::paragraph(vec![
-        Span::text("Nothing was started. "),
-        Span::text(problem),
+    let mut spans = vec![Span::text("Nothing was started. ")];
+    spans.extend(with_code(problem));
+    spans.extend([
         Span::text(". What it takes: "),
         Span::code(format!("/{} help {}", invocation.command, invocation.verb)),
-    ])
+    ]);
+    Doc::paragraph(spans)
 }
 
 /// The pull request's head was not recorded before the command was given.
@@ -165,7 +165,8 @@ pub fn no_such_option(run: &Run, ask: &AskSpec, said: &str) -> Doc {
 
 /// Text that starts like a command but is none.
 pub fn misread(misread: &Misread) -> Doc {
-    let mut spans = vec![Span::text(&misread.problem), Span::text(" ")];
+    let mut spans = with_code(&misread.problem);
+    spans.push(Span::text(". "));
     if let Some(suggestion) = &misread.suggestion {
         spans.extend([Span::text("Did you mean "), Span::code(suggestion), Span::text("? ")]);
     }
@@ -176,21 +177,35 @@ pub fn misread(misread: &Misread) -> Doc {
     Doc::paragraph(spans)
 }
 
-/// Runs, newest first.
+/// A problem in words: what stands between backticks is code.
+fn with_code(problem: &str) -> Vec<Span> {
+    let pieces = problem.split('`').enumerate().filter(|(_, piece)| !piece.is_empty());
+    pieces
+        .map(|(place, piece)| {
+            if place % 2 == 0 {
+                Span::text(piece)
+            } else {
+                Span::code(piece)
+            }
+        })
+        .collect()
+}
+
+/// Runs that are under way, newest first.
 pub fn list(runs: &[Run]) -> Doc {
     if runs.is_empty() {
-        return plain("There are no runs.");
+        return plain("No run is under way.");
     }
     let line = |run: &Run| {
-        vec![
-            Span::code(run.id.as_str()),
-            Span::text(format!(
-                " {} · {} · since {}",
-                headline(run),
-                standing::progress(run),
-                minute(run.asked_at)
-            )),
-        ]
+        let progress = match run.state {
+            RunState::Active(_) => format!(" · {}", standing::progress(run)),
+            _ => String::new(),
+        };
+        vec![Span::text(format!(
+            "{}{progress} · since {}",
+            headline(run),
+            minute(run.asked_at)
+        ))]
     };
     Doc {
         blocks: vec![Block::List(runs.iter().map(line).collect())],
@@ -203,7 +218,7 @@ pub fn help(command: &Command, verb: Option<&str>) -> Doc {
     let asked = verb.and_then(|name| command.verbs.iter().find(|v| v.name.as_str() == name));
     let verbs: Vec<&Verb> = asked.map_or_else(|| command.verbs.iter().collect(), |verb| vec![verb]);
     let mut blocks = vec![Block::Paragraph(vec![
-        Span::strong(format!("/{}", command.name)),
+        Span::code(format!("/{}", command.name)),
         Span::text(format!(" — {}", command.summary)),
     ])];
     blocks.push(Block::List(verbs.iter().map(|verb| usage(command, verb)).collect()));
@@ -241,7 +256,7 @@ fn usage(command: &Command, verb: &Verb) -> Vec<Span> {
     };
     vec![
         Span::code(format!("/{} {}{args}", command.name, verb.name)),
-        Span::text(format!(" — {} Who may: {roles}.", verb.help)),
+        Span::text(format!(" — {}. Who may: {roles}.", verb.help.trim_end_matches('.'))),
     ]
 }
 
@@ -295,12 +310,10 @@ pub fn happened(what: &Happened) -> String {
                 progress_text(*progress)
             )
         }
-        Happened::Failed(failure) => format!(
-            "{}: failed at {}: {}",
-            failure.step,
-            progress_text(failure.progress),
-            failure.reason
-        ),
+        Happened::Failed(failure) => {
+            let at = failure.progress.map(|progress| format!(" at {progress}"));
+            format!("{}: failed{}: {}", failure.step, at.unwrap_or_default(), failure.reason)
+        }
         Happened::AutoRetried(failure) => format!(
             "{}: failed and was tried again without asking: {}",
             failure.step, failure.reason

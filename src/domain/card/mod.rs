@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use super::doc::{Block, Button, Doc, Span, Tone};
 use super::ids::Percent;
 use super::pipeline::{AskSpec, StepKind};
-use super::run::{Attempt, Failure, FailureClass, ObservedState, Phase, Run, RunState, Verdict};
+use super::run::{Attempt, Failure, FailureClass, ObservedState, Passed, Phase, Run, RunState, Verdict};
 use super::standing;
 
 /// The status card of a run.
@@ -45,15 +45,22 @@ pub fn headline(run: &Run) -> String {
     format!("{} {} — {}", icon(run), name(run), state(run))
 }
 
-/// What people call the run: pipeline, ticket, id. Also the name of a thread opened for it.
+/// What people call the run: pipeline, what had to be named to start it, ticket, id. Also the name of a thread opened
+/// for it.
 pub fn name(run: &Run) -> String {
+    let mut what = run.plan.title.clone();
+    let named = run.plan.params.iter().filter(|param| param.default.is_none());
+    for value in named.filter_map(|param| run.params.get(&param.name)) {
+        what.push(' ');
+        what.push_str(value);
+    }
     let ticket = run
         .subject
         .ticket
         .as_ref()
         .map(|t| format!("{t} · "))
         .unwrap_or_default();
-    format!("{} · {ticket}{}", run.plan.title, run.id)
+    format!("{what} · {ticket}{}", run.id)
 }
 
 fn icon(run: &Run) -> &'static str {
@@ -87,7 +94,7 @@ fn state(run: &Run) -> String {
                 Phase::Checking { .. } => format!("{title}: looking at what is running"),
                 Phase::Acting { waiting_for: Some(_) } => format!("{title}: waiting"),
                 _ => match standing::last_seen(attempt).map(|seen| seen.state) {
-                    Some(ObservedState::Waiting | ObservedState::Pending) => format!("{title}: waiting"),
+                    Some(state) if is_waiting(state) => format!("{title}: waiting"),
                     _ if attempt.number > 1 => format!("{title}: resumed"),
                     _ => title.clone(),
                 },
@@ -105,6 +112,7 @@ fn state(run: &Run) -> String {
     }
 }
 
+/// `Rebuild failed at 42 %`.
 fn failed_at(why: &Failure) -> String {
     match why.progress {
         Some(progress) => format!("{} failed at {progress}", why.step),
@@ -120,8 +128,8 @@ fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
         let place = format!("{} of {}: ", attempt.step + 1, run.plan.steps.len());
         field("Step", vec![Span::text(place), Span::strong(step.name.as_str())]);
         field("Attempt", vec![Span::text(attempt.number.to_string())]);
-        if let Some(doing) = doing(attempt) {
-            field("Doing", vec![Span::text(doing)]);
+        if let Some((label, doing)) = doing(attempt) {
+            field(label, vec![Span::text(doing)]);
         }
         if let Some(url) = standing::last_seen(attempt).and_then(|seen| seen.link.clone()) {
             field("Back-end", vec![Span::link("open", url)]);
@@ -133,7 +141,7 @@ fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
         field("Position", spans);
     }
     if let Some(failure) = standing::failure(run) {
-        field("Failure", vec![Span::text(class_text(failure.class))]);
+        field("Class", vec![Span::text(class_text(failure.class))]);
     }
     field("Restarts", vec![Span::text(standing::restarts(run).to_string())]);
     if !run.prs.is_empty() {
@@ -165,20 +173,22 @@ fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
     fields
 }
 
-fn doing(attempt: &Attempt) -> Option<String> {
+/// What the attempt is doing, waits for or asks.
+fn doing(attempt: &Attempt) -> Option<(&'static str, String)> {
+    const WAITING: &str = "Waiting for";
     match &attempt.phase {
-        Phase::Acting { waiting_for } => waiting_for.as_ref().map(|what| format!("waiting for: {what}")),
-        Phase::Asking { question } => Some(question.clone()),
-        _ => standing::last_seen(attempt).and_then(|seen| {
-            let waiting = matches!(seen.state, ObservedState::Waiting | ObservedState::Pending);
-            let detail = seen.detail.clone()?;
-            Some(if waiting {
-                format!("waiting for: {detail}")
-            } else {
-                detail
-            })
-        }),
+        Phase::Acting { waiting_for } => waiting_for.clone().map(|what| (WAITING, what)),
+        Phase::Asking { question } => Some(("Question", question.clone())),
+        _ => {
+            let seen = standing::last_seen(attempt)?;
+            let label = if is_waiting(seen.state) { WAITING } else { "Doing" };
+            seen.detail.clone().map(|detail| (label, detail))
+        }
     }
+}
+
+fn is_waiting(state: ObservedState) -> bool {
+    matches!(state, ObservedState::Waiting | ObservedState::Pending)
 }
 
 fn steps(run: &Run) -> Vec<Vec<Span>> {
@@ -191,10 +201,7 @@ fn steps(run: &Run) -> Vec<Vec<Span>> {
             (None, true, _) => "▶️",
             (None, false, _) => "▫️",
         };
-        let note = passed
-            .and_then(|passed| passed.note.as_ref())
-            .map(|note| format!(" — {note}"))
-            .unwrap_or_default();
+        let note = passed.map(remarks).unwrap_or_default();
         vec![
             Span::text(format!("{mark} ")),
             Span::text(step.title.as_str()),
@@ -202,6 +209,23 @@ fn steps(run: &Run) -> Vec<Vec<Span>> {
         ]
     };
     run.plan.steps.iter().enumerate().map(line).collect()
+}
+
+/// What there is to say about a step that passed, most of all when it did not go smoothly.
+fn remarks(passed: &Passed) -> String {
+    let mut remarks: Vec<String> = passed.note.iter().cloned().collect();
+    if passed.attempts > 1 {
+        remarks.push(format!("{} attempts", passed.attempts));
+    }
+    match passed.restarts {
+        0 => {}
+        1 => remarks.push("1 restart".to_owned()),
+        n => remarks.push(format!("{n} restarts")),
+    }
+    if remarks.is_empty() {
+        return String::new();
+    }
+    format!(" — {}", remarks.join(", "))
 }
 
 /// What to type next.
@@ -215,7 +239,11 @@ fn next(run: &Run) -> Vec<Span> {
         RunState::Active(attempt) => match (&attempt.phase, &run.plan.steps[attempt.step].kind) {
             (Phase::Asking { .. }, StepKind::Ask(ask)) => asking(run, ask),
             (Phase::Stopping { .. }, _) => vec![Span::text("It ends as soon as what runs has ended.")],
-            _ => vec![Span::text("Nothing to do. To cancel: "), command("stop")],
+            _ => vec![
+                Span::text(outlook(attempt)),
+                Span::text(" To cancel: "),
+                command("stop"),
+            ],
         },
         RunState::Stopped { .. } => {
             vec![
@@ -226,6 +254,16 @@ fn next(run: &Run) -> Vec<Span> {
             ]
         }
         RunState::Finished { .. } => vec![Span::text("Nothing left to do.")],
+    }
+}
+
+/// What will happen without anybody typing anything.
+fn outlook(attempt: &Attempt) -> &'static str {
+    match (&attempt.phase, standing::last_seen(attempt).map(|seen| seen.state)) {
+        (Phase::Acting { waiting_for: Some(_) }, _) => "It goes on by itself once that is there.",
+        (_, Some(state)) if is_waiting(state) => "It goes on by itself once that is there.",
+        (_, Some(ObservedState::Unknown)) => "It is looked at again and again until that is clear.",
+        _ => "Nothing to do.",
     }
 }
 

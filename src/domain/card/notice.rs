@@ -1,7 +1,8 @@
 //! New messages in a thread: failures, restarts, questions, notes and the end of a run, each said once.
 
-use super::{buttons, class_text, command_line, commas, name, progress_text};
+use super::{buttons, class_text, command_line, commas, failed_at, name, progress_text};
 use crate::domain::doc::{Block, Doc, Span, Tone};
+use crate::domain::ids::StepName;
 use crate::domain::pipeline::StepKind;
 use crate::domain::run::{Failure, Happened, Run, Verdict};
 
@@ -21,7 +22,8 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
                 Span::text("🔁 "),
                 Span::strong(step.as_str()),
                 Span::text(format!(
-                    ": {job} failed at {} and was restarted by its back-end (restart {restarts}). ",
+                    "{} failed at {} and was restarted by its back-end (restart {restarts}). ",
+                    of_several(run, step, job),
                     progress_text(*progress)
                 )),
                 Span::text("It runs again from where it was; nothing to do."),
@@ -71,8 +73,16 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
     }
 }
 
+/// The job's name where the step has several.
+fn of_several(run: &Run, step: &StepName, job: &str) -> String {
+    match run.plan.step(step).map(|(_, spec)| &spec.kind) {
+        Some(StepKind::Work(work)) if work.jobs.len() > 1 => format!(" ({job})"),
+        _ => String::new(),
+    }
+}
+
 fn failed(run: &Run, failure: &Failure) -> Doc {
-    let mut doc = failure_doc(&format!("{} failed", failure.step), failure);
+    let mut doc = failure_doc(&failed_at(failure), failure);
     doc.blocks.push(Block::Paragraph(vec![
         Span::text("To go on: "),
         Span::code(command_line(run, "retry")),
@@ -85,7 +95,7 @@ fn failed(run: &Run, failure: &Failure) -> Doc {
 fn auto_retried(run: &Run, failure: &Failure) -> Doc {
     let allowed = run.plan.step(&failure.step).map_or(0, |(_, step)| step.auto_retries);
     let mut doc = failure_doc(
-        &format!("{} failed and is tried again without asking", failure.step),
+        &format!("{} and is tried again without asking", failed_at(failure)),
         failure,
     );
     doc.tone = Tone::Busy;
@@ -120,7 +130,7 @@ fn failure_doc(title: &str, failure: &Failure) -> Doc {
     }
 }
 
-fn asked(run: &Run, step: &crate::domain::ids::StepName, question: &str) -> Doc {
+fn asked(run: &Run, step: &StepName, question: &str) -> Doc {
     let mut blocks = vec![Block::Paragraph(vec![Span::text("❓ "), Span::strong(question)])];
     if let Some(StepKind::Ask(ask)) = run.plan.step(step).map(|(_, spec)| &spec.kind) {
         let mut spans = vec![Span::text("To answer: ")];

@@ -201,10 +201,8 @@ fn stop(run: &Run, asked: &Asked, facts: &Facts) -> Decision {
     draft.record(Happened::StopAsked { by: asked.by.clone() });
     match run.state.clone() {
         RunState::Active(attempt) => stop_attempt(&mut draft, attempt, asked),
-        RunState::Stopped { attempt, .. } => {
-            let jobs = steps::jobs_of(&attempt.phase).cloned().unwrap_or_default();
-            steps::finish_canceled(&mut draft, asked.by.clone(), &jobs);
-        }
+        // A step that timed out, or whose sibling failed, may have left jobs behind that still run.
+        RunState::Stopped { attempt, .. } => stop_attempt(&mut draft, settled(attempt), asked),
         RunState::Queued { .. } | RunState::Finished { .. } => {
             steps::finish_canceled(&mut draft, asked.by.clone(), &[])
         }
@@ -213,21 +211,37 @@ fn stop(run: &Run, asked: &Asked, facts: &Facts) -> Decision {
     draft.done()
 }
 
+/// The attempt of a run that has failed: nothing of it is on its way any more.
+fn settled(mut attempt: Attempt) -> Attempt {
+    match &mut attempt.phase {
+        Phase::Watching { jobs } => {
+            for job in jobs.iter_mut().filter(|job| job.state == JobState::Starting) {
+                job.state = JobState::Ended;
+            }
+        }
+        Phase::Checking { .. } => {}
+        phase => *phase = Phase::Watching { jobs: Vec::new() },
+    }
+    attempt
+}
+
 /// What runs is told to end; what is on its way is awaited, so that its outcome is known when the run ends.
 fn stop_attempt(draft: &mut Draft<'_>, attempt: Attempt, asked: &Asked) {
     let by = asked.by.clone();
     let jobs = steps::jobs_of(&attempt.phase).cloned().unwrap_or_default();
+    let checking = matches!(attempt.phase, Phase::Checking { .. });
+    // While checking, nothing is known about a job but what was seen since.
+    let may_run = |job: &Job| to_cancel(job) && (checking || job.state != JobState::Ended);
     let awaited = match &attempt.phase {
         Phase::Acting { waiting_for } => waiting_for.is_none(),
-        _ => jobs.iter().any(to_cancel),
+        _ => jobs.iter().any(may_run),
     };
     if !awaited {
         return steps::finish_canceled(draft, by, &jobs);
     }
-    let checking = matches!(attempt.phase, Phase::Checking { .. });
     for job in jobs
         .iter()
-        .filter(|job| to_cancel(job) && (checking || job.state == JobState::Watched))
+        .filter(|job| may_run(job) && (checking || job.state == JobState::Watched))
     {
         draft.act(&attempt, Deed::CancelJob(steps::job_intent(job)));
     }

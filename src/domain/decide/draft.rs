@@ -1,5 +1,7 @@
 //! A decision in the making: the run as it will be, and what else follows.
 
+use std::collections::BTreeSet;
+
 use super::{Decision, Facts, LockChange};
 use crate::domain::effect::{Act, Deed, Effect};
 use crate::domain::run::{Attempt, CheckTarget, Happened, History, Run, RunState};
@@ -85,8 +87,10 @@ impl<'a> Draft<'a> {
             repo: pr.pr.repo.clone(),
             head: pr.head.clone(),
         });
+        // What was pinned may be what a step opened: one commit has one check.
+        let checks: BTreeSet<CheckTarget> = pinned.chain(opened).collect();
         self.effects
-            .extend(pinned.chain(opened).map(Effect::Check).chain(threads));
+            .extend(checks.into_iter().map(Effect::Check).chain(threads));
         Decision {
             run: Some(self.run),
             history: self.history,

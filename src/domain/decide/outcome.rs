@@ -6,9 +6,12 @@ use super::{Decision, Facts};
 use crate::domain::effect::{Act, Deed, Outcome};
 use crate::domain::ids::Sha;
 use crate::domain::pipeline::StepKind;
-use crate::domain::run::{Attempt, FailureClass, Happened, JobState, ObservedState, OpenedPr, Phase, Run, RunState};
+use crate::domain::run::{
+    Attempt, FailureClass, Happened, JobState, Observation, ObservedState, OpenedPr, Phase, Run, RunState,
+};
 
-/// An outcome for any attempt but the one under way addresses nothing and changes nothing.
+/// An outcome for any attempt but the one under way, or for a branch that was given up, addresses nothing and changes
+/// nothing.
 pub(super) fn decide(run: &Run, act: &Act, outcome: &Outcome, facts: &Facts) -> Decision {
     let RunState::Active(attempt) = &run.state else {
         return Decision::default();
@@ -18,6 +21,7 @@ pub(super) fn decide(run: &Run, act: &Act, outcome: &Outcome, facts: &Facts) -> 
     }
     let mut draft = Draft::change(run, facts);
     let changed = match &act.what {
+        Deed::Change(intent) if intent.branch != steps::branch_of(run, attempt) => false,
         Deed::Change(_) => changed(&mut draft, attempt, outcome),
         Deed::Merge(_) => merged(&mut draft, attempt, outcome),
         Deed::StartJob(intent) => started(&mut draft, attempt, &intent.job, outcome),
@@ -156,12 +160,24 @@ fn canceled(draft: &mut Draft<'_>, attempt: &Attempt, job: &str, outcome: &Outco
         return false;
     };
     job.state = JobState::Ended;
-    if let Some(seen) = &mut job.seen {
-        seen.state = ObservedState::Unknown;
-        seen.detail = Some(reason.clone());
-    }
+    job.seen = Some(Observation {
+        state: ObservedState::Unknown,
+        detail: Some(reason.clone()),
+        ..job.seen.clone().unwrap_or_else(unseen)
+    });
     super::watched::settle_stopping(draft, attempt);
     true
+}
+
+fn unseen() -> Observation {
+    Observation {
+        state: ObservedState::Unknown,
+        progress: None,
+        detail: None,
+        reason: None,
+        restarts: 0,
+        link: None,
+    }
 }
 
 fn moved(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {

@@ -9,6 +9,7 @@ use crate::domain::pipeline::{AskSpec, ChangeSpec, JobSpec, MergeBy, MergeSpec, 
 use crate::domain::run::{
     Attempt, By, Failure, FailureClass, Happened, Job, JobState, Passed, Phase, Run, RunState, Verdict,
 };
+use crate::domain::standing::attempt_restarts;
 use crate::domain::start;
 use crate::domain::template::Template;
 
@@ -111,7 +112,7 @@ fn begin_change(draft: &mut Draft<'_>, attempt: &Attempt, change: &ChangeSpec) -
         .trim()
         .parse()
         .map_err(|e| format!("repository: {e}"))?;
-    let branch = branch::branch_name(draft.run.subject.ticket.as_ref(), &draft.run.id, step, attempt.branch);
+    let branch = branch_of(&draft.run, attempt);
     let edits = change
         .edits
         .iter()
@@ -121,11 +122,20 @@ fn begin_change(draft: &mut Draft<'_>, attempt: &Attempt, change: &ChangeSpec) -
         branch,
         edits: edits.collect::<Result<_, _>>()?,
         title: one_line(&render(&change.title)?),
-        body: render(&change.body)?,
+        body: change
+            .body
+            .render_markdown(&context(&draft.run, attempt))
+            .map_err(|e| e.to_string())?,
         recorded: draft.run.prs.get(step).cloned(),
     };
     draft.act(attempt, Deed::Change(intent));
     Ok(())
+}
+
+/// The branch that the attempt of a change works on.
+pub(super) fn branch_of(run: &Run, attempt: &Attempt) -> String {
+    let step = &run.plan.steps[attempt.step].name;
+    branch::branch_name(run.subject.ticket.as_ref(), &run.id, step, attempt.branch)
 }
 
 fn begin_merge(draft: &mut Draft<'_>, attempt: &Attempt, merge: &MergeSpec) -> Result<(), String> {
@@ -225,7 +235,7 @@ pub(super) fn tell_and_pass(draft: &mut Draft<'_>, attempt: &Attempt, tell: &Tel
 pub(super) fn pass(draft: &mut Draft<'_>, note: Option<String>) {
     let Some(attempt) = draft.attempt() else { return };
     let step = draft.run.plan.steps[attempt.step].name.clone();
-    let restarts = restarts(&attempt);
+    let restarts = attempt_restarts(&attempt);
     let passed = Passed {
         step,
         attempts: attempt.number,
@@ -265,7 +275,7 @@ pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
         attempt: attempt.number,
         reason: what.reason,
         progress: what.progress,
-        restarts: restarts(attempt),
+        restarts: attempt_restarts(attempt),
         class: what.class,
         link: what.link,
         at: draft.facts.now,
@@ -352,6 +362,8 @@ fn what_became_of(job: &Job) -> String {
         Some(S::Failed) => format!("{}: ended as failed{at}", job.name),
         Some(S::Skipped) => format!("{}: had not been needed", job.name),
         _ if !job.start => format!("{}: was only watched and is left as it is", job.name),
+        // Started, but never looked at since.
+        None if job.state == JobState::Watched => format!("{}: was told to end, but may still run", job.name),
         None | Some(S::Pending) => format!("{}: had not started", job.name),
         Some(_) => format!("{}: was told to end{at}, but may still run", job.name),
     }
@@ -364,16 +376,6 @@ pub(super) fn jobs_of(phase: &Phase) -> Option<&Vec<Job>> {
         Phase::Stopping { jobs, .. } => Some(jobs).filter(|jobs| !jobs.is_empty()),
         Phase::Acting { .. } | Phase::Asking { .. } => None,
     }
-}
-
-/// How often the attempt's back-ends restarted its jobs by themselves.
-pub(super) fn restarts(attempt: &Attempt) -> u32 {
-    jobs_of(&attempt.phase)
-        .into_iter()
-        .flatten()
-        .filter_map(|job| job.seen.as_ref())
-        .map(|seen| seen.restarts)
-        .sum()
 }
 
 /// What a back-end is told about a job.

@@ -279,17 +279,17 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
         return Decision::default();
     }
     let mut draft = Draft::change(run, facts);
-    let minutes = run.plan.steps[attempt.step].timeout.as_secs() / 60;
+    let patience = in_words(run.plan.steps[attempt.step].timeout);
     match &attempt.phase {
         Phase::Stopping { by, jobs, .. } => steps::finish_canceled(&mut draft, by.clone(), jobs),
         Phase::Asking { .. } => {
-            let what = What::new(format!("nobody answered within {minutes} minutes"), FailureClass::User);
+            let what = What::new(format!("nobody answered within {patience}"), FailureClass::User);
             steps::fail(&mut draft, attempt, what);
         }
         Phase::Acting { waiting_for } => {
             let waiting = waiting_for.as_deref().unwrap_or("the forge");
             let what = What::new(
-                format!("timed out after {minutes} minutes; it waited for: {waiting}"),
+                format!("timed out after {patience}; it waited for: {waiting}"),
                 FailureClass::User,
             );
             steps::fail(&mut draft, attempt, what);
@@ -304,7 +304,7 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
                 .map(|d| format!("; last seen: {d}"))
                 .unwrap_or_default();
             let what = What {
-                reason: format!("timed out after {minutes} minutes{doing}"),
+                reason: format!("timed out after {patience}{doing}"),
                 class: FailureClass::Infrastructure,
                 progress: last.and_then(|seen| seen.progress),
                 link: last.and_then(|seen| seen.link.clone()),
@@ -345,6 +345,18 @@ fn stretch_deadline(attempt: &mut Attempt, now: Timestamp) {
         }
         _ => {}
     }
+}
+
+/// `7 days`, `90 minutes`: in the largest unit that leaves no rest.
+fn in_words(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
+    let (count, unit) = match minutes {
+        m if m >= 1440 && m % 1440 == 0 => (m / 1440, "day"),
+        m if m >= 60 && m % 60 == 0 => (m / 60, "hour"),
+        m => (m, "minute"),
+    };
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{s}")
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::Found;
 use super::words::{self, Word};
-use super::{Found, nearest};
 use crate::domain::command::{Action, Arg, Command, Invocation, Misread, Verb};
 use crate::domain::ids::{CommandName, ParamName, Platform, VerbName};
+use crate::domain::nearest::nearest;
 use crate::domain::pipeline::ParamKind;
 use crate::domain::values::{parse_value, quote};
 

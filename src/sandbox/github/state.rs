@@ -140,7 +140,7 @@ pub(super) struct Comment {
     pub(super) body: String,
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
-    pub(super) edited: bool,
+    pub(super) edits: u32,
     pub(super) reactions: Vec<Reaction>,
 }
 

@@ -268,7 +268,7 @@ impl World {
             body,
             created_at: now,
             updated_at: now,
-            edited: false,
+            edits: 0,
             reactions: Vec::new(),
         }
     }
@@ -297,7 +297,7 @@ impl World {
         }
         let before = std::mem::replace(&mut comment.body, body);
         comment.updated_at = now;
-        comment.edited = true;
+        comment.edits += 1;
         self.emit_comment(
             "edited",
             repo,
@@ -398,7 +398,7 @@ impl World {
         }
         let before = std::mem::replace(&mut found.said.body, body);
         found.said.updated_at = now;
-        found.said.edited = true;
+        found.said.edits += 1;
         self.emit_review_comment(
             "edited",
             repo,

@@ -15,6 +15,8 @@ pub struct SandboxMessage {
     pub body: String,
     /// Whether it said something else before.
     pub edited: bool,
+    /// How often it was edited.
+    pub edits: u32,
     /// Reactions as `login:content`, oldest first.
     pub reactions: Vec<String>,
     /// The review comment it replies to.
@@ -175,7 +177,8 @@ fn message(world: &World, comment: &Comment, in_reply_to: Option<u64>) -> Sandbo
         id: comment.id,
         author: login(world, comment.author),
         body: comment.body.clone(),
-        edited: comment.edited,
+        edited: comment.edits > 0,
+        edits: comment.edits,
         reactions: comment.reactions.iter().map(reaction).collect(),
         in_reply_to,
     }

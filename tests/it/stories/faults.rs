@@ -384,9 +384,24 @@ fn names(calls: &[Call]) -> Vec<String> {
 
 /// What stands in each of the run's threads.
 async fn everywhere(world: &World) -> Vec<String> {
-    let github = |n| world.town.github.thread(REPO, n).unwrap().into_iter().map(|m| m.body).collect::<String>();
+    let github = |n| {
+        world
+            .town
+            .github
+            .thread(REPO, n)
+            .unwrap()
+            .into_iter()
+            .map(|m| m.body)
+            .collect::<String>()
+    };
     let jira = world.town.jira.messages(TICKET).into_iter().map(|m| m.body).collect();
-    let discord = world.town.discord.messages(CHANNEL).into_iter().map(|m| m.text).collect();
+    let discord = world
+        .town
+        .discord
+        .messages(CHANNEL)
+        .into_iter()
+        .map(|m| m.text)
+        .collect();
     let mut shown = Vec::new();
     for thread in [github(1), github(2), jira, discord] {
         shown.push(world.readable(&thread).await);
@@ -471,7 +486,12 @@ async fn the_last_state_gets_through_however_long_a_platform_is_away() {
         completed(&world.run().await),
         "what people see does not hold up the run"
     );
-    assert!(!everywhere(&world).await.iter().any(|thread| thread.contains("completed")));
+    assert!(
+        !everywhere(&world)
+            .await
+            .iter()
+            .any(|thread| thread.contains("completed"))
+    );
     for (stage, _) in stages(&world) {
         stage.behave();
     }

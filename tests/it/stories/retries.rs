@@ -1,1 +1,272 @@
+//! `retry`: the world is read first, nothing is started twice, and what was reviewed stays what runs.
 
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stepherd::domain::run::{Happened, RunState};
+use stepherd::sandbox::stage::{Fault, FaultKind};
+use stepherd::sandbox::town::{CHANNEL, GUILD, REPO, TENANT, TICKET, Town};
+
+use super::scene::at;
+use crate::world::World;
+
+#[tokio::test]
+async fn a_failed_rebuild_is_resumed_with_the_same_commit_and_parameters() {
+    let world = World::new().await;
+    let number = world.failed().await;
+    let before = world.run().await;
+    let unreviewed = [("EVIL.md", Some("unreviewed\n"))];
+    world.town.github.push_to_pr(REPO, number, "eve", &unreviewed).unwrap();
+    world.settle().await;
+    world.clock.advance(Duration::from_secs(5));
+    world.say(number, "ada", "/dcr retry").await;
+    world.pass(Duration::from_secs(30)).await;
+    let run = world.run().await;
+    assert_eq!(at(&run), "Rebuild 2");
+    assert_eq!(run.id, before.id);
+    assert_eq!((&run.subject, &run.params), (&before.subject, &before.params));
+    let of = |attempt: u32| format!("{}/Rebuild/{attempt}/rebuild", run.id);
+    assert_eq!(starts(&world), [of(1), of(2)]);
+    world.town.dcr.complete(TENANT);
+    world.pass(Duration::from_secs(60)).await;
+    let told = world.told(&world.run().await).await;
+    let from = told
+        .iter()
+        .position(|line| line.starts_with("Rebuild: attempt 1"))
+        .unwrap();
+    insta::assert_snapshot!(told[from..].join("\n"), @"");
+}
+
+#[tokio::test]
+async fn two_people_who_retry_at_the_same_moment_make_one_attempt() {
+    let world = World::new().await;
+    let number = world.failed().await;
+    world.write(number, "ada", "/dcr retry");
+    world.write(number, "grace", "/dcr retry");
+    world.settle().await;
+    world.pass(Duration::from_secs(60)).await;
+    resumed_once(&world).await;
+    let reply = world.last_reply(number).await;
+    assert!(reply.starts_with(NOTHING_TO_RETRY), "{reply}");
+}
+
+#[tokio::test]
+async fn retries_from_three_platforms_at_once_make_one_attempt() {
+    let world = World::new().await;
+    let number = world.failed().await;
+    let id = world.run().await.id.to_string();
+    world.write(number, "ada", "/dcr retry");
+    let jira = &world.town.jira;
+    jira.comment(TICKET, "557058:ada", "/dcr retry").await.unwrap();
+    // All three are durable before any is dealt with.
+    world.deliver().await;
+    let (discord, run) = (&world.town.discord, [("run", json!(id))]);
+    let slash = discord.slash(&Town::ada(), GUILD, CHANNEL, "dcr", "retry", &run);
+    slash.await.unwrap();
+    assert_eq!(world.store.counts().await.unwrap().deliveries_pending, 3);
+    world.settle().await;
+    world.pass(Duration::from_secs(60)).await;
+    resumed_once(&world).await;
+}
+
+#[tokio::test]
+async fn two_workers_who_each_deal_with_a_retry_make_one_attempt() {
+    let world = World::new().await;
+    let number = world.failed().await;
+    world.write(number, "ada", "/dcr retry");
+    world.deliver().await;
+    let second = async {
+        // By now the first worker has the first comment in its hands.
+        world.write(number, "grace", "/dcr retry");
+        world.deliver().await;
+        world.intake().await
+    };
+    let (first, second) = tokio::join!(world.intake(), second);
+    assert_eq!((first, second), (1, 1));
+    world.settle().await;
+    world.pass(Duration::from_secs(60)).await;
+    resumed_once(&world).await;
+}
+
+const NOTHING_TO_RETRY: &str = "There is nothing to retry\\: only a run that has failed can be resumed\\. \
+     Nothing was started\\. Where it stands\\:";
+
+/// One retry, one attempt, one start at the back-end, however often it was asked for.
+async fn resumed_once(world: &World) {
+    let run = world.run().await;
+    assert_eq!(at(&run), "Rebuild 2");
+    assert_eq!(world.town.dcr.starts(TENANT), 2, "the first and the resumed one");
+    let history = world.store.history(&run.id).await.unwrap();
+    let retried = history
+        .iter()
+        .filter(|entry| matches!(entry.what, Happened::Retried { .. }));
+    assert_eq!(retried.count(), 1);
+}
+
+#[tokio::test]
+async fn a_retry_while_it_runs_gives_a_hint_and_starts_nothing() {
+    let world = World::new().await;
+    let number = world.rebuilding().await;
+    world.say(number, "ada", "/dcr retry").await;
+    let reply = world.last_reply(number).await;
+    assert!(reply.starts_with(NOTHING_TO_RETRY), "{reply}");
+    assert!(reply.contains("`▓▓▓▓░░░░░░` 42 %"), "{reply}");
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(at(&world.run().await), "Rebuild 1");
+    assert_eq!(world.town.dcr.starts(TENANT), 1);
+}
+
+#[tokio::test]
+async fn a_retry_finds_the_rebuild_running_again_and_only_watches_on() {
+    let world = World::new().await;
+    let number = world.failed().await;
+    world.town.dcr.auto_restart(TENANT);
+    world.say(number, "ada", "/dcr retry").await;
+    world.pass(Duration::from_secs(30)).await;
+    let run = world.run().await;
+    assert_eq!(at(&run), "Rebuild 1");
+    assert_eq!(world.town.dcr.starts(TENANT), 1);
+    let told = world.told(&run).await;
+    let reattached = "Rebuild: found still running or done; nothing was started";
+    assert_eq!(told.last().unwrap(), reattached);
+    let card = &world.messages(number)[1];
+    assert!(card.body.contains("resumed, restarted 1 time"), "{}", card.body);
+    world.town.dcr.complete(TENANT);
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(at(&world.run().await), "completed");
+}
+
+#[tokio::test]
+async fn a_retry_finds_the_rebuild_done_meanwhile_and_goes_on() {
+    let world = World::new().await;
+    let number = world.failed().await;
+    world.town.dcr.complete(TENANT);
+    world.say(number, "ada", "/dcr retry").await;
+    world.pass(Duration::from_secs(30)).await;
+    assert_eq!(at(&world.run().await), "completed");
+    assert_eq!(world.town.dcr.starts(TENANT), 1);
+    assert_eq!(world.town.jira.status(TICKET).as_deref(), Some("Done"));
+}
+
+#[tokio::test]
+async fn after_a_retry_nothing_is_started_before_the_back_end_has_been_read() {
+    let world = World::new().await;
+    let number = world.failed().await;
+    let cut = Fault::new("GET", "/processStatus", 20, FaultKind::Cut);
+    world.town.dcr.stage.misbehave(cut);
+    world.say(number, "ada", "/dcr retry").await;
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(at(&world.run().await), "Rebuild 1");
+    assert_eq!(world.town.dcr.starts(TENANT), 1);
+    world.town.dcr.stage.behave();
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(at(&world.run().await), "Rebuild 2");
+    assert_eq!(world.town.dcr.starts(TENANT), 2);
+}
+
+#[tokio::test]
+async fn the_budget_of_retries_without_asking_is_spent_openly_and_then_ends() {
+    let world = World::with(|dir| rebuild_tries_again(dir, 2)).await;
+    let number = world.rebuilding().await;
+    for attempt in 1..=3 {
+        assert_eq!(at(&world.run().await), format!("Rebuild {attempt}"));
+        world.town.dcr.fail(TENANT, "farmer-3 lost");
+        world.pass(Duration::from_secs(60)).await;
+    }
+    assert_eq!(at(&world.run().await), "stopped at Rebuild");
+    assert_eq!(world.town.dcr.starts(TENANT), 3);
+    let said = world.messages(number);
+    let headed = |word: &str| said.iter().filter(|message| message.body.starts_with(word)).count();
+    assert_eq!(headed("### ❌ Rebuild failed and is tried again"), 2);
+    assert_eq!(headed("### ❌ Rebuild failed\n"), 1);
+    insta::assert_snapshot!(world.readable(&said[2].body).await, @"");
+
+    // Whoever asks gives a new budget.
+    world.say(number, "ada", "/dcr retry").await;
+    world.pass(Duration::from_secs(60)).await;
+    world.town.dcr.fail(TENANT, "farmer-3 lost again");
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(at(&world.run().await), "Rebuild 5");
+}
+
+#[tokio::test]
+async fn what_people_must_mend_is_not_tried_again_without_asking() {
+    let world = World::with(|dir| rebuild_tries_again(dir, 2)).await;
+    world.rebuilding().await;
+    let reason = "permission denied: the bucket is read-only";
+    world.town.dcr.fail(TENANT, reason);
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(at(&world.run().await), "stopped at Rebuild");
+    assert_eq!(world.town.dcr.starts(TENANT), 1);
+}
+
+#[tokio::test]
+async fn a_change_that_was_not_allowed_is_made_once_it_is() {
+    let world = World::new().await;
+    let (number, _) = world.pull_request().await;
+    world.town.github.grant("pull_requests", false);
+    // A token keeps the rights it was made with.
+    world.town.github.revoke_installation_tokens();
+    world.say(number, "ada", "/dcr start comcast").await;
+    world.pass(Duration::from_secs(30)).await;
+    let run = world.run().await;
+    let RunState::Stopped { why, .. } = &run.state else {
+        panic!("{}", at(&run));
+    };
+    assert_eq!((why.step.as_str(), why.attempt), ("HistoryUpdate", 1));
+    world.town.github.grant("pull_requests", true);
+    world.say(number, "ada", &format!("/dcr retry run={}", run.id)).await;
+    world.pass(Duration::from_secs(60)).await;
+    let run = world.run().await;
+    assert_eq!(at(&run), "Sync 1");
+    assert_eq!(run.passed[0].attempts, 2);
+    let pulls = world.town.github.pulls(REPO).unwrap();
+    let history: Vec<_> = pulls
+        .iter()
+        .filter(|pull| pull.title.contains("note rebuild"))
+        .collect();
+    assert_eq!(history.len(), 1);
+    let branch = format!("{}_StepHistoryUpdate", run.id);
+    assert_eq!(history[0].branch, branch, "a new attempt needs no new branch");
+}
+
+#[tokio::test]
+async fn a_merge_that_failed_is_made_once_the_pull_request_is_open_again() {
+    let world = World::new().await;
+    let github = world.town.github.clone();
+    github.require_reviews(REPO, 1).unwrap();
+    let number = world.started().await;
+    let run = world.run().await;
+    assert_eq!(at(&run), "HistoryUpdateMerge 1");
+    let step = run.prs.values().next().expect("the history's").pr.number;
+    github.close_pr(REPO, step, "eve").unwrap();
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(at(&world.run().await), "stopped at HistoryUpdateMerge");
+    github.reopen_pr(REPO, step, "ada").unwrap();
+    github.require_reviews(REPO, 0).unwrap();
+    world.say(number, "ada", "/dcr retry").await;
+    world.pass(Duration::from_secs(60)).await;
+    let run = world.run().await;
+    assert_eq!(at(&run), "Sync 1");
+    assert_eq!(run.passed[1].attempts, 2);
+    assert!(world.pull(step).merged.is_some());
+}
+
+/// The request ids of the rebuilds that were asked for, oldest first.
+fn starts(world: &World) -> Vec<String> {
+    let calls = world.town.dcr.stage.calls_to("POST", "/rebuild");
+    let bodies = calls.iter().map(|call| serde_json::from_str::<Value>(&call.body));
+    bodies
+        .map(|body| body.unwrap()["requestId"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn rebuild_tries_again(dir: &Path, times: u32) {
+    let path = dir.join("config/pipelines/dcr.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let name = "name = \"Rebuild\"\n";
+    assert!(text.contains(name));
+    let text = text.replace(name, &format!("{name}auto_retries = {times}\n"));
+    std::fs::write(path, text).unwrap();
+}

@@ -1,0 +1,141 @@
+//! The demo's folder: the configuration as an administrator would write it, the database, the log, and payloads to
+//! send by hand.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use toml_edit::{DocumentMut, Item, Table, value};
+
+use crate::sandbox::town::Town;
+
+/// What is shipped, so that the demo runs from any folder.
+const SHIPPED: [(&str, &str); 4] = [
+    ("commands/dcr.toml", include_str!("../../../commands/dcr.toml")),
+    (
+        "commands/provision.toml",
+        include_str!("../../../commands/provision.toml"),
+    ),
+    (
+        "config/pipelines/dcr.toml",
+        include_str!("../../../config/pipelines/dcr.toml"),
+    ),
+    (
+        "config/pipelines/provision.toml",
+        include_str!("../../../config/pipelines/provision.toml"),
+    ),
+];
+
+/// Settings whose last word is one of these never stand in a file of settings.
+const SECRETS: [&str; 4] = ["token", "secret", "secret_previous", "private_key"];
+
+/// A folder of its own for this demo. Dropping it removes it.
+pub(super) struct Folder {
+    dir: TempDir,
+}
+
+impl Folder {
+    /// An empty one, which nobody else may read.
+    pub(super) fn new() -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("stepherd-demo-").tempdir()?;
+        for folder in ["commands", "config/pipelines", "secrets", "payloads"] {
+            fs::create_dir_all(dir.path().join(folder))?;
+        }
+        Ok(Self { dir })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where `--config` points.
+    pub(super) fn config(&self) -> PathBuf {
+        self.path().join("config")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.path().join("stepherd.log")
+    }
+
+    /// The private key for `stepherd send discord`.
+    pub(super) fn discord_key(&self) -> PathBuf {
+        self.path().join("secrets/discord-signing-key")
+    }
+
+    /// Leaves the folder where it is.
+    pub(super) fn keep(self) -> PathBuf {
+        self.dir.keep()
+    }
+
+    /// Writes the shipped files, the town's people, and the settings that connect stepherd to the town.
+    pub(super) fn configure(&self, town: &Town, listen: SocketAddr) -> Result<(), String> {
+        let said = |error: io::Error| format!("cannot write the demo's configuration: {error}");
+        for (name, text) in SHIPPED {
+            let text = if name.starts_with("config/pipelines/") {
+                quicker(text)?
+            } else {
+                text.to_owned()
+            };
+            fs::write(self.path().join(name), text).map_err(said)?;
+        }
+        fs::write(self.config().join("people.toml"), town.people_toml()).map_err(said)?;
+        fs::write(self.discord_key(), Town::discord_signing_key()).map_err(said)?;
+        let mut settings = self.settings(town).map_err(said)?;
+        settings["server"]["listen"] = value(listen.to_string());
+        settings["database"]["url"] = value(format!("sqlite:{}", self.path().join("stepherd.db").display()));
+        settings["engine"]["edit_spacing_s"] = value(1);
+        fs::write(self.config().join("stepherd.toml"), settings.to_string()).map_err(said)
+    }
+
+    /// The town's settings as a file, and its secrets as files of their own.
+    fn settings(&self, town: &Town) -> io::Result<DocumentMut> {
+        let mut settings = DocumentMut::new();
+        for section in ["server", "database", "engine"] {
+            settings[section] = Item::Table(Table::new());
+        }
+        for (name, text) in town.settings() {
+            let name = name.trim_start_matches("STEPHERD__").to_lowercase();
+            let Some((section, key)) = name.split_once("__") else {
+                continue;
+            };
+            let table = settings[section].or_insert(Item::Table(Table::new()));
+            if SECRETS.iter().any(|secret| key.ends_with(secret)) {
+                let path = self.path().join("secrets").join(format!("{section}-{key}"));
+                let mut file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&path)?;
+                io::Write::write_all(&mut file, text.as_bytes())?;
+                table[&format!("{key}_file")] = value(path.display().to_string());
+            } else if key == "app_id" {
+                table[key] = value(text.parse::<i64>().map_err(io::Error::other)?);
+            } else {
+                table[key] = value(text);
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Writes a payload to send by hand; the answer is its path.
+    pub(super) fn payload(&self, name: &str, body: &str) -> io::Result<PathBuf> {
+        let path = self.path().join("payloads").join(name);
+        fs::write(&path, body)?;
+        Ok(path)
+    }
+}
+
+/// The pipeline with jobs that are looked at every second: the stand-ins are quicker than a real cluster.
+fn quicker(pipeline: &str) -> Result<String, String> {
+    let mut file: DocumentMut = pipeline.parse().map_err(|e| format!("a shipped pipeline: {e}"))?;
+    let steps = file.get_mut("step").and_then(Item::as_array_of_tables_mut);
+    for step in steps.into_iter().flat_map(|steps| steps.iter_mut()) {
+        if step.get("kind").and_then(Item::as_str) == Some("work") {
+            step["every"] = value("1s");
+        }
+    }
+    Ok(file.to_string())
+}

@@ -1,0 +1,314 @@
+//! Going on after a failure: the world is read again before anything is started.
+
+use stepherd::domain::command::Action;
+use stepherd::domain::effect::{Deed, Outcome};
+use stepherd::domain::pipeline::{OnFailure, Pipeline, StepSpec};
+use stepherd::domain::run::{FailureClass, ObservedState, RunState};
+
+use super::kit::{Script, acts, change, failed, merge, name, opened, plan, running, seen, sha, step, went_wrong, work};
+
+/// A set that failed in its job `a`, with `b` told to end or drained, and somebody who says retry.
+fn retried(on_failure: OnFailure, jobs: &[&str]) -> Script {
+    let mut script = Script::start(&plan(vec![
+        step("Sync", work(on_failure, jobs)),
+        step("After", change()),
+    ]));
+    for job in jobs.iter().filter(|job| !job.ends_with('?')) {
+        script.job_started(job);
+    }
+    for job in &jobs[1..] {
+        script.saw(job.trim_end_matches('?'), running(50.0, 0));
+    }
+    script.saw(jobs[0].trim_end_matches('?'), failed(42.0, "farmer-3 lost"));
+    script.says(Action::Retry, &[]).take();
+    script
+}
+
+#[test]
+fn a_job_that_failed_is_started_again_as_a_new_attempt() {
+    let mut script = retried(OnFailure::FailFast, &["a"]);
+    script.saw("a", failed(42.0, "farmer-3 lost"));
+    insta::assert_snapshot!(script.take(), @r#"
+    0s a is Failed at 42 %: farmer-3 lost
+       = Sync#2 watches a=Starting/unseen
+       5. Sync: attempt 2 began
+       > Sync#2 start URMO7YZ2/Sync/2/a
+       > report to jira:SREPROV-3072 discord:400
+    "#);
+}
+
+#[test]
+fn a_job_that_still_runs_is_watched_on_and_not_started() {
+    let mut script = retried(OnFailure::FailFast, &["a"]);
+    script
+        .saw("a", running(60.0, 1))
+        .saw("a", seen(ObservedState::Succeeded));
+    insta::assert_snapshot!(script.take(), @r#"
+    0s a is Running at 60 % after 1 restarts
+       = Sync#1 watches a=Watched/Running
+       5. Sync: found still running or done; nothing was started
+       > report to jira:SREPROV-3072 discord:400
+    0s a is Succeeded
+       = After#1 acts
+       6. Sync: passed
+       7. After: attempt 1 began
+       > After#1 change SREPROV-3072_URMO7YZ2_StepAfter
+       > report to jira:SREPROV-3072 discord:400
+    "#);
+}
+
+#[test]
+fn a_job_that_has_succeeded_meanwhile_lets_the_run_go_on() {
+    let mut script = retried(OnFailure::FailFast, &["a"]);
+    script.saw("a", seen(ObservedState::Succeeded));
+    insta::assert_snapshot!(script.take(), @r#"
+    0s a is Succeeded
+       = After#1 acts
+       5. Sync: found still running or done; nothing was started
+       6. Sync: passed (had already succeeded)
+       7. After: attempt 1 began
+       > After#1 change SREPROV-3072_URMO7YZ2_StepAfter
+       > report to jira:SREPROV-3072 discord:400
+    "#);
+}
+
+#[test]
+fn of_a_mixed_set_only_what_is_neither_running_nor_done_is_started() {
+    let mut script = retried(OnFailure::FailFast, &["a", "b", "c", "d?"]);
+    script
+        .saw("b", running(70.0, 0))
+        .saw("c", seen(ObservedState::Succeeded))
+        .saw("d", running(1.0, 0));
+    assert!(acts(&script.last).is_empty(), "not before every job was looked at");
+    script.saw("a", failed(42.0, "farmer-3 lost"));
+    insta::assert_snapshot!(script.take(), @r#"
+    0s b is Running at 70 %
+       = Sync#1 checks a=Ended/unseen b=Watched/Running c=Watched/unseen d=Watched/unseen
+       > report to jira:SREPROV-3072 discord:400
+    0s c is Succeeded
+       = Sync#1 checks a=Ended/unseen b=Watched/Running c=Watched/Succeeded d=Watched/unseen
+       > report to jira:SREPROV-3072 discord:400
+    0s d is Running at 1 %
+       = Sync#1 checks a=Ended/unseen b=Watched/Running c=Watched/Succeeded d=Watched/Running
+       > report to jira:SREPROV-3072 discord:400
+    0s a is Failed at 42 %: farmer-3 lost
+       = Sync#2 watches a=Starting/unseen b=Watched/Running c=Ended/Succeeded d=Watched/Running
+       5. Sync: attempt 2 began
+       > Sync#2 start URMO7YZ2/Sync/2/a
+       > report to jira:SREPROV-3072 discord:400
+    "#);
+    script
+        .saw("b", seen(ObservedState::Succeeded))
+        .job_started("a")
+        .saw("a", seen(ObservedState::Succeeded));
+    script.saw("d", seen(ObservedState::Succeeded));
+    assert_eq!(script.run().passed.len(), 1, "{}", script.state());
+}
+
+#[test]
+fn what_cannot_be_read_is_waited_for() {
+    let mut script = retried(OnFailure::FailFast, &["a"]);
+    script.saw("a", seen(ObservedState::Unknown));
+    assert!(
+        acts(&script.last).is_empty(),
+        "not knowing is no ground for a second start"
+    );
+    script.saw("a", running(43.0, 0));
+    assert!(matches!(&script.run().state, RunState::Active(attempt) if attempt.number == 1));
+}
+
+#[test]
+fn a_job_that_is_only_watched_is_given_another_chance() {
+    let mut script = retried(OnFailure::FailFast, &["a?"]);
+    script
+        .saw("a", failed(42.0, "farmer-3 lost"))
+        .saw("a", running(43.0, 0));
+    insta::assert_snapshot!(script.take(), @r#"
+    0s a is Failed at 42 %: farmer-3 lost
+       = Sync#1 watches a=Watched/unseen
+       5. Sync: found still running or done; nothing was started
+       > report to jira:SREPROV-3072 discord:400
+    0s a is Running at 43 %
+       = Sync#1 watches a=Watched/Running
+       > report to jira:SREPROV-3072 discord:400
+    "#);
+}
+
+#[test]
+fn two_retries_make_one_attempt() {
+    let mut script = retried(OnFailure::FailFast, &["a"]);
+    script.says(Action::Retry, &[]);
+    assert!(script.last.run.is_none(), "the second finds nothing to retry");
+    script.saw("a", failed(42.0, "farmer-3 lost")).says(Action::Retry, &[]);
+    assert!(script.last.run.is_none());
+    let starts = script
+        .acts
+        .iter()
+        .filter(|act| matches!(act.what, Deed::StartJob(_)))
+        .count();
+    assert_eq!(starts, 2, "the first attempt's and the second's");
+}
+
+#[test]
+fn a_change_that_failed_is_made_again_on_the_same_branch() {
+    let mut script = Script::start(&plan(vec![step("Edit", change())]));
+    script
+        .came(went_wrong(FailureClass::Permission))
+        .says(Action::Retry, &[]);
+    insta::assert_snapshot!(script.take(), @r#"
+    0s start
+       = Edit#1 acts
+       1. accepted from Ada in jira:SREPROV-3072, allowed by the role operator
+       2. Edit: attempt 1 began
+       > Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit
+       > report to jira:SREPROV-3072 discord:400
+       > join zap/one
+    0s Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit -> failed (Permission): it broke
+       = stopped in Edit#1 (Permission): it broke
+       3. Edit: failed at not known: it broke
+       > notice 3 to jira:SREPROV-3072 discord:400
+       > report to jira:SREPROV-3072 discord:400
+    0s retry
+       = Edit#2 acts
+       4. resumed by Ada
+       5. Edit: attempt 2 began
+       > Edit#2 change SREPROV-3072_URMO7YZ2_StepEdit
+       > report to jira:SREPROV-3072 discord:400
+    "#);
+}
+
+fn stubborn(auto_retries: u32) -> Pipeline {
+    let edit = StepSpec {
+        auto_retries,
+        ..step("Edit", change())
+    };
+    let sync = StepSpec {
+        auto_retries,
+        ..step("Sync", work(OnFailure::FailFast, &["a"]))
+    };
+    plan(vec![edit, sync])
+}
+
+#[test]
+fn the_plan_says_how_often_it_is_tried_without_asking() {
+    let mut script = Script::start(&stubborn(2));
+    for class in [FailureClass::Infrastructure, FailureClass::Flaky] {
+        script.came(went_wrong(class));
+        assert!(matches!(script.run().state, RunState::Active(_)), "{class:?}");
+    }
+    script.came(went_wrong(FailureClass::RateLimit));
+    assert!(
+        matches!(script.run().state, RunState::Stopped { .. }),
+        "the third is one too many"
+    );
+    insta::assert_snapshot!(script.take(), @r#"
+    0s start
+       = Edit#1 acts
+       1. accepted from Ada in jira:SREPROV-3072, allowed by the role operator
+       2. Edit: attempt 1 began
+       > Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit
+       > report to jira:SREPROV-3072 discord:400
+       > join zap/one
+    0s Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit -> failed (Infrastructure): it broke
+       = Edit#2 acts
+       3. Edit: failed and was tried again without asking: it broke
+       4. Edit: attempt 2 began
+       > Edit#2 change SREPROV-3072_URMO7YZ2_StepEdit
+       > notice 3 to jira:SREPROV-3072 discord:400
+       > report to jira:SREPROV-3072 discord:400
+    0s Edit#2 change SREPROV-3072_URMO7YZ2_StepEdit -> failed (Flaky): it broke
+       = Edit#3 acts
+       5. Edit: failed and was tried again without asking: it broke
+       6. Edit: attempt 3 began
+       > Edit#3 change SREPROV-3072_URMO7YZ2_StepEdit
+       > notice 5 to jira:SREPROV-3072 discord:400
+       > report to jira:SREPROV-3072 discord:400
+    0s Edit#3 change SREPROV-3072_URMO7YZ2_StepEdit -> failed (RateLimit): it broke
+       = stopped in Edit#3 (RateLimit): it broke
+       7. Edit: failed at not known: it broke
+       > notice 7 to jira:SREPROV-3072 discord:400
+       > report to jira:SREPROV-3072 discord:400
+    "#);
+}
+
+#[test]
+fn nothing_that_only_a_person_can_mend_is_tried_again_without_one() {
+    for class in [FailureClass::User, FailureClass::Permission] {
+        let mut script = Script::start(&stubborn(2));
+        script.came(went_wrong(class));
+        assert!(matches!(script.run().state, RunState::Stopped { .. }), "{class:?}");
+    }
+}
+
+#[test]
+fn a_person_who_says_retry_gives_the_step_its_budget_back() {
+    let mut script = Script::start(&stubborn(1));
+    script
+        .came(went_wrong(FailureClass::Flaky))
+        .came(went_wrong(FailureClass::Flaky));
+    script.says(Action::Retry, &[]).came(went_wrong(FailureClass::Flaky));
+    assert!(matches!(script.run().state, RunState::Active(_)));
+    script.came(went_wrong(FailureClass::Flaky));
+    assert!(matches!(script.run().state, RunState::Stopped { .. }));
+    let numbers: Vec<u32> = script.acts.iter().map(|act| act.attempt).collect();
+    assert_eq!(numbers, [1, 2, 3, 4], "attempts are counted on, never anew");
+}
+
+#[test]
+fn a_job_that_keeps_failing_uses_up_its_budget() {
+    let mut script = Script::start(&stubborn(2));
+    script.came(Outcome::ChangeUnneeded);
+    let mut starts = 0;
+    while let RunState::Active(_) = script.run().state {
+        script.job_started("a").saw("a", failed(1.0, "farmer lost"));
+        starts += 1;
+        if let RunState::Active(_) = script.run().state {
+            script.saw("a", failed(1.0, "farmer lost"));
+        }
+        assert!(starts < 9, "it must end some time");
+    }
+    assert_eq!(starts, 3);
+}
+
+#[test]
+fn a_pull_request_closed_unmerged_forces_a_new_branch_and_only_that() {
+    let mut script = Script::start(&plan(vec![step("Edit", change()), step("Land", merge("Edit"))]));
+    let first = script.acts[0].clone();
+    let closed = Outcome::ChangeClosed { pr: opened(1, "b").pr };
+    script.came(closed.clone());
+    insta::assert_snapshot!(script.take(), @r#"
+    0s start
+       = Edit#1 acts
+       1. accepted from Ada in jira:SREPROV-3072, allowed by the role operator
+       2. Edit: attempt 1 began
+       > Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit
+       > report to jira:SREPROV-3072 discord:400
+       > join zap/one
+    0s Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit -> acme/deploy#1 was closed
+       = Edit#1 acts
+       3. Edit: attempt 1 began
+       > Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit_2
+       > report to jira:SREPROV-3072 discord:400
+    "#);
+    script.came_of(first.clone(), closed);
+    assert!(script.last.is_nothing(), "the old branch is nobody's concern any more");
+    script.came_of(first, Outcome::ChangeOpened(opened(1, "b")));
+    assert!(script.last.is_nothing(), "{}", script.state());
+    script
+        .came(Outcome::ChangeOpened(opened(2, "b_2")))
+        .came(Outcome::Merged { commit: sha('b') });
+    assert_eq!(script.run().prs[&name("Edit")].pr.number, 2);
+}
+
+#[test]
+fn people_who_close_every_pull_request_are_believed_in_the_end() {
+    let mut script = Script::start(&plan(vec![step("Edit", change())]));
+    for _ in 0..20 {
+        let pr = opened(1, "b").pr;
+        script.came(Outcome::ChangeClosed { pr });
+    }
+    assert_eq!(
+        script.state(),
+        "stopped in Edit#1 (User): 20 pull requests of this step were closed without merging"
+    );
+}

@@ -1,0 +1,267 @@
+//! Stopping: what runs is told to end and waited for, and the last word says what was undone and what was not.
+
+use stepherd::domain::command::Action;
+use stepherd::domain::effect::Outcome;
+use stepherd::domain::pipeline::OnFailure;
+use stepherd::domain::run::{FailureClass, Happened, Observation, ObservedState, RunState};
+
+use super::kit::{
+    Script, acts, change, failed, opened, other, plan, running, seen, sha, start_facts, step, went_wrong, work,
+};
+
+fn left(script: &Script) -> String {
+    let last = script.history.last().map(|entry| entry.what.clone());
+    match last {
+        Some(Happened::Finished { left, .. }) => left.join("; "),
+        other => panic!("it has not ended: {other:?}"),
+    }
+}
+
+fn set(jobs: &[&str]) -> Script {
+    let plan = plan(vec![
+        step("Edit", change()),
+        step("Sync", work(OnFailure::FailFast, jobs)),
+    ]);
+    let mut script = Script::start(&plan);
+    let merged = Some(sha('b'));
+    script.came(Outcome::ChangeOpened(stepherd::domain::run::OpenedPr {
+        merged,
+        ..opened(7, "b")
+    }));
+    script.take();
+    script
+}
+
+#[test]
+fn a_queued_run_just_leaves() {
+    let plan = plan(vec![step("Edit", change())]);
+    let mut script = Script::started(start_facts(&plan, "SREPROV-3072", &[("zap/one", &[other(1)])]));
+    script.says(Action::Stop, &[]);
+    assert_eq!(left(&script), "nothing had been changed anywhere");
+}
+
+#[test]
+fn a_change_on_its_way_is_waited_for_so_that_its_pull_request_is_known() {
+    let mut script = Script::start(&plan(vec![step("Edit", change()), step("More", change())]));
+    script.take();
+    script
+        .says(Action::Stop, &[])
+        .came(Outcome::ChangeOpened(opened(7, "b")));
+    insta::assert_snapshot!(script.take(), @r#"
+    0s stop
+       = Edit#1 is being stopped
+       3. Ada said stop
+       > report to jira:SREPROV-3072 discord:400
+    0s Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit -> opened acme/deploy#7
+       = canceled by Ada
+       4. Edit: acme/deploy#7 on branch b
+       5. stopped by Ada: Edit: acme/deploy#7 stays open
+       > check aaaaaaa
+       > notice 5 to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+       > leave the locks
+    "#);
+}
+
+#[test]
+fn jobs_are_told_to_end_and_waited_for() {
+    let mut script = set(&["a", "b", "c?"]);
+    script
+        .job_started("a")
+        .job_started("b")
+        .saw("a", running(42.0, 0))
+        .saw("b", seen(ObservedState::Succeeded))
+        .take();
+    script.says(Action::Stop, &[]);
+    let canceled = Observation {
+        progress: Some(stepherd::domain::ids::Percent::clamped(43.0)),
+        ..seen(ObservedState::Canceled)
+    };
+    script.came(Outcome::JobCanceled).saw("a", canceled);
+    insta::assert_snapshot!(script.take(), @r#"
+    0s stop
+       = Sync#1 is being stopped a=Watched/Running b=Ended/Succeeded c=Watched/unseen
+       6. Ada said stop
+       > Sync#1 cancel URMO7YZ2/Sync/1/a
+       > check aaaaaaa
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+    0s Sync#1 cancel URMO7YZ2/Sync/1/a -> JobCanceled
+       nothing
+    0s a is Canceled at 43 %
+       = canceled by Ada
+       7. stopped by Ada: a: canceled at 43 %; b: had already succeeded, which is not undone; c: was only watched and is left as it is; Edit: acme/deploy#7 stays merged as bbbbbbb
+       > check aaaaaaa
+       > notice 7 to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+       > leave the locks
+    "#);
+}
+
+#[test]
+fn a_start_on_its_way_is_followed_by_its_cancellation() {
+    let mut script = set(&["a"]);
+    script.says(Action::Stop, &[]);
+    assert!(acts(&script.last).is_empty(), "there may be nothing to cancel yet");
+    script.job_started("a").saw("a", seen(ObservedState::Canceled));
+    insta::assert_snapshot!(script.take(), @r#"
+    0s stop
+       = Sync#1 is being stopped a=Starting/unseen
+       6. Ada said stop
+       > check aaaaaaa
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+    0s Sync#1 start URMO7YZ2/Sync/1/a -> JobStarted
+       = Sync#1 is being stopped a=Watched/unseen
+       > Sync#1 cancel URMO7YZ2/Sync/1/a
+       > check aaaaaaa
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+    0s a is Canceled
+       = canceled by Ada
+       7. stopped by Ada: a: canceled; Edit: acme/deploy#7 stays merged as bbbbbbb
+       > check aaaaaaa
+       > notice 7 to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+       > leave the locks
+    "#);
+}
+
+#[test]
+fn a_start_that_never_worked_leaves_nothing_to_wait_for() {
+    let mut script = set(&["a"]);
+    script
+        .says(Action::Stop, &[])
+        .came(went_wrong(FailureClass::Infrastructure));
+    assert_eq!(
+        left(&script),
+        "a: had not started; Edit: acme/deploy#7 stays merged as bbbbbbb"
+    );
+}
+
+#[test]
+fn a_back_end_that_refuses_to_cancel_is_quoted_as_it_is() {
+    let mut script = set(&["a"]);
+    script
+        .job_started("a")
+        .saw("a", running(42.0, 0))
+        .says(Action::Stop, &[])
+        .came(went_wrong(FailureClass::Permission));
+    assert_eq!(
+        left(&script),
+        "a: was told to end at 42 %, but may still run; Edit: acme/deploy#7 stays merged as bbbbbbb"
+    );
+}
+
+#[test]
+fn a_job_that_started_but_was_never_seen_is_not_said_to_have_never_started() {
+    let mut script = set(&["a"]);
+    script.job_started("a").says(Action::Stop, &[]).wait(600).wakes();
+    assert_eq!(
+        left(&script),
+        "a: was told to end, but may still run; Edit: acme/deploy#7 stays merged as bbbbbbb"
+    );
+    let mut refused = set(&["a"]);
+    refused
+        .job_started("a")
+        .says(Action::Stop, &[])
+        .came(went_wrong(FailureClass::Permission));
+    assert!(
+        left(&refused).starts_with("a: was told to end, but may still run"),
+        "{}",
+        left(&refused)
+    );
+}
+
+#[test]
+fn patience_with_a_job_that_does_not_end_is_limited() {
+    let mut script = set(&["a"]);
+    script
+        .job_started("a")
+        .saw("a", running(42.0, 0))
+        .says(Action::Stop, &[])
+        .wait(599)
+        .wakes();
+    assert!(script.last.is_nothing());
+    script.wait(1).wakes();
+    assert!(left(&script).starts_with("a: was told to end at 42 %, but may still run"));
+}
+
+#[test]
+fn saying_stop_again_does_not_stop_twice() {
+    let mut script = set(&["a"]);
+    script
+        .job_started("a")
+        .saw("a", running(42.0, 0))
+        .says(Action::Stop, &[])
+        .says(Action::Stop, &[]);
+    assert!(script.last.run.is_none());
+    assert_eq!(
+        script
+            .history
+            .iter()
+            .filter(|entry| matches!(entry.what, Happened::StopAsked { .. }))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_failed_run_ends_at_once_when_nothing_of_it_runs() {
+    let mut script = set(&["a"]);
+    script
+        .job_started("a")
+        .saw("a", failed(42.0, "farmer-3 lost"))
+        .says(Action::Stop, &[]);
+    assert_eq!(
+        left(&script),
+        "a: ended as failed at 42 %; Edit: acme/deploy#7 stays merged as bbbbbbb"
+    );
+}
+
+#[test]
+fn a_run_that_failed_while_its_job_goes_on_cancels_it_first() {
+    let mut script = set(&["a"]);
+    script.job_started("a").saw("a", running(42.0, 0)).wait(600).wakes();
+    assert!(matches!(script.run().state, RunState::Stopped { .. }));
+    script.take();
+    script.says(Action::Stop, &[]).saw("a", seen(ObservedState::Canceled));
+    insta::assert_snapshot!(script.take(), @r#"
+    600s stop
+         = Sync#1 is being stopped a=Watched/Running
+         7. Ada said stop
+         > Sync#1 cancel URMO7YZ2/Sync/1/a
+         > check aaaaaaa
+         > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+    600s a is Canceled
+         = canceled by Ada
+         8. stopped by Ada: a: canceled; Edit: acme/deploy#7 stays merged as bbbbbbb
+         > check aaaaaaa
+         > notice 8 to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+         > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+         > leave the locks
+    "#);
+}
+
+#[test]
+fn a_job_looked_at_after_a_retry_is_canceled_too() {
+    let mut script = set(&["a"]);
+    script
+        .job_started("a")
+        .saw("a", failed(42.0, "farmer-3 lost"))
+        .says(Action::Retry, &[])
+        .take();
+    script.says(Action::Stop, &[]).saw("a", failed(42.0, "farmer-3 lost"));
+    insta::assert_snapshot!(script.take(), @r#"
+    0s stop
+       = Sync#1 is being stopped a=Watched/unseen
+       8. Ada said stop
+       > Sync#1 cancel URMO7YZ2/Sync/1/a
+       > check aaaaaaa
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+    0s a is Failed at 42 %: farmer-3 lost
+       = canceled by Ada
+       9. stopped by Ada: a: ended as failed at 42 %; Edit: acme/deploy#7 stays merged as bbbbbbb
+       > check aaaaaaa
+       > notice 9 to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
+       > leave the locks
+    "#);
+}

@@ -1,0 +1,283 @@
+//! What programs are told about runs, and what they are not told without the token.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use stepherd::sandbox::dcr::ProgressStyle;
+use stepherd::sandbox::town::{APP, REPO, SECOND_TICKET, TENANT, TICKET, Town};
+
+use super::{ADA, failed, minutes, status};
+use crate::world::World;
+
+#[tokio::test]
+async fn the_run_itself_has_a_seven_field_status_in_every_phase() {
+    let world = World::new().await;
+    world.town.github.require_reviews(REPO, 1).unwrap();
+    world.town.dcr.set_farmers(TENANT, 0);
+    // The transition has come in, and nothing was done about it yet.
+    world.town.jira.transition(TICKET, ADA, "Approved").await.unwrap();
+    world.deliver().await;
+    world.intake().await;
+    let flags = |status: &Value| {
+        let names = ["hasStarted", "isRunning", "hasCompleted", "hasFailed"];
+        names
+            .map(|name| if status[name].as_bool().unwrap() { 'T' } else { 'F' })
+            .iter()
+            .collect::<String>()
+    };
+    let seven = [
+        "hasStarted",
+        "isRunning",
+        "hasCompleted",
+        "hasFailed",
+        "progressPercentage",
+        "failureReason",
+        "restartCount",
+    ];
+    let mut seen = Vec::new();
+    let mut note = |status: Value| {
+        let names: Vec<&str> = status.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, seven);
+        seen.push(format!(
+            "{} {} {} {}",
+            flags(&status),
+            status["progressPercentage"],
+            status["failureReason"],
+            status["restartCount"]
+        ));
+    };
+    note(status(&world).await);
+    world.settle().await;
+    note(status(&world).await);
+    // A second run of the same tenant has to wait in line.
+    let first = world.run().await.id;
+    world.pass(Duration::from_secs(2)).await;
+    world
+        .town
+        .jira
+        .transition(SECOND_TICKET, ADA, "Approved")
+        .await
+        .unwrap();
+    world.settle().await;
+    note(status(&world).await);
+    let stop = format!("/dcr stop run={}", world.run().await.id);
+    world
+        .town
+        .jira
+        .comment(SECOND_TICKET, ADA, stop.as_str())
+        .await
+        .unwrap();
+    world.settle().await;
+    note(status(&world).await);
+
+    world.town.github.require_reviews(REPO, 0).unwrap();
+    minutes(&world, 3).await;
+    let path = format!("/api/v1/runs/{first}/processStatus");
+    let now = async || serde_json::from_str::<Value>(&world.get(&path, Some(Town::api_token())).await.1).unwrap();
+    note(now().await);
+    world
+        .town
+        .argocd
+        .git_moved(APP, &world.town.github.pulls(REPO).unwrap()[1].merged.clone().unwrap());
+    world.town.argocd.finish(APP);
+    world.town.dcr.set_farmers(TENANT, 3);
+    minutes(&world, 2).await;
+    world.town.dcr.advance(TENANT, 12.5);
+    world.town.dcr.set_style(ProgressStyle::Float, false);
+    minutes(&world, 1).await;
+    note(now().await);
+    world.town.dcr.auto_restart(TENANT);
+    minutes(&world, 1).await;
+    note(now().await);
+    world.town.dcr.fail(TENANT, "farmer-3 lost");
+    minutes(&world, 1).await;
+    note(now().await);
+    world.town.jira.comment(TICKET, ADA, "/dcr retry").await.unwrap();
+    minutes(&world, 1).await;
+    world.town.dcr.complete(TENANT);
+    minutes(&world, 1).await;
+    note(now().await);
+    insta::assert_snapshot!(seen.join("\n"), @r#"
+    TTFF 0.0 null 0
+    FFFF 0.0 null 0
+    TFFT 0.0 "stopped by Ada" 0
+    TTFF 0.0 null 0
+    TTFF 12.5 null 0
+    TTFF 12.5 null 1
+    TFFT 12.5 "farmer-3 lost" 1
+    TFTF 100.0 null 1
+    "#);
+}
+
+#[tokio::test]
+async fn the_api_lists_runs_and_shows_one_to_those_who_hold_the_token() {
+    let world = World::new().await;
+    failed(&world).await;
+    let id = world.run().await.id;
+    let one = format!("/api/v1/runs/{id}");
+    for path in ["/api/v1/runs", &one, &format!("{one}/processStatus"), "/metrics"] {
+        assert_eq!(world.get(path, None).await.0, 401, "{path}");
+        assert_eq!(world.get(path, Some("guess")).await.0, 401, "{path}");
+        assert_eq!(world.get(path, Some(Town::api_token())).await.0, 200, "{path}");
+    }
+    for (path, code) in [
+        ("/api/v1/runs/nonsense!", 400),
+        ("/api/v1/runs/ZZZZZZZZ", 404),
+        ("/api/v1/runs?ticket=x", 400),
+    ] {
+        assert_eq!(world.get(path, Some(Town::api_token())).await.0, code, "{path}");
+    }
+    let listed = world
+        .get(
+            "/api/v1/runs?live=true&ticket=SREPROV-3072&pipeline=dcr",
+            Some(Town::api_token()),
+        )
+        .await
+        .1;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let pretty = serde_json::to_string_pretty(&listed).unwrap();
+    insta::assert_snapshot!(world.readable(&pretty).await, @r#"
+    {
+      "runs": [
+        {
+          "id": "RUN",
+          "pipeline": "dcr",
+          "ticket": "SREPROV-3072",
+          "state": "stopped",
+          "step": "Rebuild",
+          "attempt": 1,
+          "progressPercentage": 42.0,
+          "restartCount": 0,
+          "headline": "❌ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild failed at 42 %",
+          "askedBy": "Ada",
+          "askedAt": "2026-11-18T11:06:40Z",
+          "headSha": null,
+          "failure": {
+            "step": "Rebuild",
+            "attempt": 1,
+            "reason": "farmer-3 lost",
+            "class": "infrastructure",
+            "progressPercentage": 42.0,
+            "restartCount": 0,
+            "link": "https://dcr.example.org/ui/tenants/comcast",
+            "at": "2026-11-18T11:10:10Z"
+          }
+        }
+      ]
+    }
+    "#);
+    let shown: Value = serde_json::from_str(&world.get(&one, Some(Town::api_token())).await.1).unwrap();
+    let of = |key: &str| serde_json::to_string_pretty(&shown[key]).unwrap();
+    insta::assert_snapshot!(world.readable(&of("pullRequests")).await, @r#"
+    [
+      {
+        "step": "HistoryUpdate",
+        "pullRequest": "acme/deployment#1",
+        "branch": "SREPROV-3072_RUN_StepHistoryUpdate",
+        "headSha": "SHA",
+        "url": "https://github/acme/deployment/pull/1",
+        "mergedAs": "SHA"
+      },
+      {
+        "step": "StartFarm",
+        "pullRequest": "acme/deployment#2",
+        "branch": "SREPROV-3072_RUN_StepStartFarm",
+        "headSha": "SHA",
+        "url": "https://github/acme/deployment/pull/2",
+        "mergedAs": "SHA"
+      }
+    ]
+    "#);
+    let lines: Vec<String> = shown["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|h| h["what"].as_str().unwrap().to_owned())
+        .collect();
+    insta::assert_snapshot!(world.readable(&lines.join("\n")).await, @r"
+    accepted from Ada in jira:SREPROV-3072, allowed by the role operator
+    HistoryUpdate: attempt 1 began
+    HistoryUpdate: acme/deployment#1 on branch SREPROV-3072_RUN_StepHistoryUpdate
+    HistoryUpdate: passed (acme/deployment#1 opened)
+    HistoryUpdateMerge: attempt 1 began
+    HistoryUpdateMerge: passed (merged as SHA)
+    StartFarm: attempt 1 began
+    StartFarm: acme/deployment#2 on branch SREPROV-3072_RUN_StepStartFarm
+    StartFarm: passed (acme/deployment#2 opened)
+    StartFarmMerge: attempt 1 began
+    StartFarmMerge: passed (merged as SHA)
+    Sync: attempt 1 began
+    Sync: passed
+    WaitForFarmers: attempt 1 began
+    WaitForFarmers: passed (3 of min 3 farmers ready)
+    Rebuild: attempt 1 began
+    Rebuild: failed at 42 %: farmer-3 lost
+    ");
+}
+
+#[tokio::test]
+async fn without_a_token_the_api_is_closed_and_health_is_not() {
+    let world = World::with_settings(
+        |_| {},
+        |env| {
+            env.retain(|key, _| key != "STEPHERD__SERVER__API_TOKEN" && !key.contains("DISCORD"));
+        },
+    )
+    .await;
+    for path in [
+        "/api/v1/runs",
+        "/api/v1/runs/URMO7YZ2",
+        "/api/v1/runs/URMO7YZ2/processStatus",
+        "/metrics",
+    ] {
+        assert_eq!(world.get(path, Some(Town::api_token())).await.0, 403, "{path}");
+    }
+    assert_eq!(world.get("/healthz", None).await, (200, "ok\n".to_owned()));
+    let (code, ready) = world.get("/readyz", None).await;
+    assert_eq!(code, 200);
+    let ready: Value = serde_json::from_str(&ready).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&ready).unwrap(), @r#"
+    {
+      "ready": true,
+      "on": [
+        "github",
+        "jira",
+        "argocd",
+        "dcr"
+      ],
+      "off": {
+        "discord": "no token"
+      },
+      "attention": {
+        "deliveries_parked": 0,
+        "effects_parked": 0
+      }
+    }
+    "#);
+    assert_eq!(
+        world
+            .http
+            .post(format!("{}/webhooks/discord", world.url))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        404
+    );
+}
+
+#[tokio::test]
+async fn metrics_count_what_came_in_what_was_done_and_what_runs_stand_where() {
+    let world = World::new().await;
+    failed(&world).await;
+    let (_, text) = world.get("/metrics", Some(Town::api_token())).await;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    for wanted in [
+        "stepherd_rows{what=\"runs\",state=\"stopped\"} 1",
+        "stepherd_rows{what=\"effects\",state=\"parked\"} 0",
+        "stepherd_rows{what=\"deliveries\",state=\"parked\"} 0",
+    ] {
+        assert!(lines.contains(&wanted), "{wanted} is not in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
