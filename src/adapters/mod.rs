@@ -135,8 +135,8 @@ pub enum CallError {
 /// Repositories and pull requests.
 #[async_trait]
 pub trait Forge: Send + Sync {
-    /// Whose limits its calls count against: the platform's name.
-    fn platform(&self) -> &'static str;
+    /// Whose limits calls count against.
+    fn platform(&self) -> Platform;
     /// A file of the default branch; `None` if absent.
     async fn read_file(&self, repo: &Repo, path: &str) -> Result<Option<String>, CallError>;
     /// Makes the change and its pull request, or finds them. Outcomes: `ChangeOpened`, `ChangeAlreadyMerged`,
@@ -183,8 +183,8 @@ pub enum CheckState {
 /// Tickets.
 #[async_trait]
 pub trait Tracker: Send + Sync {
-    /// Whose limits its calls count against: the platform's name.
-    fn platform(&self) -> &'static str;
+    /// Whose limits calls count against.
+    fn platform(&self) -> Platform;
     /// Moves the ticket by whichever transition leads there now, or finds it moved. Outcomes: `TicketMoved`, `Failed`.
     async fn move_ticket(&self, intent: &MoveIntent) -> Result<Outcome, CallError>;
 }

@@ -233,7 +233,7 @@ impl Engine {
             )));
         };
         let vendor = self.forge_vendor();
-        if let Some(after) = self.paused(vendor) {
+        if let Some(after) = self.paused(&vendor) {
             let why = format!("{vendor} asked to be left alone");
             return Err(Hold::Later {
                 why,
@@ -242,7 +242,7 @@ impl Engine {
         }
         let read = forge.read_file(&wanted.repo, &wanted.path).await;
         if let Err(error) = &read {
-            self.heed(vendor, error);
+            self.heed(&vendor, error);
         }
         match read {
             Ok(None) => Ok(Ok(None)),

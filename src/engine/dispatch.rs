@@ -341,30 +341,27 @@ impl Engine {
         Ok(())
     }
 
-    /// Whose limits an effect counts against.
+    /// Whose limits an effect counts against. A forge's comments and its pull requests are one vendor's.
     fn vendor(&self, effect: &Effect) -> String {
-        let forge = || self.forge_vendor().to_owned();
         match effect {
             Effect::Report { thread } | Effect::Notice { thread, .. } => thread.platform.to_string(),
             Effect::Reply(reply) => reply.thread.platform.to_string(),
             Effect::Acknowledge { message } => message.thread.platform.to_string(),
-            Effect::Check(_) => forge(),
+            Effect::Check(_) => self.forge_vendor(),
             Effect::Act(act) => match &act.what {
-                Deed::Change(_) | Deed::Merge(_) => forge(),
-                Deed::MoveTicket(_) => self
-                    .hands
-                    .tracker
-                    .as_ref()
-                    .map_or("", |tracker| tracker.platform())
-                    .to_owned(),
+                Deed::Change(_) | Deed::Merge(_) => self.forge_vendor(),
+                Deed::MoveTicket(_) => {
+                    let tracker = self.hands.tracker.as_ref();
+                    tracker.map_or_else(|| "tracker".to_owned(), |tracker| tracker.platform().to_string())
+                }
                 Deed::StartJob(intent) | Deed::CancelJob(intent) => intent.backend.to_string(),
             },
         }
     }
 
-    /// Whose limits the forge's calls count against.
-    pub(super) fn forge_vendor(&self) -> &'static str {
-        self.hands.forge.as_ref().map_or("", |forge| forge.platform())
+    pub(super) fn forge_vendor(&self) -> String {
+        let forge = self.hands.forge.as_ref();
+        forge.map_or_else(|| "forge".to_owned(), |forge| forge.platform().to_string())
     }
 
     fn threads(&self, thread: &ThreadRef) -> Result<&dyn crate::adapters::Threads, CallError> {

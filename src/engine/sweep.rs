@@ -180,9 +180,9 @@ impl Engine {
     async fn look(&self, id: &RunId, look: &Look, looked: &mut Looked) -> Result<(), StoreError> {
         let vendor = match look {
             Look::Merge { .. } => self.forge_vendor(),
-            Look::Job { intent, .. } => intent.backend.as_str(),
+            Look::Job { intent, .. } => intent.backend.to_string(),
         };
-        if self.paused(vendor).is_some() {
+        if self.paused(&vendor).is_some() {
             return Ok(());
         }
         let event = match look {
@@ -204,6 +204,10 @@ impl Engine {
                 intent,
                 started,
             } => {
+                let vendor = intent.backend.as_str();
+                if self.paused(vendor).is_some() {
+                    return Ok(());
+                }
                 let job = JobLook {
                     step: step.clone(),
                     attempt: *attempt,
@@ -230,7 +234,7 @@ impl Engine {
             Err(error) => {
                 self.metrics.look("failed");
                 tracing::warn!(run = %id, vendor, %error, "cannot look now");
-                self.heed(vendor, &error);
+                self.heed(&vendor, &error);
                 Ok(())
             }
         }

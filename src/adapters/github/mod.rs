@@ -28,7 +28,7 @@ pub use markdown::render;
 use super::{CallError, CheckShow, Forge, Marker, Posted, Threads};
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, MergeIntent, Outcome};
-use crate::domain::ids::{Repo, ThreadRef};
+use crate::domain::ids::{Platform, Repo, ThreadRef};
 use crate::domain::policy::{Answer, Lookup};
 use crate::domain::run::CheckTarget;
 use crate::domain::signal::{MessageRef, Said};
@@ -108,8 +108,8 @@ impl Github {
 
 #[async_trait]
 impl Forge for Github {
-    fn platform(&self) -> &'static str {
-        PLATFORM
+    fn platform(&self) -> Platform {
+        place::platform()
     }
 
     async fn read_file(&self, repo: &Repo, path: &str) -> Result<Option<String>, CallError> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::client::{Jira, encoded, id_of, odd, success};
 use crate::adapters::{CallError, Tracker};
 use crate::domain::effect::{MoveIntent, Outcome};
+use crate::domain::ids::Platform;
 use crate::domain::run::FailureClass;
 
 /// A status as Jira tells it.
@@ -25,8 +26,8 @@ struct Transition {
 
 #[async_trait]
 impl Tracker for Jira {
-    fn platform(&self) -> &'static str {
-        super::PLATFORM
+    fn platform(&self) -> Platform {
+        super::platform()
     }
 
     async fn move_ticket(&self, intent: &MoveIntent) -> Result<Outcome, CallError> {

@@ -62,7 +62,8 @@ async fn retries_from_three_platforms_at_once_make_one_attempt() {
     // All three are durable before any is dealt with.
     world.deliver().await;
     let (discord, run) = (&world.town.discord, [("run", json!(id))]);
-    let slash = discord.slash(&Town::ada(), GUILD, CHANNEL, "dcr", "retry", &run);
+    let ada = Town::ada();
+    let slash = discord.slash(&ada, GUILD, CHANNEL, "dcr", "retry", &run);
     slash.await.unwrap();
     assert_eq!(world.store.counts().await.unwrap().deliveries_pending, 3);
     world.settle().await;
@@ -180,7 +181,7 @@ async fn the_budget_of_retries_without_asking_is_spent_openly_and_then_ends() {
     let headed = |word: &str| said.iter().filter(|message| message.body.starts_with(word)).count();
     assert_eq!(headed("### ❌ Rebuild failed and is tried again"), 2);
     assert_eq!(headed("### ❌ Rebuild failed\n"), 1);
-    insta::assert_snapshot!(world.readable(&said[2].body).await, @"");
+    insta::assert_snapshot!(world.as_told(&said[2].body).await, @"");
 
     // Whoever asks gives a new budget.
     world.say(number, "ada", "/dcr retry").await;

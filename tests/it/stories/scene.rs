@@ -64,7 +64,7 @@ impl World {
     pub(super) async fn last_reply(&self, number: u64) -> String {
         let said = self.messages(number);
         let ours = said.iter().rev().find(|message| message.author == "stepherd[bot]");
-        self.readable(&ours.expect("stepherd said something").body).await
+        self.as_told(&ours.expect("stepherd said something").body).await
     }
 
     /// A pull request's thread as people read it, with what differs from day to day replaced.
@@ -76,14 +76,14 @@ impl World {
             } else {
                 ""
             };
-            let body = self.readable(&message.body).await;
+            let body = self.as_told(&message.body).await;
             text.push(format!("[{}{seen}]\n{body}", message.author));
         }
         text.join("\n\n")
     }
 
     /// Text with run ids counted, commits and addresses named, and marks that nobody sees left out.
-    pub(super) async fn readable(&self, text: &str) -> String {
+    pub(super) async fn as_told(&self, text: &str) -> String {
         let mut text = text.replace('\u{2060}', "");
         let town = &self.town;
         for (address, name) in [
@@ -180,7 +180,7 @@ impl World {
             .map(|entry| stepherd::domain::card::happened(&entry.what));
         let mut told = Vec::new();
         for line in lines {
-            told.push(self.readable(&line).await);
+            told.push(self.as_told(&line).await);
         }
         told
     }
