@@ -101,6 +101,7 @@ fn start(asked: &Asked, known: &StartFacts, role: String, facts: &Facts) -> Deci
         audience: prepared.audience,
         passed: Vec::new(),
         prs: std::collections::BTreeMap::new(),
+        tried: std::collections::BTreeMap::new(),
         state: RunState::Queued { ahead: ahead.clone() },
         history_len: 0,
     };
