@@ -186,7 +186,7 @@ fn a_restart_a_question_and_both_ends_have_words_of_their_own() {
         .saw("dcr", seen(ObservedState::Canceled));
     insta::assert_snapshot!(newest_notice(&stopped), @r#"
     ⏹️ Zap · SREPROV-3072 · URMO7YZ2 was stopped by Ada. What is left:
-    - dcr: canceled
+    - dcr: canceled at 40 %
     - Edit: acme/deploy#7 stays open
     (Neutral)
     "#);
