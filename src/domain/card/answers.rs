@@ -24,10 +24,10 @@ pub fn accepted(run: &Run, said: &str) -> Doc {
     ])
 }
 
-/// Somebody may not do this.
-pub fn refused(invocation: &Invocation, missing: &[RoleName], unknown: &[String]) -> Doc {
+/// Somebody may not do this. `who` names them where the answer does not stand below their own words.
+pub fn refused(invocation: &Invocation, who: Option<&str>, missing: &[RoleName], unknown: &[String]) -> Doc {
     let mut spans = vec![
-        Span::text("You may not say "),
+        Span::text(format!("{} may not say ", who.unwrap_or("You"))),
         Span::code(said(invocation)),
         Span::text(": it takes the role "),
     ];

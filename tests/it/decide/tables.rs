@@ -212,7 +212,7 @@ fn time_is_up_in_every_place_that_has_a_deadline() {
         };
         let _ = writeln!(table, "{place:22} {said}");
     }
-    insta::assert_snapshot!(table, @r#"
+    insta::assert_snapshot!(table, @r"
     queued                 waits on
     change on its way      waits on
     merge on its way       waits on
@@ -228,5 +228,5 @@ fn time_is_up_in_every_place_that_has_a_deadline() {
     failed in a change     waits on
     completed              waits on
     canceled               waits on
-    "#);
+    ");
 }
