@@ -11,9 +11,9 @@ use super::kit::{Folder, SECRET};
 #[test]
 fn a_platform_that_is_on_without_its_secret_keeps_it_from_starting() {
     for (platform, key) in [
-        ("GITHUB", "github.webhook_secret"),
-        ("JIRA", "jira"),
-        ("DISCORD", "discord"),
+        ("GITHUB", "github is to be on, but `webhook_secret` is not given"),
+        ("JIRA", "jira is to be on, but "),
+        ("DISCORD", "discord is to be on, but "),
     ] {
         let mut folder = Folder::new();
         folder.set(&format!("{platform}__ENABLED"), "true");
