@@ -129,7 +129,7 @@ async fn ending(world: &World) -> String {
             said.buttons.len()
         ));
     }
-    for (_, name) in town.discord.threads(CHANNEL).iter().map(|(name, id)| (id, name)) {
+    for (name, _) in town.discord.threads(CHANNEL) {
         lines.push(format!("thread {name}"));
     }
     lines.push(format!("ticket {:?}", town.jira.status(TICKET)));
