@@ -1,6 +1,7 @@
 //! Going from step to step: beginning an attempt, passing, failing, ending.
 
 use super::draft::Draft;
+use super::watched;
 use super::{LockChange, steps_context};
 use crate::domain::branch;
 use crate::domain::effect::{ChangeIntent, Deed, JobIntent, MergeIntent, MoveIntent};
@@ -316,7 +317,7 @@ pub(super) fn resume(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
                 },
                 ..old.clone()
             };
-            draft.run.state = RunState::Active(attempt);
+            watched::settle_checking(draft, attempt);
         }
         None => again(draft, old, auto),
     }
