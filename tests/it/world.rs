@@ -154,6 +154,7 @@ impl World {
         let web = Web {
             store: store.clone(),
             hands,
+            catalog: catalog.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             wake,
