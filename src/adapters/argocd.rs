@@ -280,8 +280,9 @@ fn judge_ours(app: &Value, marker: &str) -> Observation {
                 "the sync is asked for and not yet taken up".to_owned(),
             );
         }
+        // Never begun, or another sync has taken its place: nothing of ours is there, which a retry may change.
         let detail = "the application's last operation is not this run's".to_owned();
-        return seen(ObservedState::Unknown, detail);
+        return seen(ObservedState::Pending, detail);
     }
     let message = said(app, "/status/operationState/message").to_owned();
     let mut observation = match said(app, "/status/operationState/phase") {

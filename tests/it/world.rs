@@ -308,6 +308,11 @@ impl World {
         let Self { town, clock, dir, .. } = self;
         Self::start(town, clock, catalog, dir).await
     }
+
+    /// Where the database is, as `Store::open` takes it.
+    pub fn database(&self) -> String {
+        format!("sqlite:{}", self.dir.path().join("stepherd.db").display())
+    }
 }
 
 fn load(town: &Town, dir: &Path, set: impl FnOnce(&mut BTreeMap<String, String>)) -> Arc<Catalog> {

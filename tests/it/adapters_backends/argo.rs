@@ -111,7 +111,7 @@ async fn somebody_elses_operation_is_waited_for_and_never_taken_for_ours() {
     assert_eq!(syncs_asked(&scene), 1);
     scene.peer.finish("dcr-comcast");
     let seen = scene.argo.observe(&sync(), true).await.expect("an answer");
-    assert_eq!(seen.state, ObservedState::Unknown);
+    assert_eq!(seen.state, ObservedState::Pending, "nothing of ours is there");
     assert_eq!(scene.argo.cancel(&sync()).await, Ok(Outcome::JobCanceled));
     assert!(scene.peer.stage.calls_to("DELETE", "").is_empty());
 }
