@@ -1,22 +1,30 @@
 //! Deliveries in, events out.
 
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
 use super::Engine;
 use super::pauses::next_try;
 use crate::adapters::{CallError, RawRequest};
+use crate::domain::card;
 use crate::domain::command::{Command, Trigger, TriggerOn};
-use crate::domain::decide::{Via, misread};
+use crate::domain::decide::{Decision, Via, misread};
+use crate::domain::effect::{Effect, Reply};
 use crate::domain::grammar::{self, Found};
 use crate::domain::ids::{PrRef, Sha, ThreadRef};
 use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChange, PrChanged, Said, Signal, TicketMoved};
 use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Lease, RunFilter, StoreError};
 
-const LEASE: Lease = Lease(Duration::from_secs(300));
+/// Long enough for a batch, short enough that what a killed process held is taken up soon.
+const LEASE: Lease = Lease(Duration::from_secs(180));
+/// What one delivery may take; longer means that something outside hangs, and others must not wait for it.
+const TRY_TIMEOUT: Duration = Duration::from_secs(60);
 const BATCH: u32 = 8;
 /// After so many tries (about half a day) a delivery is parked for people to look at.
 const TRIES_MAX: u32 = 150;
@@ -57,10 +65,28 @@ impl Engine {
         let claimed = self.store.claim_deliveries(self.clock.now(), LEASE, BATCH).await?;
         for delivery in &claimed {
             let span = tracing::info_span!("delivery", platform = %delivery.delivery.platform, delivery = %delivery.delivery.delivery_id);
-            let settled = self.deal_with(delivery).instrument(span).await?;
+            let settled = self.deal_with_bounded(delivery).instrument(span).await?;
             self.store.settle_delivery(delivery, settled, self.clock.now()).await?;
         }
         Ok(claimed.len())
+    }
+
+    /// A delivery that hangs comes back later; one that makes stepherd itself fail is parked, so that neither keeps
+    /// others waiting for ever.
+    async fn deal_with_bounded(&self, claimed: &ClaimedDelivery) -> Result<DeliverySettled, StoreError> {
+        let dealt = AssertUnwindSafe(tokio::time::timeout(TRY_TIMEOUT, self.deal_with(claimed))).catch_unwind();
+        match dealt.await {
+            Ok(Ok(settled)) => settled,
+            Ok(Err(_)) => {
+                let at = next_try(self.clock.now(), claimed.attempts, None, self.clock.random());
+                let reason = format!("it took longer than {} s", TRY_TIMEOUT.as_secs());
+                Ok(DeliverySettled::RetryAt { at, reason })
+            }
+            Err(_) => {
+                let reason = "stepherd itself failed on this (a panic, see its log)".to_owned();
+                Ok(DeliverySettled::Parked { reason })
+            }
+        }
     }
 
     async fn deal_with(&self, claimed: &ClaimedDelivery) -> Result<DeliverySettled, StoreError> {
@@ -129,9 +155,10 @@ impl Engine {
             return Ok("edited, deleted or not by its author: ignored".to_owned());
         }
         let mut notes = Vec::new();
-        for (place, found) in found.into_iter().enumerate() {
+        let mut names = BTreeMap::new();
+        for found in found {
             let via = Via {
-                key: format!("{}:{place}", said.key),
+                key: format!("{}:{}", said.key, name_within(&found, &mut names)),
                 thread: said.thread.clone(),
                 handle: None,
                 message: Some(said.message.clone()),
@@ -186,6 +213,9 @@ impl Engine {
             platform,
         );
         let Some(found) = found else {
+            // It existed when the platform was told of it, and somebody waits for an answer.
+            self.commit(gone(invoked), None, Some(invoked.key.clone()), None)
+                .await?;
             return Ok(format!("no command is called /{}", invoked.command));
         };
         let via = Via {
@@ -217,13 +247,7 @@ impl Engine {
     }
 
     async fn ticket_moved(&self, moved: &TicketMoved) -> Result<String, Hold> {
-        let project = moved.ticket.as_str().split('-').next().unwrap_or_default();
-        let wanted = |on: &TriggerOn| match on {
-            TriggerOn::Ticket { project: only, to } => {
-                (only.is_empty() || only == project) && (*to == moved.to.id || to.eq_ignore_ascii_case(&moved.to.name))
-            }
-            TriggerOn::Pr { .. } => false,
-        };
+        let wanted = |on: &TriggerOn| on.means_ticket(&moved.ticket, &moved.to);
         let context = serde_json::json!({ "ticket": moved.ticket.as_str(), "fields": moved.fields });
         let event = TriggerEvent {
             key: &moved.key,
@@ -250,14 +274,7 @@ impl Engine {
                 .await?;
         }
         self.look_soon(&changed.thread).await?;
-        let wanted = |on: &TriggerOn| match on {
-            TriggerOn::Pr { repo, change, label } => {
-                (repo.is_empty() || repo.eq_ignore_ascii_case(&changed.pr.repo.to_string()))
-                    && *change == changed.change
-                    && (label.is_empty() || changed.labels.contains(label))
-            }
-            TriggerOn::Ticket { .. } => false,
-        };
+        let wanted = |on: &TriggerOn| on.means_pr(changed);
         let pr = serde_json::json!({
             "repo": changed.pr.repo.to_string(), "number": changed.pr.number, "head": changed.head.as_str(),
             "base": changed.base, "title": changed.title, "labels": changed.labels,
@@ -268,7 +285,8 @@ impl Engine {
             thread: &changed.thread,
             actor: &changed.actor,
             pr: Some(&changed.pr),
-            head: Some(&changed.head),
+            // Whoever adds a label may have looked at an older head; only who pushes is sure to know the new one.
+            head: matches!(changed.change, PrChange::Opened | PrChange::Pushed).then_some(&changed.head),
             at: changed.at,
             context,
         };
@@ -305,6 +323,9 @@ impl Engine {
     }
 
     async fn triggered(&self, event: &TriggerEvent<'_>, wanted: impl Fn(&TriggerOn) -> bool) -> Result<String, Hold> {
+        if event.actor.kind != ActorKind::Human {
+            return Ok("done by a bot: triggers nothing".to_owned());
+        }
         let mut notes = Vec::new();
         for command in &self.catalog.commands {
             for (place, trigger) in command
@@ -359,6 +380,36 @@ impl Engine {
             at: event.at,
         })
         .await
+    }
+}
+
+/// Names a command within its text by what it says, not by its place among others: which lines are commands depends on
+/// what is configured now, and the same text may be read again after that has changed.
+fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) -> String {
+    let name = match found {
+        Found::Invocation(invocation) => format!("{}:{}", invocation.command, invocation.verb),
+        Found::Misread(misread) => format!("{}:?", misread.command),
+    };
+    let occurrence = names.entry(name.clone()).or_default();
+    let named = format!("{name}:{occurrence}");
+    *occurrence += 1;
+    named
+}
+
+/// Answers a structured command that no longer exists.
+fn gone(invoked: &Invoked) -> Decision {
+    let said = format!(
+        "There is no command /{} any more; the list of commands that you see is out of date.",
+        invoked.command
+    );
+    Decision {
+        effects: vec![Effect::Reply(Reply {
+            key: invoked.key.clone(),
+            thread: invoked.thread.clone(),
+            handle: invoked.handle.clone(),
+            doc: card::plain(&said),
+        })],
+        ..Decision::default()
     }
 }
 
