@@ -53,7 +53,7 @@ async fn farmers_that_go_away_make_it_wait_and_the_deadline_waits_with_it() {
     let world = World::with(|dir| {
         let path = dir.join("config/pipelines/dcr.toml");
         let plan = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(path, plan.replace("timeout = \"7d\"", "timeout = \"20m\"")).unwrap();
+        std::fs::write(path, plan.replace("timeout = \"7d\"", "timeout = \"40m\"")).unwrap();
     })
     .await;
     rebuilding(&world, 30.0).await;
@@ -85,17 +85,17 @@ async fn farmers_that_go_away_make_it_wait_and_the_deadline_waits_with_it() {
         "waiting is not hanging"
     );
     world.town.dcr.set_farmers(TENANT, 3);
-    minutes(&world, 10).await;
+    minutes(&world, 30).await;
     assert!(
         matches!(world.run().await.state, RunState::Active(_)),
         "the wait does not count"
     );
     assert!(!ticket(&world).await.contains("waiting"), "it is over");
-    minutes(&world, 10).await;
+    minutes(&world, 12).await;
     let RunState::Stopped { why, .. } = world.run().await.state else {
         panic!("time is over")
     };
-    assert_eq!(why.reason, "timed out after 20 minutes");
+    assert_eq!(why.reason, "timed out after 40 minutes");
 }
 
 #[tokio::test]
