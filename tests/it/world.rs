@@ -226,6 +226,11 @@ impl World {
         }
     }
 
+    /// One turn of the sweep alone.
+    pub async fn sweep(&self) -> usize {
+        self.engine.sweep_step(&mut *self.sweep.lock().await).await.unwrap()
+    }
+
     /// One turn of the intake alone, for stories that stop in the middle.
     pub async fn intake(&self) -> usize {
         self.engine.intake_step().await.unwrap()
