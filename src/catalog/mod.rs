@@ -5,6 +5,7 @@
 //! stands, then the domain's type, in which nothing is left to check. The raw structs also give the JSON Schemas
 //! for editors. The catalog never calls the outside and touches secrets only in the settings.
 
+mod backends;
 mod commands;
 mod diagnose;
 pub mod docs;

@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use crate::domain::edit::{Edit, EditAction};
 use crate::domain::ids::{BackendName, RoleName, StepName};
-use crate::domain::nearest::nearest;
 use crate::domain::pipeline::{
     AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, ParamKind, StepKind,
     StepSpec, TellSpec, WorkSpec,
@@ -17,6 +16,7 @@ use crate::domain::pipeline::{
 use crate::domain::template::Template;
 use crate::domain::values::parse_value;
 
+use super::backends;
 use super::diagnose::did_you_mean;
 use super::page::{At, Names, Page};
 use super::pipelines::{is_pointer, path, repo};
@@ -419,7 +419,7 @@ impl Steps<'_> {
 
     fn job(&self, page: &mut Page, raw: &RawJob) -> Option<JobSpec> {
         match self.backends.iter().find(|form| form.name == raw.backend.get()) {
-            Some(form) => check_with(page, raw, form),
+            Some(form) => backends::check_with(page, &raw.backend, &raw.with, form),
             None => page.push(
                 raw.backend.span(),
                 format!("there is no back-end `{}`", raw.backend.get()),
@@ -506,41 +506,6 @@ impl Steps<'_> {
             move_ticket,
             note: raw.note.as_ref().map(|at| page.template(at, &self.known)),
         })
-    }
-}
-
-/// Whether a job tells its back-end what it needs to know, and nothing it would not look at.
-fn check_with(page: &mut Page, raw: &RawJob, form: &BackendForm) {
-    let keys = || form.required.iter().chain(form.optional).copied();
-    let mut meant = Vec::new();
-    for (key, value) in &raw.with {
-        if !keys().any(|known| known == key.get()) {
-            meant.extend(nearest(key.get(), keys()));
-            page.push(
-                key.span(),
-                format!("the back-end `{}` knows no key `{}`", form.name, key.get()),
-                did_you_mean(key.get(), keys()),
-            );
-        }
-        let words = form.words.iter().find(|(name, _)| name == key.get());
-        let written = &value.get().0;
-        if let Some((name, words)) = words.filter(|_| !written.contains('{'))
-            && !words.contains(&written.as_str())
-        {
-            page.push(
-                value.span(),
-                format!("`{name}` must be one of {}, not `{written}`", words.join(", ")),
-                nearest(written, words.iter().copied()).map(|best| format!("did you mean `{best}`?")),
-            );
-        }
-    }
-    // A key that was mistyped has been told already.
-    let given = |key: &str| raw.with.keys().any(|given| given.get() == key) || meant.contains(&key);
-    for key in form.required.iter().filter(|key| !given(key)) {
-        if !page.partial {
-            let message = format!("the back-end `{}` needs `{key}` under `with`", form.name);
-            page.say(raw.backend.span(), message);
-        }
     }
 }
 

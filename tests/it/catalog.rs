@@ -1,6 +1,7 @@
 //! The catalog: shipped files are right, wrong files are told every problem with its place, secrets stay secret.
 
 mod broken;
+mod broken_people;
 mod robust;
 mod settings;
 
@@ -278,11 +279,11 @@ fn every_problem_of_every_file_is_told_at_once() {
       hint: there is: start, status, retry, stop, answer, list, why, help
     config/people.toml:22:10: ids on github are numbers, not `grace`
       hint: the `id` from https://api.github.com/users/grace; user names can change hands
-    config/pipelines/dcr.toml:88:11: `soon` is no span of time
+    config/pipelines/dcr.toml:89:11: `soon` is no span of time
       hint: a number and a unit: 30s, 90m, 12h, 7d, or several as 1h30m
-    config/pipelines/dcr.toml:99:1: unknown key `pr_titel`
+    config/pipelines/dcr.toml:100:1: unknown key `pr_titel`
       hint: did you mean `pr_title`?
-    config/pipelines/dcr.toml:99:16: in this template: nothing called `tenat` is known here
+    config/pipelines/dcr.toml:100:16: in this template: nothing called `tenat` is known here
       hint: did you mean `tenant`?
     config/pipelines/provision.toml:125:8: `kind` must be one of change, merge, work, ask, tell, not `aks`
       hint: did you mean `ask`?
@@ -409,7 +410,7 @@ fn a_file_that_is_no_toml_hides_no_problem_of_another() {
     );
     let told = folder.problems(&Env::new());
     assert!(
-        told.contains("config/pipelines/dcr.toml:69:8: this is no TOML"),
+        told.contains("config/pipelines/dcr.toml:70:8: this is no TOML"),
         "{told}"
     );
     assert!(

@@ -577,11 +577,8 @@ proptest! {
         attributes in prop::sample::select(vec!["", " class=x", " title=\"a>b\"", " title='</x>'", " hidden"]),
         blank in "\n{2,4}",
     ) {
-        const VOID: [&str; 19] = [
-            "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "image", "img", "input",
-            "keygen", "link", "meta", "param", "source", "track", "wbr",
-        ];
-        prop_assume!(!VOID.contains(&name.to_ascii_lowercase().as_str()));
+        let void = "area base basefont bgsound br col embed frame hr image img input keygen link meta param source track wbr";
+        prop_assume!(!void.split(' ').any(|void| void.eq_ignore_ascii_case(&name)));
         let closing = name.to_ascii_lowercase();
         let text = format!("<{name}{attributes}>{blank}/dcr stop{blank}</{closing}>{blank}/dcr retry");
         prop_assert_eq!(heard(&text), vec!["retry()".to_owned()], "{:?}", text);

@@ -18,7 +18,7 @@ fn allowed(room: &str) -> &'static [&'static str] {
     match room {
         "adapters" | "store" | "catalog" | "metrics" => &["domain"],
         "engine" => &["adapters", "store", "catalog", "domain", "clock", "metrics"],
-        "web" => &["adapters", "store", "domain", "clock", "metrics"],
+        "web" => &["adapters", "store", "catalog", "domain", "clock", "metrics"],
         "wiring" => &["adapters", "catalog", "domain"],
         // The command line is where everything comes together.
         "cli" | "main" | "lib" => &ROOMS,
