@@ -17,8 +17,9 @@ use crate::domain::effect::{JobIntent, Outcome};
 use crate::domain::run::{FailureClass, Observation, ObservedState};
 
 const INFO_NAME: &str = "stepherd-run";
-/// gRPC `FailedPrecondition`: another operation is in progress.
+/// gRPC `FailedPrecondition`. Argo CD refuses several things with it; only one of them passes by itself.
 const CODE_FAILED_PRECONDITION: i64 = 9;
+const ANOTHER_OPERATION: &str = "another operation is already in progress";
 
 /// What the adapter needs to know.
 #[derive(Debug, Clone)]
@@ -84,7 +85,11 @@ impl<'a> Target<'a> {
             namespace: given("app_namespace")
                 .map(|text| name("app_namespace", text))
                 .transpose()?,
-            revision: given("revision"),
+            revision: match intent.with.get("revision").map(|text| text.trim()) {
+                // A template that came to nothing must not mean "whatever is newest".
+                Some("") => return Err("Argo CD: the revision is empty".to_owned()),
+                revision => revision,
+            },
             prune: match given("prune") {
                 None | Some("false") => false,
                 Some("true") => true,
@@ -143,8 +148,7 @@ impl Backend for ArgoCd {
         let path = format!("/api/v1/applications/{}/sync", target.app);
         let request = target.sync_request(&intent.marker);
         let answered = self.api.call(Method::POST, &path, Some(&request)).await?;
-        let code = answered.body.get("code").and_then(Value::as_i64);
-        if answered.status == 400 && code == Some(CODE_FAILED_PRECONDITION) {
+        if is_busy(&answered) {
             return Err(busy(target.app));
         }
         if let Some(failed) = final_refusal(&answered) {
@@ -205,6 +209,18 @@ fn is_name(text: &str) -> bool {
 
 fn failed(reason: String, class: FailureClass) -> Outcome {
     Outcome::Failed { reason, class }
+}
+
+/// Whether the sync was refused because of an operation that will end. A pinned revision under automatic sync, for
+/// one, is refused with the same code and will be refused again.
+fn is_busy(answered: &Answered) -> bool {
+    let said = |key: &str| answered.body.get(key).and_then(Value::as_str).unwrap_or_default();
+    let code = answered.body.get("code").and_then(Value::as_i64);
+    let refused = answered.status == 400 && code == Some(CODE_FAILED_PRECONDITION);
+    refused
+        && ["message", "error"]
+            .iter()
+            .any(|key| said(key).contains(ANOTHER_OPERATION))
 }
 
 fn busy(app: &str) -> CallError {
@@ -280,9 +296,13 @@ fn judge_ours(app: &Value, marker: &str) -> Observation {
                 "the sync is asked for and not yet taken up".to_owned(),
             );
         }
-        // Never begun, or another sync has taken its place: nothing of ours is there, which a retry may change.
-        let detail = "the application's last operation is not this run's".to_owned();
-        return seen(ObservedState::Pending, detail);
+        // That is known, not doubtful: whoever looks before starting may start.
+        let detail = if is_live(app) {
+            "another operation is in progress; nothing of this run is there"
+        } else {
+            "nothing of this run is there"
+        };
+        return seen(ObservedState::Pending, detail.to_owned());
     }
     let message = said(app, "/status/operationState/message").to_owned();
     let mut observation = match said(app, "/status/operationState/phase") {

@@ -69,6 +69,22 @@ impl Dcr {
         })
     }
 
+    /// The outcome of a cancel that finds no rebuild of this run's. Somebody else's is not ours to end.
+    async fn leave_alone(&self, target: &Target<'_>, last: &Rebuild) -> Result<Outcome, CallError> {
+        let status = self.status(target).await?;
+        let nothing_runs = status.as_ref().is_ok_and(|status| match status.phase() {
+            ProcessPhase::Failed | ProcessPhase::Done => true,
+            // One that was asked for may wait for farmers and show as not started.
+            ProcessPhase::Waiting => last.request_id.is_none(),
+            ProcessPhase::Starting | ProcessPhase::Running | ProcessPhase::Inconsistent => false,
+        });
+        if nothing_runs {
+            return Ok(Outcome::JobCanceled);
+        }
+        let reason = format!("the rebuild there is somebody else's ({}): left running", last.whose());
+        Ok(failed(reason, FailureClass::User))
+    }
+
     async fn farmers(&self, target: &Target<'_>) -> Result<Farmers, CallError> {
         self.api.call(Method::GET, &target.path("farmers"), None).await?.json()
     }
@@ -100,7 +116,13 @@ impl Dcr {
         })
     }
 
-    async fn observe_rebuild(&self, target: &Target<'_>) -> Result<Observation, CallError> {
+    async fn last_rebuild(&self, target: &Target<'_>) -> Result<Rebuild, CallError> {
+        self.api.call(Method::GET, &target.path("rebuild"), None).await?.json()
+    }
+
+    /// `marker` is given where stepherd started the job: an end then counts only if it is the end of that rebuild, not
+    /// of one that was over long before or that somebody else started since.
+    async fn observe_rebuild(&self, target: &Target<'_>, marker: Option<&str>) -> Result<Observation, CallError> {
         let link = target.link.map(str::to_owned);
         let status = match self.status(target).await? {
             Ok(status) => status,
@@ -113,6 +135,19 @@ impl Dcr {
             }
         };
         let mut seen = judge(&status);
+        if let Some(marker) = marker.filter(|_| seen.state.is_terminal()) {
+            let last = self.last_rebuild(target).await?;
+            if !last.is_by_step_of(marker) {
+                let detail = format!(
+                    "nothing of this run is there; the last rebuild, {}, has ended",
+                    last.whose()
+                );
+                return Ok(Observation {
+                    link,
+                    ..self::seen(ObservedState::Pending, Some(detail))
+                });
+            }
+        }
         seen.link = link;
         if !matches!(seen.state, ObservedState::Pending | ObservedState::Running) {
             return Ok(seen);
@@ -132,6 +167,25 @@ impl Dcr {
             Err(why) => debug!(%why, "cannot count the farmers"),
         }
         Ok(seen)
+    }
+}
+
+impl Rebuild {
+    /// Whether an attempt of the marker's own run and step asked for it: markers begin `RUN/STEP/`.
+    fn is_by_step_of(&self, marker: &str) -> bool {
+        fn step(marker: &str) -> Option<(&str, &str)> {
+            let mut parts = marker.split('/');
+            parts.next().zip(parts.next())
+        }
+        let asked = self.request_id.as_deref();
+        asked == Some(marker) || asked.and_then(step).is_some_and(|asked| Some(asked) == step(marker))
+    }
+
+    fn whose(&self) -> String {
+        match &self.request_id {
+            Some(id) => format!("`{id}`"),
+            None => "which nobody put a name to".to_owned(),
+        }
     }
 }
 
@@ -203,11 +257,12 @@ impl Backend for Dcr {
     }
 
     async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError> {
-        // What runs for a tenant is one thing, whoever started it.
-        let _ = started;
         let target = Target::of(intent).map_err(|why| permanent(why, FailureClass::User))?;
         match target.watch {
-            Watch::Rebuild => self.observe_rebuild(&target).await,
+            Watch::Rebuild => {
+                self.observe_rebuild(&target, started.then_some(intent.marker.as_str()))
+                    .await
+            }
             Watch::Farmers => self.observe_farmers(&target).await,
         }
     }
@@ -219,6 +274,10 @@ impl Backend for Dcr {
         };
         if target.watch == Watch::Farmers {
             return Ok(Outcome::JobCanceled);
+        }
+        let last = self.last_rebuild(&target).await?;
+        if !last.is_by_step_of(&intent.marker) {
+            return self.leave_alone(&target, &last).await;
         }
         let answered = self
             .api

@@ -104,16 +104,19 @@ impl Api {
                 FailureClass::Infrastructure,
             )
         };
-        let response = request.send().await.map_err(lost)?;
+        let mut response = request.send().await.map_err(lost)?;
         let status = response.status();
         let after = retry_after(response.headers());
-        if response.content_length().is_some_and(|n| n > ANSWER_BYTES_MAX as u64) {
-            return Err(permanent(
-                format!("{} {call}: the answer is too large", self.vendor),
-                FailureClass::Infrastructure,
-            ));
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
+                return Err(permanent(
+                    format!("{} {call}: the answer is too large", self.vendor),
+                    FailureClass::Infrastructure,
+                ));
+            }
+            bytes.extend_from_slice(&chunk);
         }
-        let bytes = response.bytes().await.map_err(lost)?;
         let parsed = if bytes.is_empty() {
             Ok(Value::Null)
         } else {

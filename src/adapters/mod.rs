@@ -25,7 +25,7 @@ use crate::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Ou
 use crate::domain::ids::{BackendName, Platform, Repo, ThreadRef};
 use crate::domain::policy::{Answer, Lookup};
 use crate::domain::run::{CheckTarget, FailureClass, Observation};
-use crate::domain::signal::{MessageRef, ReplyHandle, Said, Signal};
+use crate::domain::signal::{Actor, MessageRef, ReplyHandle, Said, Signal};
 
 /// A request as it came in. Nothing in it is believed before `Door::verify` said so.
 #[derive(Clone)]
@@ -69,12 +69,22 @@ pub enum DoorAnswer {
     /// 200 with this JSON; nothing to store (Discord's PING).
     JsonOnly(String),
     /// 200 with suggestions for a half-typed argument; nothing to store.
-    Suggest {
-        /// The argument being typed.
-        arg: String,
-        /// What stands there so far.
-        typed: String,
-    },
+    Suggest(Box<HalfTyped>),
+}
+
+/// A structured command that somebody is still typing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HalfTyped {
+    /// Who types it.
+    pub actor: Actor,
+    /// Command name without the slash; not yet known to exist.
+    pub command: String,
+    /// Verb; not yet known to exist.
+    pub verb: String,
+    /// The argument being typed.
+    pub arg: String,
+    /// What stands there so far.
+    pub typed: String,
 }
 
 /// Why a request is turned away before anything else is done with it.
@@ -239,7 +249,8 @@ pub trait Threads: Send + Sync {
 pub trait Backend: Send + Sync {
     /// Starts the job unless one with its marker is there. Outcomes: `JobStarted`, `Failed`.
     async fn start(&self, intent: &JobIntent) -> Result<Outcome, CallError>;
-    /// Looks. `started` says whether stepherd started the job (with `intent.marker`) or only watches.
+    /// Looks. `started` says whether stepherd started the job (with `intent.marker`) or only watches. Where
+    /// it did, the end of anything else is no end: then nothing of this run is there, which is `Pending`.
     async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError>;
     /// Asks the job to end if it runs. Outcomes: `JobCanceled`, `Failed`.
     async fn cancel(&self, intent: &JobIntent) -> Result<Outcome, CallError>;

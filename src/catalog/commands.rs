@@ -456,7 +456,8 @@ fn fits(arg: &ParamKind, param: &ParamKind) -> bool {
     match (arg, param) {
         (ParamKind::Int { min, max }, ParamKind::Int { min: least, max: most }) => least <= min && max <= most,
         (ParamKind::Choice(some), ParamKind::Choice(all)) => some.iter().all(|choice| all.contains(choice)),
-        (ParamKind::Word | ParamKind::Choice(_) | ParamKind::Int { .. }, ParamKind::Text) => true,
+        (ParamKind::Word | ParamKind::Name | ParamKind::Choice(_) | ParamKind::Int { .. }, ParamKind::Text)
+        | (ParamKind::Name, ParamKind::Word) => true,
         (arg, param) => arg == param,
     }
 }

@@ -39,7 +39,7 @@ struct RawPerson {
     accounts: BTreeMap<At<String>, At<Scalar>>,
 }
 
-/// A role. At least one way of having it should be given.
+/// A role. A role that is given to nobody exists, and nobody has it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawRole {

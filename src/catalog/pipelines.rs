@@ -11,6 +11,7 @@ use crate::domain::values::parse_value;
 
 use super::page::{At, Names, Page};
 use super::people::known_platform;
+use super::settings::BackendForm;
 use super::steps::{self, RawStep};
 use super::values::{KindParts, Known, RawKind, Scalar, stand_in};
 
@@ -81,7 +82,7 @@ struct RawFile {
 const RUN_NAMES: [&str; 5] = ["run", "ticket", "step", "attempt", "head_sha"];
 
 /// The pipeline, if nothing in it is wrong.
-pub(super) fn compile(page: &mut Page, raw: &RawPipeline, roles: &Names, backends: &[&str]) -> Option<Pipeline> {
+pub(super) fn compile(page: &mut Page, raw: &RawPipeline, roles: &Names, backends: &[BackendForm]) -> Option<Pipeline> {
     let name = page.parse::<PipelineName>(&raw.name);
     if page.stem() != raw.name.get() {
         let stem = page.stem().to_owned();

@@ -12,8 +12,34 @@ pub type Secret = SecretString;
 
 /// Platforms there are adapters for.
 pub const PLATFORMS: [&str; 3] = ["github", "jira", "discord"];
-/// Back-ends there are adapters for.
-pub const BACKENDS: [&str; 2] = ["argocd", "dcr"];
+/// Back-ends there are adapters for, and what their jobs are told.
+pub const BACKENDS: [BackendForm; 2] = [
+    BackendForm {
+        name: "argocd",
+        required: &["app", "project"],
+        optional: &["revision", "prune", "app_namespace"],
+        words: &[("prune", &["true", "false"])],
+    },
+    BackendForm {
+        name: "dcr",
+        required: &["tenant"],
+        optional: &["watch", "min_farmers", "link"],
+        words: &[("watch", &["rebuild", "farmers"])],
+    },
+];
+
+/// What a back-end's jobs are told under `with`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackendForm {
+    /// The back-end's name.
+    pub name: &'static str,
+    /// Keys that every job needs.
+    pub required: &'static [&'static str],
+    /// Keys that a job may have as well.
+    pub optional: &'static [&'static str],
+    /// Keys whose values are one of a few words.
+    pub words: &'static [(&'static str, &'static [&'static str])],
+}
 
 /// stepherd's settings. Every one has a value; secrets never show in `Debug`.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +71,7 @@ pub struct Settings {
 pub struct Server {
     /// Address and port to listen on.
     pub listen: SocketAddr,
-    /// Where people reach it, without a slash at the end.
+    /// Where the outside reaches it, without a slash at the end; its path is the base path of a Jira Connect app.
     pub public_url: Option<String>,
     /// Opens the JSON API; without it the API is closed.
     pub api_token: Option<Secret>,
@@ -151,10 +177,6 @@ pub struct Service {
 pub struct Engine {
     /// The least time between two edits of the same message.
     pub edit_spacing: Duration,
-    /// How many effects are carried out at the same time.
-    pub workers: usize,
-    /// How long a worker may be silent before its work is given to another.
-    pub lease: Duration,
 }
 
 /// Logs.
@@ -239,8 +261,6 @@ impl Default for Engine {
     fn default() -> Self {
         Self {
             edit_spacing: Duration::from_secs(5),
-            workers: 4,
-            lease: Duration::from_secs(60),
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct RawPaths {
 pub(super) struct RawServer {
     /// Address and port to listen on. Default: "127.0.0.1:8080".
     pub(super) listen: Option<At<String>>,
-    /// Where people reach it, for links. Without it, no links.
+    /// Where the outside reaches it; its path is the base path of a Jira Connect app. Without it, no path.
     pub(super) public_url: Option<At<String>>,
     /// Secret: opens the JSON API. Without it, the API is closed.
     pub(super) api_token: Option<At<RawSecret>>,
@@ -193,12 +193,6 @@ pub(super) struct RawEngine {
     /// The least time between two edits of the same message, in seconds. Default: 5.
     #[schemars(range(min = 0, max = 3600))]
     pub(super) edit_spacing_s: Option<u32>,
-    /// How many effects are carried out at the same time. Default: 4.
-    #[schemars(range(min = 1, max = 64))]
-    pub(super) workers: Option<u32>,
-    /// How long a worker may be silent before its work is given to another, in seconds. Default: 60.
-    #[schemars(range(min = 5, max = 3600))]
-    pub(super) lease_s: Option<u32>,
 }
 
 /// Logs, on standard error.

@@ -111,8 +111,6 @@ pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings
         dcr: reader.dcr(&raw.dcr),
         engine: Engine {
             edit_spacing: seconds(raw.engine.edit_spacing_s, engine.edit_spacing),
-            workers: raw.engine.workers.map_or(engine.workers, |count| count as usize),
-            lease: seconds(raw.engine.lease_s, engine.lease),
         },
         log: Log {
             format: match raw.log.format {

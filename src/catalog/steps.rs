@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::domain::edit::{Edit, EditAction};
 use crate::domain::ids::{BackendName, RoleName, StepName};
+use crate::domain::nearest::nearest;
 use crate::domain::pipeline::{
     AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, ParamKind, StepKind,
     StepSpec, TellSpec, WorkSpec,
@@ -19,6 +20,7 @@ use crate::domain::values::parse_value;
 use super::diagnose::did_you_mean;
 use super::page::{At, Names, Page};
 use super::pipelines::{is_pointer, path, repo};
+use super::settings::BackendForm;
 use super::values::{Known, Scalar, stand_in};
 
 /// The longest label of a button, in characters.
@@ -164,9 +166,10 @@ struct RawJob {
     backend: At<String>,
     /// Whether stepherd starts it; otherwise it only observes what starts by itself. Without it, true.
     start: Option<bool>,
-    /// What the back-end needs to know, by its own keys. Templates.
+    /// What the back-end needs to know. Templates. argocd: app, project; and revision, prune, app_namespace. dcr: tenant;
+    /// and watch (rebuild, farmers), min_farmers, link.
     #[serde(default)]
-    with: BTreeMap<String, At<Scalar>>,
+    with: BTreeMap<At<String>, At<Scalar>>,
 }
 
 /// What the first failed job does.
@@ -207,7 +210,7 @@ pub(super) fn compile(
     raw: &[RawStep],
     known: Known,
     roles: &Names,
-    backends: &[&str],
+    backends: &[BackendForm],
 ) -> Vec<StepSpec> {
     let mut steps = Steps {
         known,
@@ -229,7 +232,7 @@ pub(super) fn compile(
 struct Steps<'a> {
     known: Known,
     roles: &'a Names,
-    backends: &'a [&'a str],
+    backends: &'a [BackendForm],
     changes: Vec<String>,
     merged: Vec<String>,
 }
@@ -415,17 +418,18 @@ impl Steps<'_> {
     }
 
     fn job(&self, page: &mut Page, raw: &RawJob) -> Option<JobSpec> {
-        if !self.backends.contains(&raw.backend.get().as_str()) {
-            page.push(
+        match self.backends.iter().find(|form| form.name == raw.backend.get()) {
+            Some(form) => check_with(page, raw, form),
+            None => page.push(
                 raw.backend.span(),
                 format!("there is no back-end `{}`", raw.backend.get()),
-                did_you_mean(raw.backend.get(), self.backends.iter().copied()),
-            );
+                did_you_mean(raw.backend.get(), self.backends.iter().map(|form| form.name)),
+            ),
         }
         let with = raw
             .with
             .iter()
-            .map(|(key, value)| (key.clone(), page.scalar_template(value, &self.known)))
+            .map(|(key, value)| (key.get().clone(), page.scalar_template(value, &self.known)))
             .collect();
         Some(JobSpec {
             name: raw.name.get().clone(),
@@ -502,6 +506,41 @@ impl Steps<'_> {
             move_ticket,
             note: raw.note.as_ref().map(|at| page.template(at, &self.known)),
         })
+    }
+}
+
+/// Whether a job tells its back-end what it needs to know, and nothing it would not look at.
+fn check_with(page: &mut Page, raw: &RawJob, form: &BackendForm) {
+    let keys = || form.required.iter().chain(form.optional).copied();
+    let mut meant = Vec::new();
+    for (key, value) in &raw.with {
+        if !keys().any(|known| known == key.get()) {
+            meant.extend(nearest(key.get(), keys()));
+            page.push(
+                key.span(),
+                format!("the back-end `{}` knows no key `{}`", form.name, key.get()),
+                did_you_mean(key.get(), keys()),
+            );
+        }
+        let words = form.words.iter().find(|(name, _)| name == key.get());
+        let written = &value.get().0;
+        if let Some((name, words)) = words.filter(|_| !written.contains('{'))
+            && !words.contains(&written.as_str())
+        {
+            page.push(
+                value.span(),
+                format!("`{name}` must be one of {}, not `{written}`", words.join(", ")),
+                nearest(written, words.iter().copied()).map(|best| format!("did you mean `{best}`?")),
+            );
+        }
+    }
+    // A key that was mistyped has been told already.
+    let given = |key: &str| raw.with.keys().any(|given| given.get() == key) || meant.contains(&key);
+    for key in form.required.iter().filter(|key| !given(key)) {
+        if !page.partial {
+            let message = format!("the back-end `{}` needs `{key}` under `with`", form.name);
+            page.say(raw.backend.span(), message);
+        }
     }
 }
 

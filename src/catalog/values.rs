@@ -59,6 +59,8 @@ impl JsonSchema for Scalar {
 pub(super) enum RawKind {
     /// Letters, digits and `-_./`: safe in branch names, paths and URLs.
     Word,
+    /// Lower-case letters, digits and `-`, not at the ends, at most 63: safe in host names and Kubernetes names as well.
+    Name,
     /// Free text, one line.
     Text,
     /// A whole number within `min` and `max`.
@@ -98,6 +100,7 @@ impl KindParts<'_> {
         }
         let kind = match kind {
             RawKind::Word => ParamKind::Word,
+            RawKind::Name => ParamKind::Name,
             RawKind::Text => ParamKind::Text,
             RawKind::Int => self.int(page),
             RawKind::Bool => ParamKind::Bool,

@@ -63,7 +63,7 @@ pub async fn serve(
     let engine = Engine::new(
         store.clone(),
         hands.clone(),
-        catalog,
+        catalog.clone(),
         clock.clone(),
         metrics.clone(),
         wake.clone(),
@@ -71,6 +71,7 @@ pub async fn serve(
     let web = Web {
         store: store.clone(),
         hands,
+        catalog,
         clock,
         metrics,
         wake,

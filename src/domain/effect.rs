@@ -134,7 +134,7 @@ pub struct MoveIntent {
 /// What came of an act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The pull request is open with the step's commit at its head (made now or found).
+    /// The pull request is there with the step's commit at its head: made now, or found open or already merged.
     ChangeOpened(OpenedPr),
     /// The step's recorded pull request was already merged at its recorded head.
     ChangeAlreadyMerged {

@@ -53,6 +53,9 @@ pub struct Param {
 pub enum ParamKind {
     /// Text of letters, digits and `-_./`, not starting with `-` or `.`: safe in branch names, paths and URLs.
     Word,
+    /// Lower-case letters, digits and `-`, not at the ends, at most 63: a DNS label, and so safe as a part of Kubernetes
+    /// names, host names, branch names and paths.
+    Name,
     /// Free text, one line.
     Text,
     /// A whole number within bounds.

@@ -5,6 +5,8 @@ use super::pipeline::ParamKind;
 
 /// The longest word, in bytes.
 const WORD_MAX: usize = 100;
+/// The longest name, in bytes: a DNS label (RFC 1123).
+const NAME_MAX: usize = 63;
 /// The longest free text, in characters.
 const TEXT_MAX: usize = 500;
 
@@ -17,6 +19,7 @@ pub fn parse_value(kind: &ParamKind, text: &str) -> Result<String, String> {
     }
     match kind {
         ParamKind::Word => word(text),
+        ParamKind::Name => name(text),
         ParamKind::Text => free_text(text),
         ParamKind::Int { min, max } => int(text, *min, *max),
         ParamKind::Bool => bool(text),
@@ -68,6 +71,23 @@ fn unsafe_in_refs(text: &str) -> bool {
                 part.ends_with(".lock") || part.ends_with(".git")
             }
         })
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if text.len() > NAME_MAX {
+        Err(format!("{} is longer than {NAME_MAX} characters", quote(text)))
+    } else if let Some(wrong) = text.chars().find(|c| !allowed(*c)) {
+        let wrong = wrong.escape_debug();
+        Err(format!(
+            "{} may hold only lower-case letters, digits and `-`, not `{wrong}`",
+            quote(text)
+        ))
+    } else if text.starts_with('-') || text.ends_with('-') {
+        Err(format!("{} must start and end with a letter or a digit", quote(text)))
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn free_text(text: &str) -> Result<String, String> {

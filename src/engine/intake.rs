@@ -1,5 +1,6 @@
 //! Deliveries in, events out.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use tracing::Instrument as _;
 use super::Engine;
 use super::pauses::next_try;
 use crate::adapters::{CallError, RawRequest};
+use crate::domain::card;
 use crate::domain::command::{Command, Trigger, TriggerOn};
-use crate::domain::decide::{Via, misread};
+use crate::domain::decide::{Decision, Via, misread};
+use crate::domain::effect::{Effect, Reply};
 use crate::domain::grammar::{self, Found};
 use crate::domain::ids::{PrRef, Sha, ThreadRef};
 use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChange, PrChanged, Said, Signal, TicketMoved};
@@ -152,9 +155,10 @@ impl Engine {
             return Ok("edited, deleted or not by its author: ignored".to_owned());
         }
         let mut notes = Vec::new();
-        for (place, found) in found.into_iter().enumerate() {
+        let mut names = BTreeMap::new();
+        for found in found {
             let via = Via {
-                key: format!("{}:{place}", said.key),
+                key: format!("{}:{}", said.key, name_within(&found, &mut names)),
                 thread: said.thread.clone(),
                 handle: None,
                 message: Some(said.message.clone()),
@@ -209,6 +213,9 @@ impl Engine {
             platform,
         );
         let Some(found) = found else {
+            // It existed when the platform was told of it, and somebody waits for an answer.
+            self.commit(gone(invoked), None, Some(invoked.key.clone()), None)
+                .await?;
             return Ok(format!("no command is called /{}", invoked.command));
         };
         let via = Via {
@@ -373,6 +380,36 @@ impl Engine {
             at: event.at,
         })
         .await
+    }
+}
+
+/// Names a command within its text by what it says, not by its place among others: which lines are commands depends on
+/// what is configured now, and the same text may be read again after that has changed.
+fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) -> String {
+    let name = match found {
+        Found::Invocation(invocation) => format!("{}:{}", invocation.command, invocation.verb),
+        Found::Misread(misread) => format!("{}:?", misread.command),
+    };
+    let occurrence = names.entry(name.clone()).or_default();
+    let named = format!("{name}:{occurrence}");
+    *occurrence += 1;
+    named
+}
+
+/// Answers a structured command that no longer exists.
+fn gone(invoked: &Invoked) -> Decision {
+    let said = format!(
+        "There is no command /{} any more; the list of commands that you see is out of date.",
+        invoked.command
+    );
+    Decision {
+        effects: vec![Effect::Reply(Reply {
+            key: invoked.key.clone(),
+            thread: invoked.thread.clone(),
+            handle: invoked.handle.clone(),
+            doc: card::plain(&said),
+        })],
+        ..Decision::default()
     }
 }
 

@@ -36,6 +36,8 @@ pub const DC: &str = "ams1";
 pub const TENANT: &str = "comcast";
 /// Its application in Argo CD.
 pub const APP: &str = "dcr-comcast";
+/// Another tenant, whose rebuild needs five farmers.
+pub const OTHER_TENANT: &str = "globex";
 /// The Discord server.
 pub const GUILD: &str = "300";
 /// The channel where rebuilds are followed.
@@ -78,9 +80,9 @@ pub struct Town {
     pub jira: Jira,
     /// Discord, with `CHANNEL`.
     pub discord: Discord,
-    /// Argo CD, with `APP`.
+    /// Argo CD, with the applications of both tenants.
     pub argocd: ArgoCd,
-    /// The cache-rebuild service, with `TENANT`.
+    /// The cache-rebuild service, with both tenants.
     pub dcr: Dcr,
     keys: AppKeys,
 }
@@ -220,16 +222,18 @@ impl Town {
         self.discord.add_channel(GUILD, CHANNEL, "rebuilds");
         self.discord.set_member(GUILD, Self::ada());
         self.discord.set_member(GUILD, Self::eve());
-        self.argocd.add_app(AppSeed {
-            name: APP.into(),
-            project: "dcr".into(),
-            labels: BTreeMap::new(),
-            repo_url: format!("https://github.com/{REPO}"),
-            path: format!("tenants/{TENANT}"),
-            target_revision: "main".into(),
-            head: "0".repeat(40),
-        });
-        self.dcr.add_tenant(TENANT, 3);
+        for (tenant, farmers) in [(TENANT, 3), (OTHER_TENANT, 5)] {
+            self.argocd.add_app(AppSeed {
+                name: format!("dcr-{tenant}"),
+                project: "dcr".into(),
+                labels: BTreeMap::new(),
+                repo_url: format!("https://github.com/{REPO}"),
+                path: format!("tenants/{tenant}"),
+                target_revision: "main".into(),
+                head: "0".repeat(40),
+            });
+            self.dcr.add_tenant(tenant, farmers);
+        }
     }
 
     /// Ada on Discord, who may do everything.

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::adapters::Hands;
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -33,6 +34,8 @@ pub struct Web {
     pub store: Store,
     /// Doors, and which platforms are off.
     pub hands: Arc<Hands>,
+    /// Commands and people, for suggestions.
+    pub catalog: Arc<Catalog>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// What is counted.

@@ -9,9 +9,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::Web;
-use crate::adapters::{Door, DoorAnswer, RawRequest, TurnedAway, Verified};
+use crate::adapters::{Door, DoorAnswer, HalfTyped, RawRequest, TurnedAway, Verified};
 use crate::domain::card;
+use crate::domain::command::Command;
 use crate::domain::ids::Platform;
+use crate::domain::pipeline::ParamKind;
+use crate::domain::policy::{self, Permission};
 use crate::store::{NewDelivery, Recorded, RunFilter};
 
 /// How long senders are asked to wait when the store cannot take a delivery, in seconds.
@@ -66,7 +69,7 @@ pub(super) async fn receive(
     };
     match &verified.answer {
         DoorAnswer::JsonOnly(json) => return answer_json(json.clone()),
-        DoorAnswer::Suggest { arg, typed } => return suggest(&web, door.as_ref(), arg, typed).await,
+        DoorAnswer::Suggest(half_typed) => return suggest(&web, door.as_ref(), half_typed).await,
         DoorAnswer::Accepted | DoorAnswer::Json(_) => {}
     }
     store(web, platform, request, verified).await
@@ -163,18 +166,22 @@ fn without_token(target: &str) -> String {
     }
 }
 
-/// Suggests run ids for a half-typed `run` argument: the newest runs whose id or name begins with what was typed.
-async fn suggest(web: &Web, door: &dyn Door, arg: &str, typed: &str) -> Response {
-    let filter = RunFilter {
-        limit: 100,
-        ..RunFilter::default()
+/// Suggests run ids for a half-typed `run` argument: the command's newest runs whose id or name holds what was typed.
+async fn suggest(web: &Web, door: &dyn Door, half_typed: &HalfTyped) -> Response {
+    let runs = match completable(web, half_typed) {
+        Some(command) => {
+            let filter = RunFilter {
+                pipeline: Some(command.pipeline.to_string()),
+                limit: 100,
+                ..RunFilter::default()
+            };
+            let mut runs = web.store.runs(&filter).await.unwrap_or_default();
+            runs.retain(|run| run.plan.command == command.name);
+            runs
+        }
+        None => Vec::new(),
     };
-    let runs = if arg == "run" {
-        web.store.runs(&filter).await.unwrap_or_default()
-    } else {
-        Vec::new()
-    };
-    let typed = typed.to_lowercase();
+    let typed = half_typed.typed.to_lowercase();
     let choices: Vec<(String, String)> = runs
         .iter()
         .map(|run| (run.id.to_string(), card::headline(run)))
@@ -182,6 +189,20 @@ async fn suggest(web: &Web, door: &dyn Door, arg: &str, typed: &str) -> Response
         .take(25)
         .collect();
     answer_json(door.suggestions(&choices))
+}
+
+/// The command whose runs may be suggested: the half-typed argument names one, and whoever types may say the verb.
+/// Judged by configuration and payload alone: suggestions are asked for at every key stroke, so no platform is asked.
+fn completable<'a>(web: &'a Web, half_typed: &HalfTyped) -> Option<&'a Command> {
+    let mut commands = web.catalog.commands.iter();
+    let command = commands.find(|command| command.name.as_str() == half_typed.command)?;
+    let verb = command
+        .verbs
+        .iter()
+        .find(|verb| verb.name.as_str() == half_typed.verb)?;
+    let arg = verb.args.iter().find(|arg| arg.name.as_str() == half_typed.arg)?;
+    let permission = policy::judge(&web.catalog.people, &verb.roles, &half_typed.actor, &[]);
+    (arg.kind == ParamKind::Run && matches!(permission, Permission::Granted { .. })).then_some(command)
 }
 
 fn answer_json(json: String) -> Response {

@@ -1,6 +1,7 @@
 //! The back-ends Argo CD and DCR, over real HTTP against their stand-ins.
 
 mod argo;
+mod bounds;
 mod rebuild;
 
 use std::collections::BTreeMap;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use stepherd::adapters::discord::{DiscordDoor, decode_custom_id};
-use stepherd::adapters::{Door, DoorAnswer, RawRequest, TurnedAway};
+use stepherd::adapters::{Door, DoorAnswer, HalfTyped, RawRequest, TurnedAway};
 use stepherd::domain::signal::{ActorKind, Invoked, Signal};
 
 /// RFC 8032, section 7.1, test 2.
@@ -184,10 +184,16 @@ fn each_kind_of_interaction_gets_the_answer_discord_waits_for() {
     let mut modal = command();
     modal["type"] = json!(5);
     let text = |json: &str| DoorAnswer::Json(json.to_owned());
-    let suggest = DoorAnswer::Suggest {
+    let suggest = DoorAnswer::Suggest(Box::new(HalfTyped {
+        actor: invoked(&command()).actor,
+        command: "dcr".to_owned(),
+        verb: "retry".to_owned(),
         arg: "run".to_owned(),
         typed: "URM".to_owned(),
-    };
+    }));
+    let mut nobody = autocomplete.clone();
+    nobody["member"] = json!(null);
+    let nothing = DoorAnswer::JsonOnly(r#"{"type":8,"data":{"choices":[]}}"#.to_owned());
     for (interaction, kind, answer) in [
         (command(), "command.dcr.retry", text(r#"{"type":5}"#)),
         (
@@ -197,6 +203,7 @@ fn each_kind_of_interaction_gets_the_answer_discord_waits_for() {
         ),
         (button("ans:RUN:PROMPT:yes"), "component", text(r#"{"type":6}"#)),
         (autocomplete, "autocomplete.dcr.retry", suggest),
+        (nobody, "autocomplete.dcr.retry", nothing),
         (modal, "type.5", DoorAnswer::Accepted),
     ] {
         let verified = door().verify(&signed(&interaction), now()).expect("genuine");

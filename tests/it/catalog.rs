@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use stepherd::catalog::{self, Catalog, Problems, Settings, docs, schema};
 use stepherd::domain::command::Action;
+use stepherd::domain::edit::EditAction;
 use stepherd::domain::grammar::{self, Found};
 use stepherd::domain::pipeline::{ParamKind, StepKind};
 use stepherd::domain::policy::{Grant, Level};
 use stepherd::domain::signal::Text;
+use stepherd::domain::start;
 
 type Env = BTreeMap<String, String>;
 
@@ -28,7 +30,7 @@ fn env(pairs: &[(&str, &str)]) -> Env {
         .collect()
 }
 
-/// A copy of the shipped files to break.
+/// A copy of the shipped files to break, with people in it.
 struct Folder {
     root: tempfile::TempDir,
 }
@@ -46,7 +48,9 @@ impl Folder {
                 }
             }
         }
-        Self { root }
+        let folder = Self { root };
+        folder.write("config/people.toml", include_str!("catalog/people.toml"));
+        folder
     }
 
     fn write(&self, file: &str, text: impl AsRef<[u8]>) {
@@ -125,6 +129,81 @@ fn the_shipped_files_have_no_problem() {
         ]
     );
     assert!(catalog.settings.platforms().iter().all(|status| !status.on));
+}
+
+#[test]
+fn the_shipped_people_are_nobody_until_an_administrator_says_otherwise() {
+    let people = catalog::load(&shipped().join("config"), &Env::new())
+        .expect("the shipped files")
+        .people;
+    assert!(people.persons.is_empty(), "{:?}", people.persons);
+    let grants: Vec<(&str, usize)> = people.roles.iter().map(|(role, g)| (role.as_str(), g.len())).collect();
+    assert_eq!(grants, [("approver", 0), ("operator", 0), ("viewer", 0)]);
+    // What is commented out is right, and gives somebody something.
+    let folder = Folder::new();
+    let text = std::fs::read_to_string(shipped().join("config/people.toml")).expect("a file");
+    let example = |line: &str| {
+        line.strip_prefix("# ")
+            .filter(|rest| rest.starts_with("[[") || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')))
+            .unwrap_or(line)
+            .to_owned()
+    };
+    let lines: Vec<String> = text.lines().map(example).collect();
+    folder.write("config/people.toml", lines.join("\n"));
+    let people = folder
+        .load(&Env::new())
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .people;
+    assert_eq!(people.persons.len(), 2);
+    assert!(people.roles.values().all(|grants| !grants.is_empty()));
+}
+
+#[test]
+fn runs_that_edit_the_same_files_of_a_repository_wait_for_each_other() {
+    let catalog = catalog::load(&shipped().join("config"), &Env::new()).expect("the shipped files");
+    let plan = &catalog.pipelines[&"provision".parse().expect("a name")];
+    let locks = |dc: &str, tenant: &str| {
+        let args =
+            [("dc", dc), ("tenant", tenant)].map(|(name, value)| (name.parse().expect("a name"), value.to_owned()));
+        let params = start::resolve(plan, &args.into(), &BTreeMap::new()).expect("values");
+        start::lock_names(plan, &params).expect("locks")
+    };
+    // Both edit pom.xml and instances.json of acme/instances.
+    let (one, other) = (locks("ams1", "comcast"), locks("fra1", "globex"));
+    let shared: Vec<&str> = one
+        .iter()
+        .filter(|lock| other.contains(lock))
+        .map(|lock| lock.as_str())
+        .collect();
+    assert_eq!(shared, ["instances"]);
+}
+
+#[test]
+fn text_that_looks_like_a_number_is_set_as_text() {
+    fn texts(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::Number(_) => false,
+            serde_json::Value::Object(map) => map.values().all(texts),
+            _ => true,
+        }
+    }
+    let catalog = catalog::load(&shipped().join("config"), &Env::new()).expect("the shipped files");
+    let mut seen = 0;
+    for step in catalog.pipelines.values().flat_map(|pipeline| &pipeline.steps) {
+        let StepKind::Change(change) = &step.kind else { continue };
+        for edit in &change.edits {
+            let EditAction::Set { value, .. } = &edit.action else {
+                continue;
+            };
+            let context =
+                serde_json::json!({ "run": "23456723", "ticket": "77", "tier": "5e3", "tenant": "1", "dc": "2" });
+            let set = value.render(&context).expect("a value");
+            let set: serde_json::Value = serde_json::from_str(&set).expect("JSON");
+            assert!(texts(&set), "{}: {} becomes {set}", step.name, value.source());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 5);
 }
 
 #[test]

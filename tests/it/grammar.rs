@@ -197,6 +197,20 @@ fn what_is_quoted_listed_fenced_or_hidden_was_not_said() {
         "<details><summary>log</summary>\n\n/dcr retry\n\n</details>",
         "<blockquote>\n\n/dcr retry\n\n</blockquote>",
         "see <details>\n\n/dcr retry",
+        "<del>\n\n/dcr retry\n\n</del>",
+        "<div>\n\n/dcr retry\n\n</div>",
+        "<DIV class=\"</div>\">\n\n/dcr retry\n\n</DIV>",
+        "<s>\n\n/dcr retry\n\n</s>",
+        "<strike>\n\n/dcr retry\n\n</strike>",
+        "<kbd>\n\n/dcr retry\n\n</kbd>",
+        "<section>\n\n/dcr retry\n\n</section>",
+        "<center>\n\n/dcr retry\n\n</center>",
+        "<h1>\n\n/dcr retry\n\n</h1>",
+        "<div>\n\n<div>\n\n</div>\n\n/dcr retry\n\n</div>",
+        "<x-note>\n\n/dcr retry\n\n</x-note>",
+        "see <em\nclass=x>this\n\n/dcr retry",
+        "<div\n\n/dcr retry\n\n</div>",
+        "<div/>\n\n/dcr retry",
         "[/dcr retry](https://example.org)",
         "[see\n/dcr retry](https://example.org)",
         "[/dcr retry]: https://example.org",
@@ -226,6 +240,13 @@ fn a_command_counts_again_after_a_block_that_hid_one() {
         "`/dcr stop`\n/dcr retry",
         "| a |\n|---|\n| /dcr stop |\n\n/dcr retry",
         "<img src=\"a.png\">\n\n/dcr retry",
+        "one<br>two <input type=\"checkbox\"> three\n<hr/>\n\n/dcr retry",
+        "<a href=\"x\" title=\"a > <b\">see</a> and <kbd>Ctrl</kbd>\n\n/dcr retry",
+        "<p align='center'>\n  <img src=a.png>\n</p>\n\n/dcr retry",
+        "</div>\n\n/dcr retry",
+        "1 < 2 and <3\n\n/dcr retry",
+        "<https://example.org>\n\n/dcr retry",
+        "`<div>`\n\n```\n<div>\n```\n\n/dcr retry",
     ] {
         assert_eq!(heard(text), ["retry()"], "{text:?}");
     }
@@ -548,6 +569,22 @@ proptest! {
         prop_assert_eq!(heard(&format!("<!--\n{uncommented}\n-->")), Vec::<String>::new());
         let full = inner.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("\n");
         prop_assert_eq!(heard(&format!("<div>\n{full}\n</div>")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn no_element_that_has_content_lets_a_command_through(
+        name in "[a-zA-Z][a-zA-Z0-9]{0,7}|[a-z]{1,4}-[a-z]{1,4}|del|pre|script|kbd|h[1-6]|td",
+        attributes in prop::sample::select(vec!["", " class=x", " title=\"a>b\"", " title='</x>'", " hidden"]),
+        blank in "\n{2,4}",
+    ) {
+        const VOID: [&str; 19] = [
+            "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "image", "img", "input",
+            "keygen", "link", "meta", "param", "source", "track", "wbr",
+        ];
+        prop_assume!(!VOID.contains(&name.to_ascii_lowercase().as_str()));
+        let closing = name.to_ascii_lowercase();
+        let text = format!("<{name}{attributes}>{blank}/dcr stop{blank}</{closing}>{blank}/dcr retry");
+        prop_assert_eq!(heard(&text), vec!["retry()".to_owned()], "{:?}", text);
     }
 
     #[test]

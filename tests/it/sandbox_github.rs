@@ -8,19 +8,19 @@ mod objects;
 mod shapes;
 mod talk;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use stepherd::sandbox::github::{AppOptions, GitHub, Level, NewPr, Options};
+use stepherd::sandbox::keys::AppKeys;
 
 const REPO: &str = "acme/deploy";
 const TOKEN: &str = "ghp_plain";
 const APP_ID: u64 = 4711;
-const KEY: &str = include_str!("sandbox_github/app_for_tests_only.pem");
-const PUBLIC_KEY: &str = include_str!("sandbox_github/app_for_tests_only.pub.pem");
+static KEYS: LazyLock<AppKeys> = LazyLock::new(|| AppKeys::generate().expect("randomness"));
 const NOON: i64 = 1_795_176_000;
 
 /// A stand-in with a repository, some people, and a client that is signed in.
@@ -79,7 +79,7 @@ impl Town {
         options.app = Some(AppOptions {
             id: APP_ID,
             slug: "stepherd".to_owned(),
-            public_key_pem: Some(PUBLIC_KEY.to_owned()),
+            public_key_pem: Some(KEYS.public_pem.clone()),
         });
         change(&mut options);
         let github = GitHub::start(options).await.unwrap();
@@ -135,8 +135,8 @@ impl Town {
 
     fn jwt_with(&self, algorithm: jsonwebtoken::Algorithm, claims: &Value) -> String {
         let key = match algorithm {
-            jsonwebtoken::Algorithm::HS256 => jsonwebtoken::EncodingKey::from_secret(PUBLIC_KEY.as_bytes()),
-            _ => jsonwebtoken::EncodingKey::from_rsa_pem(KEY.as_bytes()).unwrap(),
+            jsonwebtoken::Algorithm::HS256 => jsonwebtoken::EncodingKey::from_secret(KEYS.public_pem.as_bytes()),
+            _ => jsonwebtoken::EncodingKey::from_rsa_pem(KEYS.private_pem.as_bytes()).unwrap(),
         };
         jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), claims, &key).unwrap()
     }

@@ -123,14 +123,7 @@ impl World {
         copy_configuration(dir.path());
         std::fs::write(dir.path().join("config/people.toml"), town.people_toml()).unwrap();
         edit(dir.path());
-        let mut env = town.settings();
-        env.insert(
-            "STEPHERD__DATABASE__URL".into(),
-            format!("sqlite:{}", dir.path().join("stepherd.db").display()),
-        );
-        set(&mut env);
-        let catalog =
-            Arc::new(catalog::load(&dir.path().join("config"), &env).unwrap_or_else(|problems| panic!("{problems}")));
+        let catalog = load(&town, dir.path(), set);
         Self::start(town, clock, catalog, dir).await
     }
 
@@ -154,6 +147,7 @@ impl World {
         let web = Web {
             store: store.clone(),
             hands,
+            catalog: catalog.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             wake,
@@ -232,6 +226,11 @@ impl World {
         }
     }
 
+    /// One turn of the sweep alone.
+    pub async fn sweep(&self) -> usize {
+        self.engine.sweep_step(&mut *self.sweep.lock().await).await.unwrap()
+    }
+
     /// One turn of the intake alone, for stories that stop in the middle.
     pub async fn intake(&self) -> usize {
         self.engine.intake_step().await.unwrap()
@@ -307,10 +306,26 @@ impl World {
         shown.replace(&self.town.argocd.url, "https://argocd").trim().to_owned()
     }
 
+    /// As `restart`, after `edit` has changed the configuration folder's files.
+    pub async fn restart_with(self, edit: impl FnOnce(&Path)) -> Self {
+        edit(self.dir.path());
+        let catalog = load(&self.town, self.dir.path(), |_| {});
+        let Self { town, clock, dir, .. } = self;
+        Self::start(town, clock, catalog, dir).await
+    }
+
     /// Where the database is, as `Store::open` takes it.
     pub fn database(&self) -> String {
         format!("sqlite:{}", self.dir.path().join("stepherd.db").display())
     }
+}
+
+fn load(town: &Town, dir: &Path, set: impl FnOnce(&mut BTreeMap<String, String>)) -> Arc<Catalog> {
+    let mut env = town.settings();
+    let database = format!("sqlite:{}", dir.join("stepherd.db").display());
+    env.insert("STEPHERD__DATABASE__URL".into(), database);
+    set(&mut env);
+    Arc::new(catalog::load(&dir.join("config"), &env).unwrap_or_else(|problems| panic!("{problems}")))
 }
 
 /// The configuration that is shipped, copied to where a story may change it.

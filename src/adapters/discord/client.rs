@@ -20,7 +20,7 @@ use tracing::warn;
 use super::markdown::{plain, render};
 use super::read::is_token;
 use super::{is_snowflake, thread};
-use crate::adapters::http::{Answered, Api, Auth, permanent};
+use crate::adapters::http::{Answered, Api, Auth, permanent, retry};
 use crate::adapters::{CallError, Marker, Posted, Threads};
 use crate::domain::doc::Doc;
 use crate::domain::ids::ThreadRef;
@@ -37,6 +37,7 @@ const ARCHIVE_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 // Error codes of Discord's "JSON Error Codes" list.
 const UNKNOWN_MESSAGE: i64 = 10_008;
+const UNKNOWN_WEBHOOK: i64 = 10_015;
 const THREAD_IS_ARCHIVED: i64 = 50_083;
 const THREAD_EXISTS: i64 = 160_004;
 
@@ -252,6 +253,12 @@ impl Threads for Discord {
         let target = format!("/webhooks/{application}/{token}/messages/@original");
         let result = self.api.call(Method::PATCH, &target, Some(&body(&edit)?)).await;
         let answered = result.map_err(|e| without(token, e))?;
+        if answered.status == 404 && code(&answered) == Some(UNKNOWN_WEBHOOK) {
+            // Discord may not have read our deferred answer yet, and knows no token before. Should it never know it,
+            // the right to answer lapses soon and the answer goes to the channel.
+            let unknown = retry(answered.describe(), None, FailureClass::Infrastructure);
+            return Err(without(token, unknown));
+        }
         if matches!(answered.status, 401 | 404) {
             return Ok(false);
         }

@@ -70,10 +70,11 @@ impl Door for DiscordDoor {
             PING => DoorAnswer::JsonOnly(r#"{"type":1}"#.to_owned()),
             COMMAND => DoorAnswer::Json(r#"{"type":5}"#.to_owned()),
             COMPONENT => DoorAnswer::Json(r#"{"type":6}"#.to_owned()),
-            AUTOCOMPLETE => {
-                let (arg, typed) = interaction.focused();
-                DoorAnswer::Suggest { arg, typed }
-            }
+            // Nothing is suggested to nobody, or for a command that cannot be told.
+            AUTOCOMPLETE => match interaction.half_typed(&self.application_id) {
+                Some(half_typed) => DoorAnswer::Suggest(Box::new(half_typed)),
+                None => DoorAnswer::JsonOnly(self.suggestions(&[])),
+            },
             _ => DoorAnswer::Accepted,
         };
         Ok(Verified {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::custom_id::{self, Spoken};
 use super::{is_snowflake, platform, thread};
-use crate::adapters::Unreadable;
+use crate::adapters::{HalfTyped, Unreadable};
 use crate::domain::signal::{Account, Actor, ActorKind, Invoked, ReplyHandle, Signal};
 
 /// Discord honours an interaction's token for 15 minutes; the last one is left unused, as clocks differ.
@@ -103,17 +103,18 @@ impl Interaction {
         label.chars().filter(|c| !c.is_control()).take(100).collect()
     }
 
-    /// The argument being typed and what stands there so far.
-    pub(super) fn focused(&self) -> (String, String) {
-        let options = self.data.as_ref().map(|data| subcommand(data).1).unwrap_or_default();
-        options
-            .iter()
-            .find(|option| option.focused)
-            .map(|option| {
-                let typed = option.value.as_ref().and_then(text).unwrap_or_default();
-                (option.name.clone(), typed)
-            })
-            .unwrap_or_default()
+    /// What is being typed, and by whom; `None` if it does not say.
+    pub(super) fn half_typed(&self, our_id: &str) -> Option<HalfTyped> {
+        let data = self.data.as_ref()?;
+        let (verb, options) = subcommand(data);
+        let focused = options.iter().find(|option| option.focused)?;
+        Some(HalfTyped {
+            actor: self.actor(our_id).ok()?,
+            command: data.name.clone()?,
+            verb,
+            arg: focused.name.clone(),
+            typed: focused.value.as_ref().and_then(text).unwrap_or_default(),
+        })
     }
 
     /// What the interaction means. `at` is when Discord signed it.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Github;
 use super::client::{Reply, Scope, Verb, undocumented};
 use super::files::{Snapshot, Stop, encoded};
-use super::markdown::{BODY_CHARS_MAX, fit, plain_line};
+use super::markdown::{BODY_CHARS_MAX, fit, title_line};
 use super::pull::{Pull, Standing, failed, head_moved};
 use crate::adapters::CallError;
 use crate::domain::edit::{self, EditAction};
@@ -39,6 +39,7 @@ struct Object {
 struct Commit {
     message: String,
     tree: Object,
+    parents: Vec<Object>,
 }
 
 /// A file before and after the edits.
@@ -65,14 +66,14 @@ impl Github {
         {
             return Ok(outcome);
         }
-        if let Some(pull) = self.pull_of_branch(&intent.repo, &intent.branch).await? {
-            return self.judge_found(intent, pull).await;
-        }
         let base = self.base(&intent.repo).await?;
+        if let Some(pull) = self.pull_of_branch(&intent.repo, &intent.branch).await? {
+            return self.judge_found(intent, &base, pull).await;
+        }
         let head = match self.branch_head(&intent.repo, &intent.branch).await? {
             // An earlier try got this far. Its commit stands even if the default branch has moved on since: merging
             // takes care of that, and another commit would need another branch.
-            Some(head) => self.own_head(intent, head).await?,
+            Some(head) => self.own_head(intent, &base, head).await?,
             None => match self.commit(intent, &base).await? {
                 Some(head) => head,
                 None => return Ok(Outcome::ChangeUnneeded),
@@ -86,7 +87,14 @@ impl Github {
         let pull = self.pull(&recorded.pr).await?;
         let same_head = pull.head.sha == recorded.head;
         let moved = || failed(head_moved(pull.number, &recorded.head, &pull.head.sha));
-        Ok(match pull.standing()? {
+        let standing = pull.standing()?;
+        if standing != Standing::Closed
+            && same_head
+            && let Some(reason) = pull.strays()
+        {
+            return Ok(Some(failed(reason)));
+        }
+        Ok(match standing {
             Standing::Merged(merged) if same_head => Some(Outcome::ChangeAlreadyMerged { merged }),
             Standing::Open if same_head => Some(Outcome::ChangeOpened(self.opened(&recorded.pr.repo, pull))),
             Standing::Closed if recorded.branch == intent.branch => Some(Outcome::ChangeClosed {
@@ -100,11 +108,11 @@ impl Github {
     /// What a pull request comes to that was found by its branch and never recorded, because stepherd ended between
     /// opening and recording it.
     ///
-    /// Names alone prove nothing, so its head must be the commit that stepherd made for this branch. Then "already
-    /// merged" is true as well: the branch belongs to this run and step, and the merged content is the step's.
-    async fn judge_found(&self, intent: &ChangeIntent, pull: Pull) -> Result<Outcome, Stop> {
-        let standing = pull.standing()?;
-        if standing == Standing::Closed {
+    /// Names prove nothing, so its head must be the commit that stepherd makes for this branch. One that was merged
+    /// meanwhile is opened all the same, as far as the step is concerned: it is recorded, and whoever looks at the
+    /// merge finds it done at the recorded head.
+    async fn judge_found(&self, intent: &ChangeIntent, base: &Base, pull: Pull) -> Result<Outcome, Stop> {
+        if pull.standing()? == Standing::Closed {
             return Ok(Outcome::ChangeClosed {
                 pr: PrRef {
                     repo: intent.repo.clone(),
@@ -112,11 +120,11 @@ impl Github {
                 },
             });
         }
-        self.own_head(intent, pull.head.sha.clone()).await?;
-        Ok(match standing {
-            Standing::Merged(merged) => Outcome::ChangeAlreadyMerged { merged },
-            _ => Outcome::ChangeOpened(self.opened(&intent.repo, pull)),
-        })
+        if let Some(reason) = pull.strays() {
+            return Err(Stop::Refused(reason));
+        }
+        self.own_head(intent, base, pull.head.sha.clone()).await?;
+        Ok(Outcome::ChangeOpened(self.opened(&intent.repo, pull)))
     }
 
     /// The branch's pull request: an open one before a merged one before a closed one, then the newest.
@@ -182,36 +190,59 @@ impl Github {
         self.client.get(Scope::Repo(repo), &target).await.and_then(Reply::json)
     }
 
-    /// The head, if it is the commit that stepherd made for this branch, unamended.
-    async fn own_head(&self, intent: &ChangeIntent, head: Sha) -> Result<Sha, Stop> {
+    /// The head, if it is the commit that stepherd makes for this branch. What its message says can be copied by
+    /// anybody, so it counts by its content: this step's edits, on a commit of the default branch, and nothing else.
+    async fn own_head(&self, intent: &ChangeIntent, base: &Base, head: Sha) -> Result<Sha, Stop> {
+        let not_ours = |why: &str| {
+            Stop::Refused(format!(
+                "branch `{}` of {} is at {head}, a commit that is not stepherd's: {why}",
+                intent.branch, intent.repo
+            ))
+        };
         let commit = self.commit_at(&intent.repo, &head).await?;
         let last = commit.message.trim_end().rsplit("\n\n").next().unwrap_or_default();
-        if last == trailers(&intent.branch, &commit.tree.sha) {
-            Ok(head)
-        } else {
-            Err(Stop::Refused(format!(
-                "branch `{}` of {} is at {head}, a commit that is not stepherd's; someone pushed to stepherd's branch",
-                intent.branch, intent.repo
-            )))
+        if last != trailers(&intent.branch, &commit.tree.sha) {
+            return Err(not_ours("someone pushed to stepherd's branch"));
         }
+        let [parent] = commit.parents.as_slice() else {
+            return Err(not_ours("it has more or fewer than one parent"));
+        };
+        if parent.sha != base.head && !self.is_on_default(&intent.repo, &parent.sha, base).await? {
+            return Err(not_ours("it stands on commits that are not on the default branch"));
+        }
+        let tree = self.commit_at(&intent.repo, &parent.sha).await?.tree.sha;
+        if self.tree(intent, &tree).await?.as_ref() != Some(&commit.tree.sha) {
+            return Err(not_ours("it changes something else than this step does"));
+        }
+        Ok(head)
+    }
+
+    /// Whether the default branch holds this commit.
+    async fn is_on_default(&self, repo: &Repo, commit: &Sha, base: &Base) -> Result<bool, CallError> {
+        #[derive(Deserialize)]
+        struct Comparison {
+            status: String,
+        }
+        // By its name: since `base` was read it may have moved on, to the very commit that is asked about.
+        let branch = encoded(&base.branch);
+        let target = format!("/repos/{repo}/compare/{commit}...{branch}?per_page=1");
+        let reply = self.client.get(Scope::Repo(repo), &target).await?;
+        // They have no history in common.
+        if reply.status == 404 {
+            return Ok(false);
+        }
+        let found: Comparison = reply.json()?;
+        Ok(matches!(found.status.as_str(), "ahead" | "identical"))
     }
 
     /// Makes the commit and then the branch at it; `None` if the edits change nothing.
     async fn commit(&self, intent: &ChangeIntent, base: &Base) -> Result<Option<Sha>, Stop> {
         let repo = &intent.repo;
-        let entries = self.edited(intent, base).await?;
-        if entries.is_empty() {
+        let Some(tree) = self.tree(intent, &base.tree).await? else {
             return Ok(None);
-        }
-        let tree: Object = self
-            .create(repo, "git/trees", &json!({ "base_tree": base.tree, "tree": entries }))
-            .await?
-            .json()?;
-        if tree.sha == base.tree {
-            return Ok(None);
-        }
-        let message = format!("{}\n\n{}", title(intent), trailers(&intent.branch, &tree.sha));
-        let commit = json!({ "message": message, "tree": tree.sha, "parents": [base.head] });
+        };
+        let message = format!("{}\n\n{}", title(intent), trailers(&intent.branch, &tree));
+        let commit = json!({ "message": message, "tree": tree, "parents": [base.head] });
         let commit: Object = self.create(repo, "git/commits", &commit).await?.json()?;
         let reference = json!({ "ref": format!("refs/heads/{}", intent.branch), "sha": commit.sha });
         let reply = self.create(repo, "git/refs", &reference).await?;
@@ -222,7 +253,7 @@ impl Github {
             && let Some(head) = self.branch_head(repo, &intent.branch).await?
         {
             // Made by an earlier try whose answer was lost, or by another worker just now.
-            return self.own_head(intent, head).await.map(Some);
+            return self.own_head(intent, base, head).await.map(Some);
         }
         match reply.status {
             422 => Err(Stop::Refused(reply.describe())),
@@ -230,9 +261,21 @@ impl Github {
         }
     }
 
+    /// The tree that the edits make of this one; `None` if they change nothing. Trees are named by what is in them, so
+    /// the same edits of the same tree always come to the same name.
+    async fn tree(&self, intent: &ChangeIntent, from: &Sha) -> Result<Option<Sha>, Stop> {
+        let entries = self.edited(intent, from).await?;
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let request = json!({ "base_tree": from, "tree": entries });
+        let made: Object = self.create(&intent.repo, "git/trees", &request).await?.json()?;
+        Ok(Some(made.sha).filter(|sha| sha != from))
+    }
+
     /// The tree entries that the edits come to.
-    async fn edited(&self, intent: &ChangeIntent, base: &Base) -> Result<Vec<Value>, Stop> {
-        let mut snapshot = Snapshot::new(&self.client, &intent.repo, base.tree.clone());
+    async fn edited(&self, intent: &ChangeIntent, tree: &Sha) -> Result<Vec<Value>, Stop> {
+        let mut snapshot = Snapshot::new(&self.client, &intent.repo, tree.clone());
         let mut files: BTreeMap<&str, Edited> = BTreeMap::new();
         for edit in &intent.edits {
             let path = edit.path.as_str();
@@ -264,7 +307,7 @@ impl Github {
         let reply = self.create(&intent.repo, "pulls", &request).await?;
         if reply.status == 422 {
             return match self.pull_of_branch(&intent.repo, &intent.branch).await? {
-                Some(pull) => self.judge_found(intent, pull).await,
+                Some(pull) => self.judge_found(intent, base, pull).await,
                 None => Err(Stop::Refused(reply.describe())),
             };
         }
@@ -316,7 +359,7 @@ impl Edited {
 }
 
 fn title(intent: &ChangeIntent) -> String {
-    plain_line(&intent.title).chars().take(TITLE_CHARS_MAX).collect()
+    title_line(&intent.title).chars().take(TITLE_CHARS_MAX).collect()
 }
 
 /// The end of the commit's message. The tree makes an amended commit recognisable that kept the message.

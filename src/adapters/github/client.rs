@@ -150,20 +150,19 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Reply, CallError> {
         match &self.access {
-            Access::Token(client) => send(client, verb, target, body).await,
+            Access::Token(client) => Ok(send(client, verb, target, body).await?),
             Access::App { app, installations } => {
                 let client = installed(app, installations, scope).await?;
-                let answer = send(&client, verb, target, body).await;
-                if let Err(CallError::Permanent {
-                    class: FailureClass::Permission,
-                    ..
-                }) = &answer
-                {
-                    // A token keeps the rights it was made with. The app may be given more before the next try,
-                    // so that one gets a token of its own.
-                    forget(installations, scope, &client).await;
+                match send(&client, verb, target, body).await {
+                    Err(refused) if refused.of_token => {
+                        // A token keeps the rights it was made with, and the app may have been given more since.
+                        // What was refused has had no effect, so asking once more repeats nothing.
+                        forget(installations, scope, &client).await;
+                        let client = installed(app, installations, scope).await?;
+                        Ok(send(&client, verb, target, body).await?)
+                    }
+                    answer => Ok(answer?),
                 }
-                answer
             }
         }
     }
@@ -175,7 +174,7 @@ impl Client {
     /// As the app itself or the token's account: `/app`, `/user`.
     pub(super) async fn get_own(&self, target: &str) -> Result<Reply, CallError> {
         match &self.access {
-            Access::Token(client) | Access::App { app: client, .. } => send(client, Verb::Get, target, None).await,
+            Access::Token(client) | Access::App { app: client, .. } => Ok(send(client, Verb::Get, target, None).await?),
         }
     }
 
@@ -242,6 +241,25 @@ impl Reply {
     }
 }
 
+/// A call that came to nothing.
+struct Refused {
+    error: CallError,
+    /// The token has not the right, but one made now may have it.
+    of_token: bool,
+}
+
+impl From<CallError> for Refused {
+    fn from(error: CallError) -> Self {
+        Self { error, of_token: false }
+    }
+}
+
+impl From<Refused> for CallError {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
+}
+
 /// The client for the installation that covers this scope, with a token that is good for at least half a minute.
 async fn installed(
     app: &Octocrab,
@@ -302,7 +320,7 @@ async fn find_installation(app: &Octocrab, scope: Scope<'_>) -> Result<Octocrab,
         .map_err(|error| failed(&target, &error))
 }
 
-async fn send(client: &Octocrab, verb: Verb, target: &str, body: Option<&Value>) -> Result<Reply, CallError> {
+async fn send(client: &Octocrab, verb: Verb, target: &str, body: Option<&Value>) -> Result<Reply, Refused> {
     let call = format!("{verb} {}", target.split('?').next().unwrap_or_default());
     let exchange = async {
         let response = match verb {
@@ -327,7 +345,7 @@ async fn send(client: &Octocrab, verb: Verb, target: &str, body: Option<&Value>)
     let success = (200..300).contains(&status);
     let body = if bytes.is_empty() {
         if success && !matches!(status, 204 | 205) {
-            return Err(lost(&call, "the answer is empty"));
+            return Err(lost(&call, "the answer is empty").into());
         }
         Value::Null
     } else {
@@ -335,11 +353,16 @@ async fn send(client: &Octocrab, verb: Verb, target: &str, body: Option<&Value>)
             Ok(body) => body,
             // A failure's body need not be JSON (a proxy's page); a success's must be, or the answer was cut.
             Err(_) if !success => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(e) => return Err(lost(&call, &format!("the answer is not whole JSON: {e}"))),
+            Err(e) => return Err(lost(&call, &format!("the answer is not whole JSON: {e}")).into()),
         }
     };
-    match judge(&call, status, Some(&headers), &message_in(&body)) {
-        Some(error) => Err(error),
+    let message = message_in(&body);
+    match judge(&call, status, Some(&headers), &message) {
+        Some(error) => {
+            // A 401 octocrab has already answered with a new token of its own.
+            let of_token = status == 403 && message.contains("not accessible by integration");
+            Err(Refused { error, of_token })
+        }
         None => Ok(Reply { status, body, call }),
     }
 }

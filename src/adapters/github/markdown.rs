@@ -15,6 +15,8 @@ use crate::domain::ids::Percent;
 pub(super) const BODY_CHARS_MAX: usize = 65_535;
 /// Stands invisibly where two characters must not be read together; neither a space nor punctuation in CommonMark.
 const JOINER: char = '\u{2060}';
+/// What a number after it makes a reference, besides `#`.
+const REFERS: [&str; 3] = ["GH-", "/issues/", "/pull/"];
 const BAR_CELLS: usize = 10;
 const CUT_NOTE: &str = "… (cut)";
 
@@ -86,6 +88,29 @@ pub(super) fn fit(text: &str, chars_max: usize) -> String {
 /// One line of plain text: no line breaks, nothing invisible that reorders text.
 pub(super) fn plain_line(text: &str) -> String {
     collapse(text).trim().to_owned()
+}
+
+/// One line for a title, of a commit or a pull request: it is shown as it is and cannot be marked up, but GitHub reads
+/// mentions, references and "fixes #12" in it. An invisible joiner keeps them from being read.
+pub(super) fn title_line(text: &str) -> String {
+    let line = plain_line(text);
+    let mut out = String::with_capacity(line.len());
+    for c in line.chars() {
+        let refers = c.is_ascii_digit()
+            && REFERS.iter().any(|before| {
+                out.len() >= before.len() && out.is_char_boundary(out.len() - before.len()) && {
+                    out[out.len() - before.len()..].eq_ignore_ascii_case(before)
+                }
+            });
+        if refers {
+            out.push(JOINER);
+        }
+        out.push(c);
+        if matches!(c, '@' | '#') {
+            out.push(JOINER);
+        }
+    }
+    out
 }
 
 fn fence_of(line: &str) -> Option<&str> {

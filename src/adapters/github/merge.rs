@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Github;
 use super::client::{Scope, Verb, undocumented};
-use super::markdown::plain_line;
+use super::markdown::title_line;
 use super::pull::{Pull, Standing, failed, head_moved};
 use crate::adapters::CallError;
 use crate::domain::effect::{MergeIntent, Outcome};
@@ -45,13 +45,20 @@ impl Github {
         let mut body = json!({ "sha": intent.head, "merge_method": word(method) });
         // Rebased commits keep their own titles.
         if method != MergeMethod::Rebase {
-            body["commit_title"] = plain_line(&intent.title).into();
+            body["commit_title"] = title_line(&intent.title).into();
         }
         let reply = self
             .client
             .call(Scope::Repo(&pr.repo), Verb::Put, &target, Some(&body))
             .await?;
         match reply.status {
+            // Reviews and checks may still come; a method that the repository forbids will not work by waiting.
+            405 if reply.message().contains("not allowed on this repository") => Ok(failed(format!(
+                "{} (#{}; the pipeline's merge method is `{}`)",
+                reply.message(),
+                pr.number,
+                word(method)
+            ))),
             405 => Ok(Outcome::MergeWaits { why: reply.message() }),
             409 | 422 => {
                 let waits = reply.status == 409;
@@ -82,8 +89,11 @@ fn settled(intent: &MergeIntent, pull: &Pull) -> Result<Option<Outcome>, CallErr
     Ok(match pull.standing()? {
         Standing::Closed => Some(Outcome::ChangeClosed { pr: intent.pr.clone() }),
         _ if pull.head.sha != intent.head => moved(),
-        Standing::Merged(commit) => Some(Outcome::Merged { commit }),
-        Standing::Open => None,
+        standing => match (pull.strays(), standing) {
+            (Some(reason), _) => Some(failed(reason)),
+            (None, Standing::Merged(commit)) => Some(Outcome::Merged { commit }),
+            (None, _) => None,
+        },
     })
 }
 

@@ -25,6 +25,7 @@ pub(super) struct Pull {
     #[serde(default)]
     pub(super) mergeable: Option<bool>,
     pub(super) head: Head,
+    base: Base,
     #[serde(default)]
     html_url: String,
 }
@@ -40,6 +41,17 @@ pub(super) struct Head {
 #[derive(Debug, Deserialize)]
 struct HeadRepo {
     full_name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Base {
+    r#ref: String,
+    repo: BaseRepo,
+}
+
+#[derive(Debug, Deserialize)]
+struct BaseRepo {
+    default_branch: String,
 }
 
 /// Where a pull request stands.
@@ -66,6 +78,17 @@ impl Pull {
             "closed" => Ok(Standing::Closed),
             other => Err(undocumented(&call, &format!("its state is `{other}`"))),
         }
+    }
+
+    /// Why it must not count, if people have pointed it at another branch: stepherd's always go to the default one.
+    pub(super) fn strays(&self) -> Option<String> {
+        let (base, default) = (&self.base.r#ref, &self.base.repo.default_branch);
+        (base != default).then(|| {
+            format!(
+                "#{} goes to `{base}`, not to the default branch `{default}`; somebody changed its base",
+                self.number
+            )
+        })
     }
 
     /// Whether its commits come from this very repository and branch, not from a fork's branch of that name.

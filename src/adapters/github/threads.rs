@@ -71,7 +71,11 @@ impl Github {
             opened: None,
         };
         if maybe_there && let Some(id) = self.find_comment(&place, marker).await? {
-            return Ok(posted(id));
+            let there = posted(id);
+            // What was found may show an older state, and people may delete it before it is edited.
+            if self.edit_comment(&there.message, marker, doc).await? {
+                return Ok(there);
+            }
         }
         let target = match place.root {
             None => format!("/repos/{repo}/issues/{}/comments", place.pr.number),

@@ -21,6 +21,8 @@ const PROPERTY: &str = "stepherd";
 const PAGE: usize = 100;
 /// How far back a comment of ours is looked for. It was posted moments ago, so it is among the newest.
 const PAGES_MAX: usize = 20;
+/// How many comments are asked for their properties one by one, where the list does not tell them.
+const ASKED_MAX: usize = 20;
 
 #[async_trait]
 impl Threads for Jira {
@@ -131,6 +133,7 @@ impl Jira {
     /// The comment of our own with this marker.
     async fn find(&self, comments: &str, marker: &Marker) -> Result<Option<String>, CallError> {
         let own = self.own_account().await?;
+        let mut asked = 0;
         let mut start = 0;
         for _ in 0..PAGES_MAX {
             let target = format!("{comments}?startAt={start}&maxResults={PAGE}&orderBy=-created&expand=properties");
@@ -142,7 +145,15 @@ impl Jira {
                     continue;
                 }
                 let Some(id) = id_of(comment) else { continue };
-                if self.marker_of(comment, &id).await?.as_deref() == Some(&marker.0) {
+                let found = match listed_marker(comment) {
+                    Some(found) => found,
+                    None if asked < ASKED_MAX => {
+                        asked += 1;
+                        self.marker_of(&id).await?
+                    }
+                    None => None,
+                };
+                if found.as_ref() == Some(&marker.0) {
                     return Ok(Some(id));
                 }
             }
@@ -155,21 +166,14 @@ impl Jira {
         Ok(None)
     }
 
-    /// The marker in a comment's properties. A site that does not list them with the comment is asked for the one.
-    async fn marker_of(&self, comment: &Value, id: &str) -> Result<Option<String>, CallError> {
-        let marker = |value: &Value| value.get("marker")?.as_str().map(str::to_owned);
-        if let Some(properties) = comment.get("properties").and_then(Value::as_array) {
-            let ours = properties
-                .iter()
-                .find(|p| p.get("key").and_then(Value::as_str) == Some(PROPERTY));
-            return Ok(ours.and_then(|p| marker(p.get("value")?)));
-        }
+    /// The marker in a comment's property, asked for by itself.
+    async fn marker_of(&self, id: &str) -> Result<Option<String>, CallError> {
         let target = self.path(&format!("/comment/{}/properties/{PROPERTY}", encoded(id)));
         let answered = self.get(&target).await?;
         if answered.status == 404 {
             return Ok(None);
         }
-        Ok(success(answered)?.get("value").and_then(marker))
+        Ok(success(answered)?.get("value").and_then(marker_in))
     }
 
     /// Whether the account is in the group; `None` if Jira did not list all of its groups. Group names are compared
@@ -206,6 +210,20 @@ impl Jira {
             }
         }
     }
+}
+
+/// The marker in the properties that came with a comment. `None` if none came: a site may leave them out or empty
+/// whatever the comment has.
+fn listed_marker(comment: &Value) -> Option<Option<String>> {
+    let properties = comment.get("properties")?.as_array().filter(|all| !all.is_empty())?;
+    let ours = properties
+        .iter()
+        .find(|p| p.get("key").and_then(Value::as_str) == Some(PROPERTY));
+    Some(ours.and_then(|p| marker_in(p.get("value")?)))
+}
+
+fn marker_in(value: &Value) -> Option<String> {
+    value.get("marker")?.as_str().map(str::to_owned)
 }
 
 fn comment_path(issue: &str, id: &str) -> String {

@@ -48,7 +48,9 @@ impl Tracker for Jira {
             return Err(answered.refusal());
         }
         let after = self.status(&issue).await?;
-        if after.is(&intent.to) {
+        // Jira took the move; a rule or a person has moved the ticket on since, and it must not be pulled back.
+        let moved_on = answered.is_success() && after.id != before.id;
+        if after.is(&intent.to) || moved_on {
             return Ok(Outcome::TicketMoved);
         }
         if answered.is_success() || answered.status == 409 {

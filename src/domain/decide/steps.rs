@@ -336,6 +336,7 @@ pub(super) fn finish(draft: &mut Draft<'_>, verdict: Verdict, left: Vec<String>)
 /// The run ends because somebody said so: everybody is told what was undone and what was not.
 pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job]) {
     let mut left: Vec<String> = jobs.iter().map(what_became_of).collect();
+    left.extend(work_done(&draft.run));
     for (step, opened) in &draft.run.prs {
         let pr = &opened.pr;
         left.push(match &opened.merged {
@@ -349,6 +350,19 @@ pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job]) {
     finish(draft, Verdict::Canceled { by }, left);
 }
 
+/// Steps that ran something to its end, which nobody takes back.
+fn work_done(run: &Run) -> impl Iterator<Item = String> {
+    run.passed.iter().filter_map(|passed| {
+        let (_, spec) = run.plan.step(&passed.step)?;
+        match &spec.kind {
+            StepKind::Work(work) if work.jobs.iter().any(|job| job.start) => {
+                Some(format!("{}: had passed, which is not undone", passed.step))
+            }
+            _ => None,
+        }
+    })
+}
+
 fn what_became_of(job: &Job) -> String {
     use crate::domain::run::ObservedState as S;
     let at = job
@@ -360,7 +374,11 @@ fn what_became_of(job: &Job) -> String {
     match job.seen.as_ref().map(|seen| seen.state) {
         Some(S::Canceled) => format!("{}: canceled{at}", job.name),
         Some(S::Succeeded) => format!("{}: had already succeeded, which is not undone", job.name),
-        Some(S::Failed) => format!("{}: ended as failed{at}", job.name),
+        Some(S::Failed) => {
+            let reason = job.seen.as_ref().and_then(|seen| seen.reason.as_deref());
+            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("{}: ended as failed{at}{reason}", job.name)
+        }
         Some(S::Skipped) => format!("{}: had not been needed", job.name),
         _ if !job.start => format!("{}: was only watched and is left as it is", job.name),
         // Started, but never looked at since.

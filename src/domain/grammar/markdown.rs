@@ -1,26 +1,15 @@
 //! Where lines of top-level paragraphs start in CommonMark, with the extensions that forges render. Knows nothing
 //! of commands.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-/// Elements that quote, hide or list what stands in them even across blank lines.
-const ENCLOSING: [&str; 14] = [
-    "blockquote",
-    "code",
-    "details",
-    "dl",
-    "ol",
-    "pre",
-    "q",
-    "samp",
-    "script",
-    "style",
-    "table",
-    "template",
-    "textarea",
-    "ul",
+/// Elements that have no content and no end tag, also the obsolete ones (HTML Standard, "Void elements" and "Parsing").
+const VOID: [&str; 19] = [
+    "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "image", "img", "input", "keygen",
+    "link", "meta", "param", "source", "track", "wbr",
 ];
 
 /// The source of each line of a top-level paragraph that starts with a slash: not with markup that only leads to
@@ -104,15 +93,16 @@ impl Walk<'_> {
     }
 }
 
-/// Which enclosing HTML elements are open.
+/// Which HTML elements are open: whatever they are, they may quote, hide, strike out or list what stands in them, also
+/// across blank lines. One that is never closed encloses the rest of the text.
 #[derive(Default)]
 struct Enclosed {
-    open: [usize; ENCLOSING.len()],
+    open: BTreeMap<String, usize>,
 }
 
 impl Enclosed {
     fn any(&self) -> bool {
-        self.open.iter().any(|count| *count > 0)
+        !self.open.is_empty()
     }
 
     fn read(&mut self, html: &str) {
@@ -124,18 +114,47 @@ impl Enclosed {
                 left = comment.split_once("-->").map_or("", |(_, after)| after);
                 continue;
             }
-            left = rest;
             let (closing, rest) = rest.strip_prefix('/').map_or((false, rest), |rest| (true, rest));
-            let len = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
-            let name = &rest[..len];
-            let Some(which) = ENCLOSING.iter().position(|known| known.eq_ignore_ascii_case(name)) else {
-                continue;
-            };
-            self.open[which] = if closing {
-                self.open[which].saturating_sub(1)
-            } else {
-                self.open[which] + 1
-            };
+            left = rest;
+            if rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
+                let end = rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>'));
+                let (name, attributes) = rest.split_at(end.unwrap_or(rest.len()));
+                self.tag(name.to_ascii_lowercase(), closing);
+                left = after_tag(attributes);
+            }
         }
     }
+
+    fn tag(&mut self, name: String, closing: bool) {
+        if VOID.contains(&name.as_str()) {
+            return;
+        }
+        if !closing {
+            *self.open.entry(name).or_default() += 1;
+        } else if let Some(count) = self.open.get_mut(&name) {
+            *count -= 1;
+            if *count == 0 {
+                self.open.remove(&name);
+            }
+        }
+    }
+}
+
+/// What follows a tag whose attributes start here. A `>` in a quoted value does not end it.
+fn after_tag(attributes: &str) -> &str {
+    let mut quote = None;
+    let mut before = ' ';
+    for (at, c) in attributes.char_indices() {
+        match quote {
+            Some(mark) if c == mark => quote = None,
+            Some(_) => {}
+            None if c == '>' => return &attributes[at + 1..],
+            None if matches!(c, '"' | '\'') && before == '=' => quote = Some(c),
+            None => {}
+        }
+        if !c.is_ascii_whitespace() {
+            before = c;
+        }
+    }
+    ""
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{AppSeed, Beat, NAMESPACE};
 
@@ -22,6 +22,7 @@ pub(super) struct App {
     pub(super) beats: VecDeque<Beat>,
     pub(super) next_script: Option<Vec<Beat>>,
     pub(super) window_closed: bool,
+    pub(super) auto_sync: bool,
     pub(super) syncs: u32,
     pub(super) version: u64,
 }
@@ -101,6 +102,14 @@ impl App {
         }
     }
 
+    /// The revision that a sync asks for although the application is synced automatically to another.
+    pub(super) fn pinned_against_auto_sync<'a>(&self, asked: &'a Map<String, Value>) -> Option<&'a str> {
+        let dry = asked.get("dryRun") == Some(&json!(true));
+        let revision = asked.get("revision").and_then(Value::as_str)?;
+        let other = !revision.is_empty() && revision != self.seed.target_revision;
+        (self.auto_sync && !dry && other).then_some(revision)
+    }
+
     fn source(&self) -> Value {
         json!({"repoURL": self.seed.repo_url, "path": self.seed.path, "targetRevision": self.seed.target_revision})
     }
@@ -132,6 +141,9 @@ impl App {
             },
             "status": status,
         });
+        if self.auto_sync {
+            app["spec"]["syncPolicy"] = json!({"automated": {}});
+        }
         if let Some(operation) = &self.operation {
             app["operation"] = operation.clone();
         }

@@ -118,6 +118,7 @@ impl ArgoCd {
             beats: VecDeque::new(),
             next_script: None,
             window_closed: false,
+            auto_sync: false,
             syncs: 0,
             version: 1,
             seed,
@@ -142,6 +143,12 @@ impl ArgoCd {
     /// A sync window that forbids manual syncs is open, or no longer.
     pub fn close_window(&self, app: &str, closed: bool) {
         self.change(app, |a| a.window_closed = closed);
+    }
+
+    /// The application is synced automatically, or no longer. Here that only means what is refused then: a sync to
+    /// another revision than the target's.
+    pub fn set_auto_sync(&self, app: &str, on: bool) {
+        self.change(app, |a| a.auto_sync = on);
     }
 
     /// The application's health is found to be this, outside of any operation.

@@ -80,6 +80,11 @@ async fn sync(State(inner): Service, Path(name): Path<String>, headers: HeaderMa
         if app.window_closed {
             return Err(error(403, 7, "cannot sync: blocked by sync window"));
         }
+        if let Some(revision) = app.pinned_against_auto_sync(&said) {
+            let target = &app.seed.target_revision;
+            let text = format!("Cannot sync to {revision}: auto-sync currently set to {target}");
+            return Err(error(400, 9, &text));
+        }
         if app.operation.is_some() {
             return Err(error(400, 9, "another operation is already in progress"));
         }

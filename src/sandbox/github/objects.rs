@@ -159,6 +159,43 @@ pub(super) fn get_commit(world: &mut World, req: &Req) -> Result<Reply, Refusal>
     Ok(Reply::ok(render::git_commit(world, world.repo(req.repo)?, sha, commit)))
 }
 
+/// `GET …/compare/{base}...{head}`: how two commits of one repository stand to each other.
+pub(super) fn compare(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let (base, head) = req.param("basehead").split_once("...").ok_or_else(Refusal::not_found)?;
+    let named = |name| world.resolve(req.repo, name).ok_or_else(Refusal::not_found);
+    let (base, head) = (named(base)?, named(head)?);
+    let store = world.store(req.repo)?;
+    let (ahead, behind) = (store.ahead(&base, &head), store.ahead(&head, &base));
+    let common = store.merge_base(&base, &head).ok_or_else(Refusal::not_found)?;
+    let repo = world.repo(req.repo)?;
+    let shown = |sha: &String| {
+        let commit = store.commits.get(sha).ok_or_else(Refusal::not_found)?;
+        Ok(render::commit(world, repo, sha, commit))
+    };
+    let status = match (ahead.is_empty(), behind.is_empty()) {
+        (true, true) => "identical",
+        (false, true) => "ahead",
+        (true, false) => "behind",
+        (false, false) => "diverged",
+    };
+    let page = format!("{}/compare/{base}...{head}", render::repo_html(world, repo));
+    Ok(Reply::ok(json!({
+        "url": format!("{}/compare/{base}...{head}", render::repo_url(world, repo)),
+        "html_url": page,
+        "permalink_url": page,
+        "diff_url": format!("{page}.diff"),
+        "patch_url": format!("{page}.patch"),
+        "base_commit": shown(&base)?,
+        "merge_base_commit": shown(&common)?,
+        "status": status,
+        "ahead_by": ahead.len(),
+        "behind_by": behind.len(),
+        "total_commits": ahead.len(),
+        "commits": ahead.iter().map(shown).collect::<Result<Vec<_>, Refusal>>()?,
+        "files": [],
+    })))
+}
+
 /// `POST …/git/commits`.
 pub(super) fn create_commit(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
     let message = req.needed_text("message")?.to_owned();

@@ -148,7 +148,13 @@ const OF_REPO: [Route; 16] = [
     (GET, "/contents", Need::Repo("contents", Read), objects::contents),
 ];
 
-const OF_GIT: [Route; 14] = [
+const OF_GIT: [Route; 15] = [
+    (
+        GET,
+        "/compare/{*basehead}",
+        Need::Repo("contents", Read),
+        objects::compare,
+    ),
     (
         GET,
         "/contents/{*path}",

@@ -109,9 +109,14 @@ async fn somebody_elses_operation_is_waited_for_and_never_taken_for_ours() {
     };
     assert!(why.contains("another operation is in progress"), "{why}");
     assert_eq!(syncs_asked(&scene), 1);
-    scene.peer.finish("dcr-comcast");
-    let seen = scene.argo.observe(&sync(), true).await.expect("an answer");
-    assert_eq!(seen.state, ObservedState::Pending, "nothing of ours is there");
+    for detail_now in [
+        "another operation is in progress; nothing of this run is there",
+        "nothing of this run is there",
+    ] {
+        let seen = scene.argo.observe(&sync(), true).await.expect("an answer");
+        assert_eq!((seen.state, detail(&seen)), (ObservedState::Pending, detail_now));
+        scene.peer.finish("dcr-comcast");
+    }
     assert_eq!(scene.argo.cancel(&sync()).await, Ok(Outcome::JobCanceled));
     assert!(scene.peer.stage.calls_to("DELETE", "").is_empty());
 }
@@ -125,6 +130,41 @@ async fn a_race_lost_between_look_and_sync_is_tried_again_later() {
         .stage
         .misbehave(Fault::answer("POST", "/sync", 1, 400, Vec::new(), body));
     assert!(matches!(scene.argo.start(&sync()).await, Err(CallError::Retry { .. })));
+}
+
+#[tokio::test]
+async fn a_refusal_that_will_not_pass_is_final_in_argos_own_words() {
+    let scene = scene().await;
+    scene.peer.set_auto_sync("dcr-comcast", true);
+    let pinned = job(
+        "argocd",
+        &[("app", "dcr-comcast"), ("project", "dcr"), ("revision", "bbb")],
+    );
+    let Ok(Outcome::Failed { reason, class }) = scene.argo.start(&pinned).await else {
+        panic!("must fail");
+    };
+    assert_eq!(class, FailureClass::User);
+    assert!(
+        reason.contains("Cannot sync to bbb: auto-sync currently set to main"),
+        "{reason}"
+    );
+    assert_eq!(scene.argo.start(&sync()).await, Ok(Outcome::JobStarted));
+}
+
+#[tokio::test]
+async fn a_revision_that_came_to_nothing_is_not_the_newest_one() {
+    let scene = scene().await;
+    for revision in ["", " "] {
+        let intent = job(
+            "argocd",
+            &[("app", "dcr-comcast"), ("project", "dcr"), ("revision", revision)],
+        );
+        let outcome = scene.argo.start(&intent).await.expect("an outcome");
+        assert_eq!(failed_as(&outcome), Some(FailureClass::User));
+        let seen = scene.argo.observe(&intent, false).await;
+        assert!(matches!(seen, Err(CallError::Permanent { .. })), "{seen:?}");
+    }
+    assert!(scene.peer.stage.calls().is_empty());
 }
 
 #[tokio::test]

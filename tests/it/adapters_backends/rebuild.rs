@@ -39,6 +39,7 @@ impl Scene {
 #[tokio::test]
 async fn each_of_the_sixteen_combinations_of_flags_means_what_it_means_and_only_one_is_success() {
     let scene = scene().await;
+    assert_eq!(scene.dcr.start(&rebuild()).await, Ok(Outcome::JobStarted));
     for bits in 0..16_u8 {
         let letters: String = (0..4).map(|i| if bits >> i & 1 == 1 { 'T' } else { 'F' }).collect();
         scene.peer.force_flags("comcast", Some(Flags::of(&letters)));
@@ -130,6 +131,66 @@ async fn a_running_rebuild_is_joined_and_never_triggered_twice() {
     let second = with_marker(rebuild(), "URMO7YZ2/Rebuild/2");
     assert_eq!(scene.dcr.start(&second).await, Ok(Outcome::JobStarted));
     assert_eq!(scene.peer.starts("comcast"), 1);
+}
+
+#[tokio::test]
+async fn the_end_of_somebody_elses_rebuild_is_not_the_end_of_ours() {
+    let scene = scene().await;
+    let other = with_marker(rebuild(), "AAAAAAAA/Sync/1");
+    assert_eq!(scene.dcr.start(&other).await, Ok(Outcome::JobStarted));
+    for end in ["TFFT", "TFTF"] {
+        scene.peer.force_flags("comcast", Some(Flags::of(end)));
+        let seen = scene.seen().await;
+        assert_eq!(seen.state, ObservedState::Pending, "{end}");
+        assert_eq!(
+            detail(&seen),
+            "nothing of this run is there; the last rebuild, `AAAAAAAA/Sync/1`, has ended"
+        );
+        // Who only watches takes the tenant as it is.
+        let watched = scene.dcr.observe(&rebuild(), false).await.expect("an answer");
+        assert!(watched.state.is_terminal(), "{end}");
+    }
+    scene.peer.force_flags("comcast", None);
+    scene.peer.complete("comcast");
+    scene.peer.start_by_hand("comcast");
+    scene.peer.complete("comcast");
+    assert_eq!(scene.seen().await.state, ObservedState::Pending);
+}
+
+#[tokio::test]
+async fn the_end_of_an_earlier_attempts_rebuild_is_ours() {
+    let scene = scene().await;
+    assert_eq!(scene.dcr.start(&rebuild()).await, Ok(Outcome::JobStarted));
+    scene.peer.complete("comcast");
+    let later = with_marker(rebuild(), "URMO7YZ2/Sync/2/job");
+    let seen = scene.dcr.observe(&later, true).await.expect("an answer");
+    assert_eq!(seen.state, ObservedState::Succeeded);
+    for marker in ["URMO7YZ2/SyncAll/1", "URMO7YZ/2Sync/1", "URMO7YZ2", ""] {
+        let near = with_marker(rebuild(), marker);
+        let seen = scene.dcr.observe(&near, true).await.expect("an answer");
+        assert_eq!(seen.state, ObservedState::Pending, "{marker}");
+    }
+}
+
+#[tokio::test]
+async fn somebody_elses_rebuild_is_left_running() {
+    for by_hand in [true, false] {
+        let scene = scene().await;
+        let other = with_marker(rebuild(), "AAAAAAAA/Sync/1");
+        if by_hand {
+            scene.peer.start_by_hand("comcast");
+        } else {
+            assert_eq!(scene.dcr.start(&other).await, Ok(Outcome::JobStarted));
+        }
+        let Ok(Outcome::Failed { reason, class }) = scene.dcr.cancel(&rebuild()).await else {
+            panic!("must be refused");
+        };
+        assert_eq!(class, FailureClass::User);
+        assert!(reason.contains("somebody else's"), "{reason}");
+        assert!(scene.peer.stage.calls_to("POST", "/cancel").is_empty());
+        scene.peer.complete("comcast");
+        assert_eq!(scene.dcr.cancel(&rebuild()).await, Ok(Outcome::JobCanceled));
+    }
 }
 
 #[tokio::test]

@@ -303,7 +303,7 @@ async fn an_interaction_is_answered_while_its_token_lives() {
         [format!("PATCH /webhooks/{APPLICATION}/aW50ZXJhY3Rpb24{path}")]
     );
     assert_eq!(scene.sent(0)["allowed_mentions"]["parse"], json!([]));
-    for (status, code) in [(404, 10_015), (404, 10_008), (401, 50_027)] {
+    for (status, code) in [(404, 10_008), (401, 50_027)] {
         scene.answers("PATCH", path, status, &error(code, "gone"));
         assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(false), "{code}");
     }
@@ -314,7 +314,26 @@ async fn an_interaction_is_answered_while_its_token_lives() {
         };
         assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(false), "{odd}");
     }
-    assert_eq!(scene.calls().len(), 4);
+    assert_eq!(scene.calls().len(), 3);
+}
+
+#[tokio::test]
+async fn a_token_that_discord_does_not_know_yet_is_tried_again() {
+    let scene = scene().await;
+    let handle = ReplyHandle {
+        token: format!("{APPLICATION}/aW50ZXJhY3Rpb24"),
+        until: Timestamp::UNIX_EPOCH,
+    };
+    let path = "/messages/@original";
+    scene
+        .answers("PATCH", path, 404, &error(10_015, "Unknown Webhook"))
+        .answers("PATCH", path, 200, &message("901", APPLICATION, ""));
+    let early = scene.discord.answer(&handle, &doc()).await;
+    let Err(CallError::Retry { why, .. }) = early else {
+        panic!("{early:?}");
+    };
+    assert!(!why.contains("aW50ZXJhY3Rpb24"), "{why}");
+    assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(true));
 }
 
 #[tokio::test]

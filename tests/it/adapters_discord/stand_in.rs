@@ -57,7 +57,9 @@ async fn hear(State(ears): State<Arc<Ears>>, headers: HeaderMap, body: Bytes) ->
     let json = match answer {
         DoorAnswer::Accepted => return StatusCode::ACCEPTED.into_response(),
         DoorAnswer::JsonOnly(json) => json,
-        DoorAnswer::Suggest { arg, typed } => ears.door.suggestions(&[(format!("{arg}-{typed}"), String::new())]),
+        DoorAnswer::Suggest(half) => ears
+            .door
+            .suggestions(&[(format!("{}-{}", half.arg, half.typed), String::new())]),
         DoorAnswer::Json(json) => {
             ears.heard.lock().expect("no panic before").push(request);
             json

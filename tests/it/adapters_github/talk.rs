@@ -69,13 +69,37 @@ async fn a_comment_whose_answer_was_lost_is_found_by_its_marker() {
             scene.misbehave("POST", &format!("/{number}/comments"), FaultKind::EffectThenCut);
             let lost = scene.ours.post(&thread, &marker(), &doc("hello"), None, false).await;
             assert!(matches!(lost, Err(CallError::Retry { .. })), "{lost:?}");
-            let found = post(&scene, &thread, true).await;
+            // Meanwhile there is more to say.
+            let found = scene
+                .ours
+                .post(&thread, &marker(), &doc("hello again"), None, true)
+                .await;
+            let found = found.expect("posted").message;
             let said = messages(&scene, number);
             assert_eq!(said.len(), before + 1, "{place}");
             let last = said.last().expect("a message");
+            assert!(last.body.starts_with("hello again\n"), "{}", last.body);
             assert!(found.id.ends_with(&format!("/{}", last.id)), "{} {}", found.id, last.id);
         }
     }
+}
+
+#[tokio::test]
+async fn a_comment_that_vanishes_once_found_is_posted_anew() {
+    let scene = Scene::app().await;
+    let number = scene.somebodys_pr("topic");
+    let thread = thread(&number.to_string());
+    let first = post(&scene, &thread, false).await;
+    let gone = Fault::answer(
+        "PATCH",
+        "/issues/comments/",
+        1,
+        404,
+        vec![],
+        r#"{"message":"Not Found"}"#,
+    );
+    scene.github.stage().misbehave(gone);
+    assert_ne!(post(&scene, &thread, true).await, first);
 }
 
 #[tokio::test]

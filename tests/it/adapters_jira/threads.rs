@@ -53,6 +53,42 @@ fn put(id: &str, status: u16) -> Line {
     )
 }
 
+/// A comment is asked for its marker by itself.
+fn asked(id: &str, marker: Option<&str>) -> Line {
+    let target = format!("/rest/api/3/comment/{id}/properties/stepherd");
+    match marker {
+        Some(marker) => {
+            let body = json!({ "key": "stepherd", "value": { "marker": marker } });
+            ("GET", target, 200, body)
+        }
+        None => ("GET", target, 404, json!({ "errorMessages": ["not found"] })),
+    }
+}
+
+#[tokio::test]
+async fn a_site_that_lists_no_properties_is_asked_about_our_newest_comments_only() {
+    let thread = "jira:OPS-1".parse().unwrap();
+    let bare = |id: u32| json!({ "id": id.to_string(), "author": { "accountId": "own" }, "properties": [] });
+    let found = cloud(vec![
+        page(0, 2, json!([bare(1), bare(2)])),
+        asked("1", Some("URMO7YZ2/other")),
+        asked("2", Some("URMO7YZ2/card")),
+        put("2", 200),
+    ])
+    .await;
+    let posted = found.jira.post(&thread, &marker(), &doc(), None, true).await.unwrap();
+    assert_eq!(posted.message.id, "2");
+    found.done();
+    let many: Vec<Value> = (1..=30).map(bare).collect();
+    let mut script = vec![page(0, 30, json!(many))];
+    script.extend((1..=20).map(|id| asked(&id.to_string(), None)));
+    script.push(created("31"));
+    let capped = cloud(script).await;
+    let posted = capped.jira.post(&thread, &marker(), &doc(), None, true).await.unwrap();
+    assert_eq!(posted.message.id, "31");
+    capped.done();
+}
+
 #[tokio::test]
 async fn a_comment_carries_its_marker_in_a_property() {
     let peer = cloud(vec![created("20001")]).await;
@@ -108,6 +144,7 @@ async fn a_comment_that_may_be_there_is_found_by_author_and_marker_and_brought_u
                 marked("9", "own", "URMO7YZ2/card"),
             ]),
         ),
+        asked("8", None),
         put("9", 200),
     ])
     .await;
@@ -140,14 +177,6 @@ async fn a_comment_that_is_not_there_or_vanishes_is_posted() {
 
 #[tokio::test]
 async fn a_site_that_lists_no_properties_is_asked_for_the_one_and_who_we_are() {
-    let property = |id: &str, status, body| {
-        (
-            "GET",
-            format!("/rest/api/3/comment/{id}/properties/stepherd"),
-            status,
-            body,
-        )
-    };
     let bare = |id: &str| json!({ "id": id, "author": { "accountId": "me" } });
     let script = vec![
         (
@@ -157,12 +186,8 @@ async fn a_site_that_lists_no_properties_is_asked_for_the_one_and_who_we_are() {
             json!({ "accountId": "me" }),
         ),
         page(0, 2, json!([bare("1"), bare("2")])),
-        property("1", 404, json!({})),
-        property(
-            "2",
-            200,
-            json!({ "key": "stepherd", "value": { "marker": "URMO7YZ2/card" } }),
-        ),
+        asked("1", None),
+        asked("2", Some("URMO7YZ2/card")),
         put("2", 200),
     ];
     let peer = peer_of(Flavor::Cloud, None, script).await;

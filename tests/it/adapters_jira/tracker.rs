@@ -137,6 +137,19 @@ async fn a_transition_that_is_accepted_but_shows_no_effect_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_ticket_that_was_moved_and_moved_on_since_is_not_pulled_back() {
+    let peer = cloud(vec![
+        status_is("1", "Open"),
+        two_ways(),
+        posted_transition(204, Value::Null),
+        status_is("5", "Done"),
+    ])
+    .await;
+    assert_eq!(peer.jira.move_ticket(&to("Approved")).await, Ok(Outcome::TicketMoved));
+    peer.done();
+}
+
+#[tokio::test]
 async fn trouble_on_the_way_is_classed_by_whether_it_may_pass() {
     let not_found = (
         "GET",

@@ -66,6 +66,15 @@ fn broken_pipelines_are_told_what_and_where() {
             ("name = \"StartFarm\"", "name = \"HistoryUpdate\""),
             ("name = \"StartFarm\"", "name = \"Start-Farm\""),
             ("backend = \"argocd\"", "backend = \"argo-cd\""),
+            ("{ app = \"dcr-{{ tenant }}\"", "{ ap = \"dcr-{{ tenant }}\""),
+            (
+                "{ app = \"dcr-{{ tenant }}\", project = \"dcr\"",
+                "{ app = \"dcr-{{ tenant }}\"",
+            ),
+            ("revision = \"{{ steps", "prune = \"yes\", revison = \"{{ steps"),
+            ("watch = \"farmers\", tenant", "watch = \"farmer\", tennant"),
+            ("min_farmers = \"{{ farmers_min }}\"", "zzz = 1"),
+            ("with = { watch = \"rebuild\"", "# with = { watch = \"rebuild\""),
             ("{{ steps.StartFarm.merged }}", "{{ steps.StartFram.merged }}"),
             ("{{ steps.StartFarm.merged }}", "{{ steps.Rebuild.merged }}"),
             ("move_ticket = { to = \"Done\" }\nnote", "# note"),
@@ -110,7 +119,7 @@ fn broken_pipelines_are_told_what_and_where() {
     config/pipelines/dcr.toml:25:15: only a `work` step has progress of its own
 
     > type = "wrod"
-    config/pipelines/dcr.toml:32:8: `type` must be one of word, text, int, bool, choice, ticket, run, sha, not `wrod`
+    config/pipelines/dcr.toml:44:8: `type` must be one of word, name, text, int, bool, choice, ticket, run, sha, not `wrod`
       hint: did you mean `word`?
 
     > type = "ticket"
@@ -211,6 +220,9 @@ fn broken_pipelines_are_told_what_and_where() {
     > backend = "argo-cd"
     config/pipelines/dcr.toml:131:11: there is no back-end `argo-cd`
       hint: did you mean `argocd`?
+
+    > { ap = "dcr-{{ tenant }}"
+    XX
 
     > {{ steps.StartFram.merged }}
     config/pipelines/dcr.toml:133:68: in this template: nothing called `steps.StartFram.merged` is known here

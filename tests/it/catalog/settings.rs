@@ -31,8 +31,8 @@ fn broken_settings_are_told_what_and_where() {
         ("", &[("STEPHERD__JIRA__AUTOMATION_SECRET", "hunter2")]),
         ("", &[("STEPHERD__GITHUB__WEBHOOK_SECERT", "hunter2")]),
         ("", &[("STEPHERD__SERVER", "hunter2")]),
-        ("", &[("STEPHERD__ENGINE__WORKERS", "many")]),
-        ("", &[("STEPHERD__ENGINE__WORKERS", "1000")]),
+        ("", &[("STEPHERD__ENGINE__EDIT_SPACING_S", "many")]),
+        ("", &[("STEPHERD__ENGINE__EDIT_SPACING_S", "9000")]),
         ("", &[("STEPHERD__SERVER__LISTEN", "here")]),
         ("[log]\nformat = \"yaml\"", &[]),
         ("[paths]\ncommands = \"../elsewhere\"", &[]),
@@ -114,11 +114,11 @@ fn broken_settings_are_told_what_and_where() {
     environment: STEPHERD__SERVER: there is no such setting
       hint: did you mean STEPHERD__SERVER__LISTEN?
 
-    > STEPHERD__ENGINE__WORKERS
-    environment: STEPHERD__ENGINE__WORKERS: the value must be a whole number
+    > STEPHERD__ENGINE__EDIT_SPACING_S
+    environment: STEPHERD__ENGINE__EDIT_SPACING_S: the value must be a whole number
 
-    > STEPHERD__ENGINE__WORKERS
-    environment: STEPHERD__ENGINE__WORKERS: `workers` must be from 1 to 64
+    > STEPHERD__ENGINE__EDIT_SPACING_S
+    environment: STEPHERD__ENGINE__EDIT_SPACING_S: `edit_spacing_s` must be from 0 to 3600
 
     > STEPHERD__SERVER__LISTEN
     environment: STEPHERD__SERVER__LISTEN: `here` is no address to listen on
@@ -187,7 +187,7 @@ fn secrets_are_refused_in_the_file_and_never_shown() {
 #[test]
 fn the_environment_wins_over_the_file() {
     let settings = Folder::settings(
-        "[server]\nlisten = \"127.0.0.1:1\"\nbody_limit_bytes = 2048\n[jira]\nflavor = \"cloud\"\n[engine]\nlease_s = 7",
+        "[server]\nlisten = \"127.0.0.1:1\"\nbody_limit_bytes = 2048\n[jira]\nflavor = \"cloud\"\n[engine]\nedit_spacing_s = 7",
         &[
             ("STEPHERD__SERVER__LISTEN", "[::]:9"),
             ("STEPHERD__SERVER__PUBLIC_URL", "https://example.org/stepherd/"),
@@ -208,7 +208,6 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(settings.server.body_limit_bytes, 2048);
     assert_eq!(settings.jira.flavor, JiraFlavor::DataCenter);
     assert_eq!(settings.engine.edit_spacing, Duration::ZERO);
-    assert_eq!(settings.engine.lease, Duration::from_secs(7));
     assert_eq!(settings.github.enabled, Some(false));
     let secret = settings.github.webhook_secret.as_ref().expect("the secret");
     assert_eq!(secret.expose_secret(), "s3cret");
@@ -353,7 +352,7 @@ fn the_shipped_settings_show_every_key_with_its_default() {
             format!("{line}\n")
         })
         .collect();
-    assert!(defaults.contains("\nlease_s = 60\n"));
+    assert!(defaults.contains("\nedit_spacing_s = 5\n"));
     let uncommented = Folder::settings(&defaults, &[]).expect("valid settings");
     let empty = Folder::settings("", &[]).expect("valid settings");
     let tail = |settings: &Settings| format!("{settings:?}").split("commands_dir").next().map(str::to_owned);

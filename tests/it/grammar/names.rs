@@ -143,6 +143,9 @@ fn values_come_out_in_one_form() {
         (ParamKind::Word, " comcast ", "comcast"),
         (ParamKind::Word, "a/b-c_d.e", "a/b-c_d.e"),
         (ParamKind::Word, "_x", "_x"),
+        (ParamKind::Name, " comcast-2 ", "comcast-2"),
+        (ParamKind::Name, "7", "7"),
+        (ParamKind::Name, &"x".repeat(63), &"x".repeat(63)),
         (ParamKind::Text, " two words, @here <b> ", "two words, @here <b>"),
         (ParamKind::Text, "👩\u{200d}🚒", "👩\u{200d}🚒"),
         (int(), "007", "7"),
@@ -182,6 +185,14 @@ fn values_that_do_not_fit_are_explained() {
         (ParamKind::Word, "a\u{0}b", "not `\\0`"),
         (ParamKind::Word, "{{x}}", "not `{`"),
         (ParamKind::Word, &"x".repeat(101), "longer than 100"),
+        (ParamKind::Name, "Comcast", "not `C`"),
+        (ParamKind::Name, "a.b", "not `.`"),
+        (ParamKind::Name, "a/b", "not `/`"),
+        (ParamKind::Name, "a_b", "not `_`"),
+        (ParamKind::Name, "é", "not `é`"),
+        (ParamKind::Name, "-a", "must start and end"),
+        (ParamKind::Name, "a-", "must start and end"),
+        (ParamKind::Name, &"x".repeat(64), "longer than 63"),
         (ParamKind::Text, "a\nb", "one line"),
         (ParamKind::Text, "a\u{202e}b", "one line"),
         (ParamKind::Text, &"x".repeat(501), "longer than 500"),
@@ -214,13 +225,16 @@ fn values_that_do_not_fit_are_explained() {
 
 proptest! {
     #[test]
-    fn a_value_in_its_one_form_stays_so(text in "\\PC{0,30}|[a-z0-9./_-]{0,12}|-?[0-9]{0,20}", which in 0_usize..6) {
+    fn a_value_in_its_one_form_stays_so(text in "\\PC{0,30}|[a-z0-9./_-]{0,12}|-?[0-9]{0,20}|[a-z0-9-]{0,70}", which in 0_usize..7) {
         let kind = [
             ParamKind::Word, ParamKind::Text, ParamKind::Int { min: -99, max: 99 },
-            ParamKind::Bool, ParamKind::Ticket, ParamKind::Run,
+            ParamKind::Bool, ParamKind::Ticket, ParamKind::Run, ParamKind::Name,
         ][which].clone();
         if let Ok(value) = parse_value(&kind, &text) {
             prop_assert_eq!(parse_value(&kind, &value), Ok(value.clone()));
+            if kind == ParamKind::Name {
+                prop_assert!(parse_value(&ParamKind::Word, &value).is_ok(), "{}", value);
+            }
             if kind == ParamKind::Word {
                 prop_assert!(is_git_branch(&format!("x_{value}")), "{}", value);
             }

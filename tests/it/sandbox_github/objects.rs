@@ -215,3 +215,31 @@ async fn commits_need_a_tree_and_parents_that_exist() {
         .await
         .expect_refusal(404, "Not Found");
 }
+
+#[tokio::test]
+async fn two_commits_are_compared() {
+    let town = Town::new().await;
+    let main = town.get("/git/ref/heads/main").await["object"]["sha"].clone();
+    let main = main.as_str().unwrap();
+    let one = town.branch_with("one", "a", "1").await;
+    let two = town.branch_with("two", "b", "2").await;
+    for (base, head, status, ahead, behind) in [
+        (main, "main", "identical", 0, 0),
+        (main, "one", "ahead", 1, 0),
+        (one.as_str(), "main", "behind", 0, 1),
+        (one.as_str(), two.as_str(), "diverged", 1, 1),
+    ] {
+        let seen = town.get(&format!("/compare/{base}...{head}?per_page=1")).await;
+        assert_eq!(
+            (&seen["status"], &seen["ahead_by"], &seen["behind_by"]),
+            (&json!(status), &json!(ahead), &json!(behind)),
+            "{base}...{head}"
+        );
+        assert_eq!(seen["merge_base_commit"]["sha"], json!(main));
+    }
+    for absent in ["/compare/main...none", "/compare/none...main", "/compare/main"] {
+        town.at("GET", absent, Value::Null)
+            .await
+            .expect_refusal(404, "Not Found");
+    }
+}

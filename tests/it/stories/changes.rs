@@ -307,7 +307,7 @@ async fn a_merge_that_rules_forbid_waits_and_the_card_says_for_what() {
     start(&world).await;
     world.pass(Duration::from_secs(30)).await;
     assert!(
-        card(&world).contains("waiting for: Required status check \"ci\" is expected."),
+        card(&world).contains("Waiting for: Required status check \"ci\" is expected."),
         "{}",
         card(&world)
     );

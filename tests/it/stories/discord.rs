@@ -1,11 +1,16 @@
 //! Discord: slash commands, buttons, the thread that a run gets, and who is not listened to.
+#![expect(clippy::too_many_lines, reason = "whole threads are shown where they are told about")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stepherd::adapters::discord::{Discord, registration};
+use stepherd::catalog;
 use stepherd::domain::run::RunState;
 use stepherd::sandbox::discord::{Interacted, Shown};
 use stepherd::sandbox::town::{APP, CHANNEL, GUILD, REPO, TENANT, Town};
+use stepherd::wiring;
 
 use super::dcr::{channel, failed, in_channel, minutes, opened};
 use crate::world::World;
@@ -290,6 +295,52 @@ async fn a_half_typed_run_is_completed_with_the_runs_there_are() {
         );
     }
     assert!(suggest("globex").await.is_empty());
+}
+
+#[tokio::test]
+async fn runs_are_suggested_only_to_those_who_may_and_only_those_of_the_command() {
+    let world = World::new().await;
+    failed(&world).await;
+    let suggest = async |member, command: &str, verb: &str, arg: &str| {
+        let discord = &world.town.discord;
+        let asked = discord.autocomplete(&member, GUILD, CHANNEL, command, verb, &[], (arg, ""));
+        let asked = asked.await.unwrap();
+        assert_eq!((asked.problem.as_deref(), asked.kind()), (None, 8));
+        asked.choices().len()
+    };
+    assert_eq!(suggest(Town::ada(), "dcr", "retry", "run").await, 1);
+    assert_eq!(
+        suggest(Town::eve(), "dcr", "retry", "run").await,
+        0,
+        "she may not retry"
+    );
+    assert_eq!(
+        suggest(Town::eve(), "dcr", "status", "run").await,
+        0,
+        "she may not even look"
+    );
+    assert_eq!(
+        suggest(Town::ada(), "provision", "retry", "run").await,
+        0,
+        "another command"
+    );
+}
+
+#[tokio::test]
+async fn a_command_that_no_longer_exists_is_answered() {
+    let world = World::new().await;
+    // Discord still shows a command that has been renamed since.
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut before = catalog::load(&config, &world.town.settings()).unwrap();
+    before.commands[0].name = "warm".parse().unwrap();
+    let discord = Discord::new(&wiring::discord_config(&before.settings).unwrap()).unwrap();
+    let commands = registration(&before.commands);
+    discord.register(Some(GUILD), &commands).await.unwrap();
+    let ada = Town::ada();
+    let said = world.town.discord.slash(&ada, GUILD, CHANNEL, "warm", "list", &[]);
+    assert_eq!(said.await.unwrap().problem, None);
+    world.settle().await;
+    insta::assert_snapshot!(newest(&world, CHANNEL).await, @"There is no command /warm any more; the list of commands that you see is out of date.");
 }
 
 #[tokio::test]

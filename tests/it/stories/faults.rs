@@ -89,7 +89,8 @@ async fn play(world: &World) {
         match (looks, failed, &run.state) {
             (1, false, _) if starting => world.town.dcr.advance(TENANT, 42.0),
             (3, false, RunState::Active(_)) => world.town.dcr.fail(TENANT, "farmer-3 lost"),
-            (_, false, RunState::Stopped { .. }) => {
+            // Whoever says retry has read why it failed.
+            (_, false, RunState::Stopped { .. }) if says(world, "Rebuild failed at 42") => {
                 failed = true;
                 world.town.github.comment(REPO, 1, "ada", "/dcr retry").unwrap();
             }
@@ -98,6 +99,13 @@ async fn play(world: &World) {
         }
     }
     panic!("it never ends: {:?}", world.run().await.state);
+}
+
+/// Whether the first pull request's thread has a message with this in its first line, beside the card.
+fn says(world: &World, text: &str) -> bool {
+    let said = world.town.github.thread(REPO, 1).unwrap();
+    let mut messages = said.iter().filter(|m| !m.body.contains("/card -->"));
+    messages.any(|m| m.body.lines().next().is_some_and(|line| line.contains(text)))
 }
 
 /// Everything there is to see in the end: pull requests, checks, threads, the ticket, what the back-ends did.
@@ -129,7 +137,7 @@ async fn ending(world: &World) -> String {
             said.buttons.len()
         ));
     }
-    for (_, name) in town.discord.threads(CHANNEL).iter().map(|(name, id)| (id, name)) {
+    for (_, name) in town.discord.threads(CHANNEL) {
         lines.push(format!("thread {name}"));
     }
     lines.push(format!("ticket {:?}", town.jira.status(TICKET)));

@@ -35,16 +35,16 @@ async fn a_failed_rebuild_is_resumed_with_the_same_commit_and_parameters() {
         .iter()
         .position(|line| line.starts_with("Rebuild: attempt 1"))
         .unwrap();
-    insta::assert_snapshot!(told[from..].join("\n"), @r"
-    Rebuild: attempt 1 began
-    Rebuild: failed at 42 %: farmer-3 lost
-    resumed by ada
-    Rebuild: attempt 2 began
-    Rebuild: passed
-    CloseTicket: attempt 1 began
-    CloseTicket: passed
-    completed
-    ");
+    insta::assert_snapshot!(told[from..].join("\n"), @r#"
+        Rebuild: attempt 1 began
+        Rebuild: failed at 42 %: farmer-3 lost
+        resumed by ada
+        Rebuild: attempt 2 began
+        Rebuild: passed
+        CloseTicket: attempt 1 began
+        CloseTicket: passed
+        completed
+    "#);
 }
 
 #[tokio::test]
@@ -70,9 +70,8 @@ async fn retries_from_three_platforms_at_once_make_one_attempt() {
     jira.comment(TICKET, "557058:ada", "/dcr retry").await.unwrap();
     // All three are durable before any is dealt with.
     world.deliver().await;
-    let (discord, run) = (&world.town.discord, [("run", json!(id))]);
-    let ada = Town::ada();
-    let slash = discord.slash(&ada, GUILD, CHANNEL, "dcr", "retry", &run);
+    let (ada, run) = (Town::ada(), [("run", json!(id))]);
+    let slash = world.town.discord.slash(&ada, GUILD, CHANNEL, "dcr", "retry", &run);
     slash.await.unwrap();
     assert_eq!(world.store.counts().await.unwrap().deliveries_pending, 3);
     world.settle().await;

@@ -2,11 +2,56 @@
 
 use std::time::Duration;
 
+use stepherd::clock::Clock as _;
 use stepherd::sandbox::town::REPO;
 
 use super::START;
 use crate::stories::scene::at;
 use crate::world::World;
+
+#[tokio::test]
+async fn a_comment_read_again_under_another_configuration_is_not_obeyed_twice() {
+    let world = World::with(|dir| {
+        std::fs::rename(dir.join("commands/provision.toml"), dir.join("provision-command")).unwrap();
+        std::fs::rename(
+            dir.join("config/pipelines/provision.toml"),
+            dir.join("provision-pipeline"),
+        )
+        .unwrap();
+    })
+    .await;
+    let (number, _) = world.pull_request().await;
+    world.say(number, "ada", &format!("/provision help\n{START}")).await;
+    assert_eq!(world.runs().await.len(), 1);
+    let deliveries = world.store.deliveries(None, 50).await.unwrap();
+    let comment = deliveries
+        .iter()
+        .rfind(|d| d.kind.starts_with("issue_comment"))
+        .unwrap();
+
+    let world = world
+        .restart_with(|dir| {
+            std::fs::rename(dir.join("provision-command"), dir.join("commands/provision.toml")).unwrap();
+            std::fs::rename(
+                dir.join("provision-pipeline"),
+                dir.join("config/pipelines/provision.toml"),
+            )
+            .unwrap();
+        })
+        .await;
+    assert!(
+        world
+            .store
+            .replay_delivery(comment.seq, world.clock.now())
+            .await
+            .unwrap()
+    );
+    world.pass(Duration::from_secs(10)).await;
+    assert_eq!(world.runs().await.len(), 1);
+    // What was no command then is one now.
+    let replies = world.thread(number).await;
+    assert!(replies.contains("Provision a tenant in a data centre"), "{replies}");
+}
 
 #[tokio::test]
 async fn a_comment_may_hold_several_commands() {
