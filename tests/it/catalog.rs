@@ -528,6 +528,17 @@ fn the_table_of_commands_is_made_from_the_commands() {
 }
 
 #[test]
+fn the_readme_has_the_table_of_commands_as_it_is() {
+    let catalog = catalog::load(&shipped().join("config"), &Env::new()).expect("the shipped files");
+    let readme = std::fs::read_to_string(shipped().join("README.md")).expect("the README");
+    let made = docs::with_command_table(&readme, &catalog.commands).expect("both markers");
+    assert!(
+        readme == made,
+        "put what `stepherd commands list` prints between the markers in README.md"
+    );
+}
+
+#[test]
 fn the_example_of_every_verb_is_understood_as_that_verb() {
     let catalog = catalog::load(&shipped().join("config"), &Env::new()).expect("the shipped files");
     for verb in catalog.commands.iter().flat_map(|command| &command.verbs) {

@@ -53,12 +53,9 @@ fn the_demo_tells_the_main_job_to_its_end() {
             .collect::<Vec<_>>()
     };
     let run = told["run"].as_str().unwrap();
-    let card = format!("✅ DCR rebuild · SREPROV-3072 · {run} — completed");
-    let notices = [
-        "❌ Rebuild failed".to_owned(),
-        format!("The cache of comcast is rebuilt (run {run})."),
-        format!("✅ DCR rebuild · SREPROV-3072 · {run} completed."),
-    ];
+    let name = format!("✅ DCR rebuild comcast · SREPROV-3072 · {run}");
+    let card = format!("{name} — completed");
+    let notices = ["❌ Rebuild failed at 42 %".to_owned(), format!("{name} completed.")];
     assert_eq!(said(0), [std::slice::from_ref(&card), &notices[..]].concat());
     assert_eq!(said(1), [std::slice::from_ref(&card), &notices[..]].concat());
     assert_eq!(

@@ -66,7 +66,7 @@ async fn rebuild(show: &mut Show) -> Result<(), Trouble> {
         progress(show, percent).await?;
     }
     show.screen
-        .stage(&format!("The rebuild fails at {FAILS_AT} %: {REASON}"));
+        .stage(&format!("The rebuild service reports that it failed at {FAILS_AT} %."));
     show.town.dcr.fail(TENANT, REASON);
     show.until("the failure to be told in every thread", |scene, _| {
         let is_notice = |said: &Message| !said.is_card() && said.text.contains(REASON);
