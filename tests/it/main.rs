@@ -1,4 +1,5 @@
 //! One test binary: stories over real HTTP, the pure core by tables and properties, and the shape of the house.
+#![expect(clippy::too_many_lines, reason = "a tale or a table is read in one piece")]
 #![expect(
     unreachable_pub,
     reason = "helpers of the one test binary are as public as their modules need"

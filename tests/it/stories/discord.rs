@@ -1,4 +1,5 @@
 //! Discord: slash commands, buttons, the thread that a run gets, and who is not listened to.
+#![expect(clippy::too_many_lines, reason = "whole threads are shown where they are told about")]
 
 use std::time::Duration;
 

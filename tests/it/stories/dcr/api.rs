@@ -1,4 +1,5 @@
 //! What programs are told about runs, and what they are not told without the token.
+#![expect(clippy::too_many_lines, reason = "whole threads are shown where they are told about")]
 
 use std::time::Duration;
 
