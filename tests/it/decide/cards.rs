@@ -124,7 +124,7 @@ fn a_failure_says_everything_that_helps() {
     script
         .saw("dcr", running(40.0, 0))
         .saw("dcr", failed(43.0, "farmer-3 lost\nits disk is full"));
-    insta::assert_snapshot!(newest_notice(&script), @r"
+    insta::assert_snapshot!(newest_notice(&script), @r#"
     # ❌ Rebuild failed at 43 %
     > farmer-3 lost
     its disk is full
@@ -135,7 +135,7 @@ fn a_failure_says_everything_that_helps() {
     Back-end: open
     To go on: `/zap retry run=URMO7YZ2`. To give up and free its locks: `/zap stop run=URMO7YZ2`
     (Bad)
-    ");
+    "#);
     insta::assert_snapshot!(shown(&card::card(script.run())), @r#"
     # ❌ Zap · SREPROV-3072 · URMO7YZ2 — Rebuild failed at 43 %
     [43 %]
@@ -162,10 +162,10 @@ fn a_failure_says_everything_that_helps() {
 fn a_restart_a_question_and_both_ends_have_words_of_their_own() {
     let mut script = rebuild();
     script.saw("dcr", running(40.0, 0)).saw("dcr", running(2.0, 1));
-    insta::assert_snapshot!(newest_notice(&script), @r"
+    insta::assert_snapshot!(newest_notice(&script), @r#"
     🔁 Rebuild failed at 40 % and was restarted by its back-end (restart 1). It runs again from where it was; nothing to do.
     (Busy)
-    ");
+    "#);
     script.saw("dcr", seen(ObservedState::Succeeded));
     insta::assert_snapshot!(newest_notice(&script), @r#"
     ❓ Go on with SREPROV-3072?
@@ -279,10 +279,10 @@ fn help_is_made_from_the_declaration() {
 fn lists_show_each_run_in_a_line() {
     let mut script = Script::empty();
     script.asks(Action::List, &[], Known::List(vec![rebuild().run().clone()]));
-    insta::assert_snapshot!(script.log, @r"
+    insta::assert_snapshot!(script.log, @r#"
     0s list
        > reply: ▶️ Zap · SREPROV-3072 · URMO7YZ2 — The Rebuild · 0 % · since 2027-01-15 08:00 UTC
-    ");
+    "#);
     script.asks(Action::List, &[], Known::List(vec![]));
     assert!(script.log.contains("No run is under way."));
 }

@@ -46,7 +46,7 @@ fn the_recorded_head_is_pinned_and_a_named_one_must_agree() {
     );
     assert_eq!(pinned(start(HeadKnown::NoPr, None)), None);
     assert!(
-        start(HeadKnown::NoPr, Some('a')).run().subject.pinned.is_none(),
+        start(HeadKnown::NoPr, Some('a')).run.is_none(),
         "there is no pull request to pin"
     );
 }

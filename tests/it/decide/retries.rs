@@ -155,7 +155,7 @@ fn a_change_that_failed_is_made_again_on_the_same_branch() {
     script
         .came(went_wrong(FailureClass::Permission))
         .says(Action::Retry, &[]);
-    insta::assert_snapshot!(script.take(), @r"
+    insta::assert_snapshot!(script.take(), @r#"
     0s start
        = Edit#1 acts
        1. accepted from Ada in jira:SREPROV-3072, allowed by the role operator
@@ -174,7 +174,7 @@ fn a_change_that_failed_is_made_again_on_the_same_branch() {
        5. Edit: attempt 2 began
        > Edit#2 change SREPROV-3072_URMO7YZ2_StepEdit
        > report to jira:SREPROV-3072 discord:400
-    ");
+    "#);
 }
 
 fn stubborn(auto_retries: u32) -> Pipeline {
@@ -201,7 +201,7 @@ fn the_plan_says_how_often_it_is_tried_without_asking() {
         matches!(script.run().state, RunState::Stopped { .. }),
         "the third is one too many"
     );
-    insta::assert_snapshot!(script.take(), @r"
+    insta::assert_snapshot!(script.take(), @r#"
     0s start
        = Edit#1 acts
        1. accepted from Ada in jira:SREPROV-3072, allowed by the role operator
@@ -228,7 +228,7 @@ fn the_plan_says_how_often_it_is_tried_without_asking() {
        7. Edit: failed: it broke
        > notice 7 to jira:SREPROV-3072 discord:400
        > report to jira:SREPROV-3072 discord:400
-    ");
+    "#);
 }
 
 #[test]
@@ -311,4 +311,67 @@ fn people_who_close_every_pull_request_are_believed_in_the_end() {
         script.state(),
         "stopped in Edit#1 (User): 20 pull requests of this step were closed without merging"
     );
+}
+
+#[test]
+fn a_retry_after_people_closed_the_pull_request_goes_back_to_the_change() {
+    let steps = vec![
+        step("Edit", change()),
+        step("Land", merge("Edit")),
+        step("More", change()),
+    ];
+    let mut script = Script::start(&plan(steps));
+    script.came(Outcome::ChangeOpened(opened(1, "b"))).take();
+    let closed = || Outcome::ChangeClosed { pr: opened(1, "b").pr };
+    script.came(closed());
+    assert!(
+        matches!(script.run().state, RunState::Stopped { .. }),
+        "people closed it: that is an answer"
+    );
+    script.says(Action::Retry, &[]).came(closed());
+    script
+        .came(closed())
+        .came(Outcome::ChangeOpened(opened(2, "b_2")))
+        .came(Outcome::Merged { commit: sha('b') });
+    insta::assert_snapshot!(script.take(), @r#"
+    0s Land#1 merge acme/deploy#1 -> acme/deploy#1 was closed
+       = stopped in Land#1 (User): acme/deploy#1 was closed without being merged; a retry opens a new one on a new branch
+       6. Land: failed: acme/deploy#1 was closed without being merged; a retry opens a new one on a new branch
+       > check aaaaaaa
+       > notice 6 to jira:SREPROV-3072 discord:400 github:acme/deploy#1
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#1
+    0s retry
+       = Land#2 acts
+       7. resumed by Ada
+       8. Land: attempt 2 began
+       > Land#2 merge acme/deploy#1
+       > check aaaaaaa
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#1
+    0s Land#2 merge acme/deploy#1 -> acme/deploy#1 was closed
+       = Edit#2 acts
+       9. Edit: attempt 2 began
+       > Edit#2 change SREPROV-3072_URMO7YZ2_StepEdit
+       > check aaaaaaa
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#1
+    0s Edit#2 change SREPROV-3072_URMO7YZ2_StepEdit -> acme/deploy#1 was closed
+       = Edit#2 acts
+       10. Edit: attempt 2 began
+       > Edit#2 change SREPROV-3072_URMO7YZ2_StepEdit_2
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#1
+    0s Edit#2 change SREPROV-3072_URMO7YZ2_StepEdit_2 -> opened acme/deploy#2
+       = Land#3 acts
+       11. Edit: acme/deploy#2 on branch b_2
+       12. Edit: passed (acme/deploy#2 opened)
+       13. Land: attempt 3 began
+       > Land#3 merge acme/deploy#2
+       > check aaaaaaa
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#1 github:acme/deploy#2
+    0s Land#3 merge acme/deploy#2 -> merged as bbbbbbb
+       = More#1 acts
+       14. Land: passed (merged as bbbbbbb)
+       15. More: attempt 1 began
+       > More#1 change SREPROV-3072_URMO7YZ2_StepMore
+       > check aaaaaaa
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#1 github:acme/deploy#2
+    "#);
 }

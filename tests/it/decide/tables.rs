@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use stepherd::domain::card;
 use stepherd::domain::command::Action;
-use stepherd::domain::decide::{Decision, LockChange};
+use stepherd::domain::decide::{Decision, LockChange, Wanted, wanted};
 use stepherd::domain::effect::{Effect, Outcome};
 use stepherd::domain::pipeline::{OnFailure, StepKind};
 use stepherd::domain::run::{FailureClass, ObservedState};
@@ -212,7 +212,7 @@ fn time_is_up_in_every_place_that_has_a_deadline() {
         };
         let _ = writeln!(table, "{place:22} {said}");
     }
-    insta::assert_snapshot!(table, @r"
+    insta::assert_snapshot!(table, @r#"
     queued                 waits on
     change on its way      waits on
     merge on its way       waits on
@@ -228,5 +228,53 @@ fn time_is_up_in_every_place_that_has_a_deadline() {
     failed in a change     waits on
     completed              waits on
     canceled               waits on
-    ");
+    "#);
+}
+
+/// What is still to be done about an act: before it was tried, and after a try that may have got through.
+#[test]
+fn what_is_no_longer_wanted_is_looked_at_or_undone_but_not_done() {
+    let mut table = String::new();
+    let mut note = |place: &str, script: &Script| {
+        let act = script.acts.last().unwrap();
+        let word = |unclear| match wanted(script.run(), act, unclear) {
+            Wanted::Yes => "do",
+            Wanted::No => "leave",
+            Wanted::Look(_) => "look",
+            Wanted::Undo(_) => "undo",
+        };
+        let _ = writeln!(table, "{place:26} {:6} {:6} {}", word(false), word(true), act_text(act));
+    };
+    let stopped = |mut script: Script| {
+        script.says(Action::Stop, &[]);
+        script
+    };
+    note("change", &at_step(change()));
+    note("change, stopping", &stopped(at_step(change())));
+    note("merge", &at_step(merge("Edit")));
+    note("merge, stopping", &stopped(at_step(merge("Edit"))));
+    note("move", &at_step(tell(Some("{{ ticket }}"), None)));
+    note("move, stopping", &stopped(at_step(tell(Some("{{ ticket }}"), None))));
+    note("start", &at_step(jobs()));
+    note("start, stopping", &stopped(at_step(jobs())));
+    let mut running = at_step(jobs());
+    running
+        .job_started("sync")
+        .saw("sync", super::kit::running(10.0, 0))
+        .says(Action::Stop, &[]);
+    note("cancel, stopping", &running);
+    running.saw("sync", seen(ObservedState::Canceled));
+    note("cancel, run ended", &running);
+    insta::assert_snapshot!(table, @r#"
+    change                     do     do     Now#1 change SREPROV-3072_URMO7YZ2_StepNow
+    change, stopping           leave  leave  Now#1 change SREPROV-3072_URMO7YZ2_StepNow
+    merge                      do     do     Now#1 merge acme/deploy#7
+    merge, stopping            leave  look   Now#1 merge acme/deploy#7
+    move                       do     do     Now#1 move SREPROV-3072 to Done
+    move, stopping             leave  leave  Now#1 move SREPROV-3072 to Done
+    start                      do     do     Now#1 start URMO7YZ2/Now/1/sync
+    start, stopping            leave  undo   Now#1 start URMO7YZ2/Now/1/sync
+    cancel, stopping           do     do     Now#1 cancel URMO7YZ2/Now/1/sync
+    cancel, run ended          leave  leave  Now#1 cancel URMO7YZ2/Now/1/sync
+    "#);
 }

@@ -225,7 +225,7 @@ fn time_spent_waiting_for_something_else_does_not_count() {
         .saw("rebuild", running(42.0, 0))
         .wait(300)
         .saw("rebuild", waiting("farmers 2 of 3"));
-    script.wait(1_800).wakes();
+    script.wait(599).wakes();
     assert!(script.last.is_nothing(), "it is waiting, not hung");
     script.saw("rebuild", running(42.0, 0));
     script.wait(299).wakes();
@@ -239,8 +239,23 @@ fn time_spent_waiting_for_something_else_does_not_count() {
           > notice 3 to jira:SREPROV-3072 discord:400
           3. Sync: failed at 42 %: timed out after 10 minutes
           = stopped in Sync#1 (Infrastructure): timed out after 10 minutes
-    2400s wakes
+    1199s wakes
     "#);
+}
+
+#[test]
+fn one_wait_may_not_outlast_the_patience_with_the_step() {
+    let mut script = one();
+    script
+        .wait(500)
+        .saw("rebuild", waiting("farmers 2 of 3"))
+        .wait(600)
+        .wakes();
+    let reason = standing::failure(script.run()).map(|why| why.reason.clone());
+    assert_eq!(
+        reason.as_deref(),
+        Some("timed out after 10 minutes; last seen: farmers 2 of 3")
+    );
 }
 
 #[test]
@@ -263,7 +278,7 @@ fn waiting_is_not_hung_even_when_a_look_fails_in_between() {
     let mut script = one();
     script
         .saw("rebuild", waiting("farmers 2 of 3"))
-        .wait(1_000)
+        .wait(500)
         .saw("rebuild", seen(ObservedState::Unknown));
     script.wait(599).wakes();
     assert!(script.last.is_nothing(), "what was waited is not counted");
