@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use stepherd::domain::run::{FailureClass, RunState, Verdict};
-use stepherd::sandbox::stage::{Fault, FaultKind, Stage};
+use stepherd::sandbox::stage::{Call, Fault, FaultKind, Stage};
 use stepherd::sandbox::town::{APP, CHANNEL, REPO, TENANT, TICKET, Town};
 use tokio::sync::OnceCell;
 

@@ -186,14 +186,6 @@ impl World {
     }
 }
 
-/// The attempt under way.
-pub(super) fn attempt(run: &Run) -> &Attempt {
-    match &run.state {
-        RunState::Active(attempt) => attempt,
-        other => panic!("no attempt is under way: {other:?}"),
-    }
-}
-
 /// The step under way and its attempt, or how the run stands instead.
 pub(super) fn at(run: &Run) -> String {
     match &run.state {
