@@ -196,10 +196,10 @@ fn length_is_caught() {
         )
     };
     assert_eq!(
-        caught(shape::long_functions, "src/x.rs", &function(70)),
+        caught(shape::long_functions, "src/x.rs", &function(71)),
         "line 2: a function of 71 lines; 70 fit a screen"
     );
-    assert_eq!(caught(shape::long_functions, "src/x.rs", &function(69)), "");
+    assert_eq!(caught(shape::long_functions, "src/x.rs", &function(70)), "");
     let remarks = format!("fn f() {{\n{}}}\n", "    // why\n\n".repeat(80));
     assert_eq!(
         caught(shape::long_functions, "src/x.rs", &remarks),

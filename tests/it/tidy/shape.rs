@@ -6,7 +6,7 @@ use super::source::Source;
 
 /// The longest file, in lines.
 const FILE_MAX: usize = 600;
-/// The longest function of the program, in lines that hold something.
+/// The longest body of a function of the program, in lines that hold something.
 const FUNCTION_MAX: usize = 70;
 
 /// The code of a line: without its comment, empty for lines of comment only.
@@ -49,7 +49,7 @@ pub fn long_file(file: &Source) -> Vec<String> {
     }
 }
 
-/// Functions from their `fn` to the brace that stands as far in as it.
+/// Functions by what stands between their first brace and the one as far in as their `fn`.
 pub fn long_functions(file: &Source) -> Vec<String> {
     let lines: Vec<&str> = file.text.lines().collect();
     let mut long = Vec::new();
@@ -71,11 +71,9 @@ pub fn long_functions(file: &Source) -> Vec<String> {
             continue;
         }
         let end = format!("{}}}", " ".repeat(indent));
-        let length = lines[start..]
-            .iter()
-            .take_while(|line| **line != end)
-            .filter(|line| !code(line).trim().is_empty())
-            .count();
+        let function = lines[start..].iter().take_while(|line| **line != end);
+        let body = function.skip_while(|line| !line.ends_with('{')).skip(1);
+        let length = body.filter(|line| !code(line).trim().is_empty()).count();
         if length > FUNCTION_MAX {
             long.push(format!(
                 "line {}: a function of {length} lines; {FUNCTION_MAX} fit a screen",
