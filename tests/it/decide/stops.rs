@@ -212,7 +212,7 @@ fn a_failed_run_ends_at_once_when_nothing_of_it_runs() {
         .says(Action::Stop, &[]);
     assert_eq!(
         left(&script),
-        "a: ended as failed at 42 %; Edit: acme/deploy#7 stays merged as bbbbbbb"
+        "a: ended as failed at 42 %: farmer-3 lost; Edit: acme/deploy#7 stays merged as bbbbbbb"
     );
 }
 
@@ -258,7 +258,7 @@ fn a_job_looked_at_after_a_retry_is_canceled_too() {
        > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
     0s a is Failed at 42 %: farmer-3 lost
        = canceled by Ada
-       9. stopped by Ada: a: ended as failed at 42 %; Edit: acme/deploy#7 stays merged as bbbbbbb
+       9. stopped by Ada: a: ended as failed at 42 %: farmer-3 lost; Edit: acme/deploy#7 stays merged as bbbbbbb
        > check aaaaaaa
        > notice 9 to jira:SREPROV-3072 discord:400 github:acme/deploy#7
        > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7

@@ -141,7 +141,7 @@ fn stop_ends_a_run_wherever_it_stands() {
     moving the ticket      Now#1 is being stopped; Ada said stop
     stopping a change      "There is nothing more to stop: ⏹️ Zap · SREPROV-3072 · URMO7YZ2 — The Edit: stopping, asked by Ada"
     stopping a job         "There is nothing more to stop: ⏹️ Zap · SREPROV-3072 · URMO7YZ2 — The Now: stopping, asked by Ada"
-    failed in a job        canceled by Ada; Ada said stop; stopped by Ada: sync: ended as failed at 42 %; pods: had already succeeded, which is not undone; Edit: acme/deploy#7 stays open; locks freed
+    failed in a job        canceled by Ada; Ada said stop; stopped by Ada: sync: ended as failed at 42 %: farmer lost; pods: had already succeeded, which is not undone; Edit: acme/deploy#7 stays open; locks freed
     failed in a change     canceled by Ada; Ada said stop; stopped by Ada: nothing had been changed anywhere; locks freed
     completed              "There is nothing more to stop: ✅ Zap · SREPROV-3072 · URMO7YZ2 — completed"
     canceled               "There is nothing more to stop: ⏹️ Zap · SREPROV-3072 · URMO7YZ2 — stopped by Ada"

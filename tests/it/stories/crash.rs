@@ -281,14 +281,6 @@ async fn a_crash_at_a_call_to_the_world_changes_nothing_that_people_see() {
 }
 
 #[tokio::test]
-#[ignore = "takes minutes: the calls that the test above leaves out"]
-async fn a_crash_at_any_other_call_to_the_world_changes_nothing_that_people_see() {
-    for first in 2..=4 {
-        whatever_the_death(first, 4, Death::AtCall).await;
-    }
-}
-
-#[tokio::test]
 async fn what_took_effect_before_the_answer_was_lost_and_stepherd_died_is_not_done_again() {
     let expected = Tale::new(Death::Never).await.told().await;
     for (method, path) in [

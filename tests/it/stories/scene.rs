@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use stepherd::domain::run::{Attempt, Run, RunState};
+use stepherd::domain::run::{Run, RunState};
 use stepherd::sandbox::github::{NewPr, SandboxMessage, SandboxPull};
 use stepherd::sandbox::town::{REPO, TICKET};
 
