@@ -129,6 +129,8 @@ pub fn wanted(run: &Run, act: &Act, unclear: bool) -> Wanted {
         Deed::CancelJob(_) if current && (stopping || stopped) => Wanted::Yes,
         Deed::CancelJob(_) => Wanted::No,
         _ if current && !stopping && !stopped => Wanted::Yes,
+        // Finding what an unclear try made is the same call as making it, and people must be told what is there.
+        Deed::Change(_) if unclear && current => Wanted::Yes,
         Deed::Merge(intent) if unclear => Wanted::Look(MergeIntent {
             method: None,
             ..intent.clone()

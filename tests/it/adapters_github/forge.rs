@@ -1,6 +1,6 @@
 //! Changes and merges against the stand-in, over real HTTP: done once, found again, never somebody else's.
 
-mod merges;
+mod merge;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -448,88 +448,39 @@ async fn a_closed_pull_request_asks_for_another_branch() {
     }
 }
 
+#[tokio::test]
+async fn a_merge_is_made_once_at_the_recorded_head() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    let intent = merging(&pr);
+    let done = merge(&scene, &intent).await;
+    let commit = scene.main();
+    assert_eq!(done, Outcome::Merged { commit });
+    assert_eq!(merge(&scene, &intent).await, done);
+    assert_eq!(scene.calls("PUT", "/merge"), 1);
+    let body = &scene.github.stage().calls_to("PUT", "/merge")[0].body;
+    assert!(body.contains(pr.head.as_str()) && body.contains("squash"), "{body}");
+}
+
+#[tokio::test]
+async fn a_merge_whose_answer_was_lost_is_found() {
+    for kind in [
+        FaultKind::EffectThenCut,
+        FaultKind::EffectThenEmpty,
+        FaultKind::EffectThenTruncated,
+    ] {
+        let scene = Scene::app().await;
+        let intent = merging(&opened(&scene).await);
+        scene.misbehave("PUT", "/merge", kind);
+        let lost = scene.ours.merge(&intent).await;
+        assert!(matches!(lost, Err(CallError::Retry { .. })), "{lost:?}");
+        assert_eq!(merge(&scene, &intent).await, Outcome::Merged { commit: scene.main() });
+        assert_eq!(scene.calls("PUT", "/merge"), 1);
+    }
+}
+
 /// One call gets an old answer: the world went on between looking and acting.
 fn outdated(scene: &Scene, path: &str, status: u16, body: &str) {
     let fault = Fault::answer("GET", path, 1, status, vec![], body);
     scene.github.stage().misbehave(fault);
-}
-
-#[tokio::test]
-async fn a_head_that_moves_between_looking_and_merging_is_not_merged() {
-    let scene = Scene::app().await;
-    let pr = opened(&scene).await;
-    let number = pr.pr.number;
-    let moved = scene
-        .github
-        .push_to_pr(REPO, number, "octocat", &[("x", Some("y"))])
-        .expect("a push");
-    let before = format!(
-        r#"{{"number":{number},"state":"open","merged":false,"head":{{"ref":"{BRANCH}","sha":"{}","repo":null}},
-            "base":{{"ref":"main","repo":{{"default_branch":"main"}}}}}}"#,
-        pr.head
-    );
-    outdated(&scene, &format!("/pulls/{number}"), 200, &before);
-    refused(&merge(&scene, &merging(&pr)).await, &moved);
-    assert_eq!(scene.calls("PUT", "/merge"), 1);
-    assert_eq!(scene.github.pulls(REPO).expect("pulls")[0].merged, None);
-}
-
-#[tokio::test]
-async fn a_branch_or_pull_request_that_turns_up_late_is_adopted() {
-    let scene = Scene::app().await;
-    let pr = opened(&scene).await;
-    outdated(&scene, "/pulls", 200, "[]");
-    outdated(&scene, BRANCH, 404, "{}");
-    assert_eq!(change(&scene, &intent()).await, Outcome::ChangeOpened(pr));
-    assert_eq!(
-        (scene.calls("POST", "/git/refs"), scene.calls("POST", "/pulls")),
-        (2, 2)
-    );
-    assert_eq!(scene.github.pulls(REPO).expect("pulls").len(), 1);
-}
-
-#[tokio::test]
-async fn a_pull_request_that_is_closed_or_absent_is_not_merged() {
-    let scene = Scene::app().await;
-    let pr = opened(&scene).await;
-    scene.github.close_pr(REPO, pr.pr.number, "octocat").expect("closed");
-    assert_eq!(
-        merge(&scene, &merging(&pr)).await,
-        Outcome::ChangeClosed { pr: pr.pr.clone() }
-    );
-    let absent = MergeIntent {
-        pr: PrRef {
-            repo: repo(),
-            number: 999,
-        },
-        ..merging(&pr)
-    };
-    let error = scene.ours.merge(&absent).await;
-    assert!(
-        matches!(
-            error,
-            Err(CallError::Permanent {
-                class: FailureClass::Permission,
-                ..
-            })
-        ),
-        "{error:?}"
-    );
-}
-
-#[tokio::test]
-async fn a_missing_right_is_told_as_one() {
-    let scene = Scene::app().await;
-    scene.github.grant("contents", false);
-    let error = scene.ours.change(&intent()).await;
-    assert!(
-        matches!(
-            error,
-            Err(CallError::Permanent {
-                class: FailureClass::Permission,
-                ..
-            })
-        ),
-        "{error:?}"
-    );
 }

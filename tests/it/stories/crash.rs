@@ -275,13 +275,9 @@ async fn a_crash_after_any_turn_of_the_engine_changes_nothing_that_people_see() 
     whatever_the_death(1, 1, Death::AfterTurn).await;
 }
 
-/// Every fourth call, or every single one, which takes minutes, when `STEPHERD_TESTS_EVERY_CRASH` is set.
 #[tokio::test]
 async fn a_crash_at_a_call_to_the_world_changes_nothing_that_people_see() {
-    let every = std::env::var_os("STEPHERD_TESTS_EVERY_CRASH").is_some();
-    for first in 1..=if every { 4 } else { 1 } {
-        whatever_the_death(first, 4, Death::AtCall).await;
-    }
+    whatever_the_death(1, 4, Death::AtCall).await;
 }
 
 #[tokio::test]

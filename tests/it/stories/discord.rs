@@ -186,7 +186,8 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     minutes(&world, 1).await;
     insta::assert_snapshot!(newest(&world, &thread).await, @r"
     ⏹️ **DCR rebuild comcast · SREPROV-3072 · RUN** was stopped by ada. What is left:
-    - rebuild: ended as failed at 42 %
+    - rebuild: ended as failed at 42 %: canceled
+    - Sync: had passed, which is not undone
     - HistoryUpdate: acme/deployment#1 stays merged as SHA
     - StartFarm: acme/deployment#2 stays merged as SHA
     stepherd · RUN/21

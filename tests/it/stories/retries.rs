@@ -189,7 +189,21 @@ async fn the_budget_of_retries_without_asking_is_spent_openly_and_then_ends() {
     let headed = |word: &str| said.iter().filter(|message| message.body.starts_with(word)).count();
     assert_eq!(headed("### ❌ Rebuild failed at 42 % and is tried again"), 2);
     assert_eq!(headed("### ❌ Rebuild failed at 42 %\n"), 1);
-    insta::assert_snapshot!(world.as_told(&said[2].body).await, @"");
+    insta::assert_snapshot!(world.as_told(&said[2].body).await, @r"
+    ### ❌ Rebuild failed at 42 % and is tried again without asking
+
+    ```text
+    farmer-3 lost
+    ```
+
+    - **Progress at failure\:** 42 %
+    - **Attempt\:** 1
+    - **Restarts\:** 0
+    - **Class\:** infrastructure\: a machine, a network or a service
+    - **Back\-end\:** [open](<https://dcr.example.org/ui/tenants/comcast>)
+
+    The plan allows 2 such retries of this step\.
+    ");
 
     // Whoever asks gives a new budget.
     world.say(number, "ada", "/dcr retry").await;
