@@ -267,7 +267,7 @@ fn what_is_no_longer_wanted_is_looked_at_or_undone_but_not_done() {
     note("cancel, run ended", &running);
     insta::assert_snapshot!(table, @r#"
     change                     do     do     Now#1 change SREPROV-3072_URMO7YZ2_StepNow
-    change, stopping           leave  leave  Now#1 change SREPROV-3072_URMO7YZ2_StepNow
+    change, stopping           leave  do     Now#1 change SREPROV-3072_URMO7YZ2_StepNow
     merge                      do     do     Now#1 merge acme/deploy#7
     merge, stopping            leave  look   Now#1 merge acme/deploy#7
     move                       do     do     Now#1 move SREPROV-3072 to Done
