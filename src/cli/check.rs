@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Exit, environment, show};
 use crate::catalog;
@@ -34,7 +34,8 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
             Exit::Good
         }
         Err(problems) if as_json => {
-            anstream::println!("{}", problems.to_json());
+            let list: Value = serde_json::from_str(&problems.to_json()).unwrap_or_default();
+            show::json(&json!({ "problems": list }));
             Exit::BadInput
         }
         Err(problems) => {

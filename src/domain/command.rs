@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{CommandName, ParamName, PipelineName, Platform, RoleName, VerbName};
+use super::ids::{CommandName, ParamName, PipelineName, Platform, RoleName, TicketKey, VerbName};
 use super::pipeline::ParamKind;
-use super::signal::PrChange;
+use super::signal::{PrChange, PrChanged, TicketStatus};
 use super::template::Template;
 
 /// A declared chat command.
@@ -108,6 +108,33 @@ pub enum TriggerOn {
         /// The label that must be present; empty means none needed.
         label: String,
     },
+}
+
+impl TriggerOn {
+    /// Whether it means this ticket's reaching this status. Ids are told apart from names by being equal or not:
+    /// names are compared without case, because trackers show them in several.
+    pub fn means_ticket(&self, ticket: &TicketKey, status: &TicketStatus) -> bool {
+        match self {
+            Self::Ticket { project, to } => {
+                let of_project =
+                    project.is_empty() || ticket.as_str().rsplit_once('-').is_some_and(|(p, _)| p == project);
+                of_project && (*to == status.id || to.eq_ignore_ascii_case(&status.name))
+            }
+            Self::Pr { .. } => false,
+        }
+    }
+
+    /// Whether it means this change of a pull request.
+    pub fn means_pr(&self, changed: &PrChanged) -> bool {
+        match self {
+            Self::Pr { repo, change, label } => {
+                (repo.is_empty() || *repo == changed.pr.repo.to_string())
+                    && *change == changed.change
+                    && (label.is_empty() || changed.labels.contains(label))
+            }
+            Self::Ticket { .. } => false,
+        }
+    }
 }
 
 /// A command somebody gave, valid in form.

@@ -35,6 +35,10 @@ pub struct Run {
     pub passed: Vec<Passed>,
     /// Pull requests that steps opened, by step. Kept beside `passed`: a step may fail after opening one.
     pub prs: BTreeMap<StepName, OpenedPr>,
+    /// How many attempts were made of steps that passed or failed once and are done again. Their new attempts count
+    /// on from there, so that an attempt's number never means two things.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tried: BTreeMap<StepName, u32>,
     /// Where it stands.
     pub state: RunState,
     /// The number of the newest history entry; the next is one more.

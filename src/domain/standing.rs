@@ -2,21 +2,11 @@
 
 use super::ids::Percent;
 use super::process::ProcessStatus;
-use super::run::{Attempt, Failure, Job, JobState, Observation, ObservedState, Phase, Run, RunState, Verdict};
+use super::run::{Attempt, Failure, Job, JobState, Observation, Phase, Run, RunState, Verdict};
 
-/// The last observation that tells most about the attempt: of the first job that has not ended and of which anything
-/// is known, else of the last.
+/// The last observation that tells most about the attempt: of the first job that has not ended, else of the last.
 pub fn last_seen(attempt: &Attempt) -> Option<&Observation> {
     let jobs = jobs(attempt);
-    let tells = |seen: &Observation| seen.state != ObservedState::Unknown || seen.progress.is_some();
-    let telling = jobs
-        .iter()
-        .filter(|job| job.state != JobState::Ended)
-        .filter_map(|job| job.seen.as_ref())
-        .find(|seen| tells(seen));
-    if telling.is_some() {
-        return telling;
-    }
     let live = jobs
         .iter()
         .find(|job| job.state != JobState::Ended && job.seen.is_some());

@@ -1,8 +1,10 @@
 //! Effects out, outcomes in.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
@@ -11,21 +13,22 @@ use super::Engine;
 use super::pauses::{later, next_try};
 use crate::adapters::{CallError, CheckShow, CheckState, Marker};
 use crate::domain::card;
-use crate::domain::decide::{Event, still_wanted};
+use crate::domain::decide::{Event, Wanted, wanted};
 use crate::domain::doc::Doc;
-use crate::domain::effect::{Act, Deed, Effect, Outcome, Reply};
+use crate::domain::effect::{Act, Deed, Effect, JobIntent, Outcome, Reply};
 use crate::domain::ids::{RunId, ThreadRef};
 use crate::domain::run::{CheckTarget, FailureClass, Run, RunState, Verdict};
 use crate::store::{ClaimedEffect, EffectSettled, Lease, Sent, StoreError};
 
-const LEASE: Lease = Lease(Duration::from_secs(600));
+/// Long enough for a whole batch: each effect's try ends before it (`TRY_TIMEOUT`), and what would begin too late for
+/// that is left to the next claim. Short enough that what a killed process held is taken up soon.
+const LEASE: Lease = Lease(Duration::from_secs(180));
+const TRY_TIMEOUT: Duration = Duration::from_secs(120);
 const BATCH: u32 = 16;
 /// A part of a step that fails so often (about half an hour) fails its step, where people see it.
 const ACT_TRIES_MAX: u32 = 12;
 /// A message that fails so often (about a day) is parked, where `/readyz`, `/metrics` and lists show it.
 const TELL_TRIES_MAX: u32 = 300;
-/// How long a notice waits for the card whose thread it belongs in.
-const CARD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How carrying out an effect went.
 enum Went {
@@ -83,8 +86,9 @@ impl Engine {
         for effect in effects {
             places.entry(place(&effect.effect)).or_default().push(effect);
         }
+        let latest = later(self.clock.now(), LEASE.0 - TRY_TIMEOUT);
         let work = places.into_values().map(|effects| async move {
-            for effect in &effects {
+            for effect in effects.iter().take_while(|_| self.clock.now() <= latest) {
                 let span = tracing::info_span!(
                     "effect",
                     run = effect.run.as_ref().map(RunId::as_str),
@@ -108,7 +112,20 @@ impl Engine {
                 .await?;
             return Ok(());
         }
-        let settled = match self.try_once(effect).await {
+        let tried = AssertUnwindSafe(tokio::time::timeout(TRY_TIMEOUT, self.try_once(effect)));
+        let tried = match tried.catch_unwind().await {
+            Ok(Ok(tried)) => tried,
+            Ok(Err(_)) => Err(Trouble::Call(CallError::Retry {
+                why: format!("it took longer than {} s", TRY_TIMEOUT.as_secs()),
+                after: None,
+                class: FailureClass::Infrastructure,
+            })),
+            Err(_) => {
+                let reason = "stepherd itself failed on this (a panic, see its log)".to_owned();
+                Ok(Went::So(EffectSettled::Parked { reason }))
+            }
+        };
+        let settled = match tried {
             Ok(Went::Settled) => {
                 self.metrics.effect(kind(&effect.effect), "done");
                 return Ok(());
@@ -194,54 +211,43 @@ impl Engine {
         let Some(run) = self.store.run(id).await? else {
             return Ok(Went::So(EffectSettled::Done));
         };
-        if !claimed.maybe_done && !still_wanted(&run, act) {
-            let outcome = Outcome::Failed {
-                reason: "no longer wanted".to_owned(),
-                class: FailureClass::User,
-            };
-            self.came(id, act, outcome, claimed).await?;
-            return Ok(Went::Settled);
-        }
+        let no_longer = Outcome::Failed {
+            reason: "no longer wanted".to_owned(),
+            class: FailureClass::User,
+        };
+        let outcome = match wanted(&run, act, claimed.maybe_done) {
+            Wanted::Yes => self.perform(&act.what).await?,
+            Wanted::Look(intent) => self.perform(&Deed::Merge(intent)).await?,
+            Wanted::Undo(intent) => {
+                self.perform(&Deed::CancelJob(intent)).await?;
+                no_longer
+            }
+            Wanted::No => no_longer,
+        };
+        self.came(id, act, outcome, claimed).await?;
+        Ok(Went::Settled)
+    }
+
+    async fn perform(&self, deed: &Deed) -> Result<Outcome, CallError> {
         let off = |what: &str| CallError::Permanent {
             why: format!("{what} is switched off"),
             class: FailureClass::User,
         };
-        let outcome = match &act.what {
-            Deed::Change(intent) => {
-                self.hands
-                    .forge
-                    .as_ref()
-                    .ok_or_else(|| off("the forge"))?
-                    .change(intent)
-                    .await?
-            }
-            Deed::Merge(intent) => {
-                self.hands
-                    .forge
-                    .as_ref()
-                    .ok_or_else(|| off("the forge"))?
-                    .merge(intent)
-                    .await?
-            }
-            Deed::MoveTicket(intent) => {
-                self.hands
-                    .tracker
-                    .as_ref()
-                    .ok_or_else(|| off("the tracker"))?
-                    .move_ticket(intent)
-                    .await?
-            }
-            Deed::StartJob(intent) | Deed::CancelJob(intent) => {
-                let backend = self.hands.backends.get(&intent.backend);
-                let backend = backend.ok_or_else(|| off(intent.backend.as_str()))?;
-                match &act.what {
-                    Deed::StartJob(_) => backend.start(intent).await?,
-                    _ => backend.cancel(intent).await?,
-                }
-            }
+        let forge = || self.hands.forge.as_ref().ok_or_else(|| off("the forge"));
+        let backend = |intent: &JobIntent| {
+            let backend = self.hands.backends.get(&intent.backend);
+            backend.ok_or_else(|| off(intent.backend.as_str()))
         };
-        self.came(id, act, outcome, claimed).await?;
-        Ok(Went::Settled)
+        match deed {
+            Deed::Change(intent) => forge()?.change(intent).await,
+            Deed::Merge(intent) => forge()?.merge(intent).await,
+            Deed::StartJob(intent) => backend(intent)?.start(intent).await,
+            Deed::CancelJob(intent) => backend(intent)?.cancel(intent).await,
+            Deed::MoveTicket(intent) => {
+                let tracker = self.hands.tracker.as_ref().ok_or_else(|| off("the tracker"))?;
+                tracker.move_ticket(intent).await
+            }
+        }
     }
 
     /// Makes the thread's card show the run as it is now: nothing to do if it already does, and not more often
@@ -304,7 +310,7 @@ impl Engine {
         let place = match self.store.sent(Some(id), thread, "card").await? {
             Some(sent) => sent.opened.unwrap_or_else(|| thread.clone()),
             // The card goes first: a platform may open the thread that this belongs in with it.
-            None if now < later(claimed.since, CARD_PATIENCE) => {
+            None if self.card_is_coming(id, thread).await? => {
                 return Ok(Went::So(EffectSettled::NotBefore {
                     at: later(now, Duration::from_millis(500)),
                 }));
@@ -316,6 +322,15 @@ impl Engine {
             .post(&place, &marker, &doc, None, claimed.maybe_done)
             .await?;
         Ok(Went::So(EffectSettled::Done))
+    }
+
+    /// Whether the run's card in this thread is still to be posted; not if posting it was given up.
+    async fn card_is_coming(&self, id: &RunId, thread: &ThreadRef) -> Result<bool, StoreError> {
+        let card = Effect::Report { thread: thread.clone() }.key(Some(id));
+        let effects = self.store.effects_of(id).await?;
+        Ok(effects
+            .iter()
+            .any(|effect| effect.key == card && effect.state == "pending"))
     }
 
     async fn check(&self, target: &CheckTarget, id: &RunId) -> Result<Went, Trouble> {

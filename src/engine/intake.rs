@@ -1,8 +1,10 @@
 //! Deliveries in, events out.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
@@ -16,7 +18,10 @@ use crate::domain::ids::{PrRef, Sha, ThreadRef};
 use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChange, PrChanged, Said, Signal, TicketMoved};
 use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Lease, RunFilter, StoreError};
 
-const LEASE: Lease = Lease(Duration::from_secs(300));
+/// Long enough for a batch, short enough that what a killed process held is taken up soon.
+const LEASE: Lease = Lease(Duration::from_secs(180));
+/// What one delivery may take; longer means that something outside hangs, and others must not wait for it.
+const TRY_TIMEOUT: Duration = Duration::from_secs(60);
 const BATCH: u32 = 8;
 /// After so many tries (about half a day) a delivery is parked for people to look at.
 const TRIES_MAX: u32 = 150;
@@ -57,10 +62,28 @@ impl Engine {
         let claimed = self.store.claim_deliveries(self.clock.now(), LEASE, BATCH).await?;
         for delivery in &claimed {
             let span = tracing::info_span!("delivery", platform = %delivery.delivery.platform, delivery = %delivery.delivery.delivery_id);
-            let settled = self.deal_with(delivery).instrument(span).await?;
+            let settled = self.deal_with_bounded(delivery).instrument(span).await?;
             self.store.settle_delivery(delivery, settled, self.clock.now()).await?;
         }
         Ok(claimed.len())
+    }
+
+    /// A delivery that hangs comes back later; one that makes stepherd itself fail is parked, so that neither keeps
+    /// others waiting for ever.
+    async fn deal_with_bounded(&self, claimed: &ClaimedDelivery) -> Result<DeliverySettled, StoreError> {
+        let dealt = AssertUnwindSafe(tokio::time::timeout(TRY_TIMEOUT, self.deal_with(claimed))).catch_unwind();
+        match dealt.await {
+            Ok(Ok(settled)) => settled,
+            Ok(Err(_)) => {
+                let at = next_try(self.clock.now(), claimed.attempts, None, self.clock.random());
+                let reason = format!("it took longer than {} s", TRY_TIMEOUT.as_secs());
+                Ok(DeliverySettled::RetryAt { at, reason })
+            }
+            Err(_) => {
+                let reason = "stepherd itself failed on this (a panic, see its log)".to_owned();
+                Ok(DeliverySettled::Parked { reason })
+            }
+        }
     }
 
     async fn deal_with(&self, claimed: &ClaimedDelivery) -> Result<DeliverySettled, StoreError> {
@@ -217,13 +240,7 @@ impl Engine {
     }
 
     async fn ticket_moved(&self, moved: &TicketMoved) -> Result<String, Hold> {
-        let project = moved.ticket.as_str().split('-').next().unwrap_or_default();
-        let wanted = |on: &TriggerOn| match on {
-            TriggerOn::Ticket { project: only, to } => {
-                (only.is_empty() || only == project) && (*to == moved.to.id || to.eq_ignore_ascii_case(&moved.to.name))
-            }
-            TriggerOn::Pr { .. } => false,
-        };
+        let wanted = |on: &TriggerOn| on.means_ticket(&moved.ticket, &moved.to);
         let context = serde_json::json!({ "ticket": moved.ticket.as_str(), "fields": moved.fields });
         let event = TriggerEvent {
             key: &moved.key,
@@ -250,14 +267,7 @@ impl Engine {
                 .await?;
         }
         self.look_soon(&changed.thread).await?;
-        let wanted = |on: &TriggerOn| match on {
-            TriggerOn::Pr { repo, change, label } => {
-                (repo.is_empty() || repo.eq_ignore_ascii_case(&changed.pr.repo.to_string()))
-                    && *change == changed.change
-                    && (label.is_empty() || changed.labels.contains(label))
-            }
-            TriggerOn::Ticket { .. } => false,
-        };
+        let wanted = |on: &TriggerOn| on.means_pr(changed);
         let pr = serde_json::json!({
             "repo": changed.pr.repo.to_string(), "number": changed.pr.number, "head": changed.head.as_str(),
             "base": changed.base, "title": changed.title, "labels": changed.labels,
@@ -268,7 +278,8 @@ impl Engine {
             thread: &changed.thread,
             actor: &changed.actor,
             pr: Some(&changed.pr),
-            head: Some(&changed.head),
+            // Whoever adds a label may have looked at an older head; only who pushes is sure to know the new one.
+            head: matches!(changed.change, PrChange::Opened | PrChange::Pushed).then_some(&changed.head),
             at: changed.at,
             context,
         };
@@ -305,6 +316,9 @@ impl Engine {
     }
 
     async fn triggered(&self, event: &TriggerEvent<'_>, wanted: impl Fn(&TriggerOn) -> bool) -> Result<String, Hold> {
+        if event.actor.kind != ActorKind::Human {
+            return Ok("done by a bot: triggers nothing".to_owned());
+        }
         let mut notes = Vec::new();
         for command in &self.catalog.commands {
             for (place, trigger) in command

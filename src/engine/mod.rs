@@ -13,6 +13,7 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,8 @@ pub use sweep::Sweep;
 
 /// How often a loop looks for work that nobody told it of.
 const POLL: Duration = Duration::from_secs(1);
+/// How many dispatch loops run side by side, so that one hanging vendor does not keep the others waiting.
+const DISPATCHERS: usize = 4;
 /// How often a decision is made again because the run changed meanwhile, before the work is put back.
 const STALE_MAX: u32 = 16;
 
@@ -70,9 +73,11 @@ impl Engine {
     /// Runs the three loops until told to stop; each finishes the work in its hands first.
     pub async fn run(&self, stop: CancellationToken) {
         let intake = self.turn("intake", stop.clone(), async |engine: &Self| engine.intake_step().await);
-        let dispatch = self.turn("dispatch", stop.clone(), async |engine: &Self| {
-            engine.dispatch_step().await
-        });
+        let dispatch = join_all((0..DISPATCHERS).map(|_| {
+            self.turn("dispatch", stop.clone(), async |engine: &Self| {
+                engine.dispatch_step().await
+            })
+        }));
         let sweep = self.sweep_loop(stop);
         tokio::join!(intake, dispatch, sweep);
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::{Commit, Committed, EffectClaim, LockChange, RunWrite, Store, StoreError, rows};
-use crate::domain::effect::Effect;
+use crate::domain::effect::{Act, Deed, Effect};
 use crate::domain::ids::{LockName, RunId};
 use crate::domain::run::{History, Run, RunState};
 
@@ -244,6 +244,11 @@ async fn ask_for(
                 THEN effects.failures ELSE 0 END";
     let statement = match effect {
         Effect::Report { .. } | Effect::Check(_) => LEVEL,
+        // To be canceled is a level too: a job that was taken up again after a first cancel may be canceled again.
+        Effect::Act(Act {
+            what: Deed::CancelJob(_),
+            ..
+        }) => LEVEL,
         Effect::Act(_) | Effect::Notice { .. } | Effect::Reply(_) | Effect::Acknowledge { .. } => ONCE,
     };
     sqlx::query(statement)

@@ -41,10 +41,10 @@ impl Store {
             None => statement,
         };
         let found = statement.fetch_all(&self.reader).await?;
-        found
+        Ok(found
             .into_iter()
-            .map(|(id, body)| rows::decode(&format!("run {id}"), &body))
-            .collect()
+            .filter_map(|(id, body)| readable(&id, &body))
+            .collect())
     }
 
     /// All that happened to a run, oldest first.
@@ -68,10 +68,10 @@ impl Store {
                 .bind(i64::from(limit))
                 .fetch_all(&self.reader)
                 .await?;
-        found
+        Ok(found
             .into_iter()
-            .map(|(change, id, body)| Ok((change, rows::decode(&format!("run {id}"), &body)?)))
-            .collect()
+            .filter_map(|(change, id, body)| Some((change, readable(&id, &body)?)))
+            .collect())
     }
 
     /// Makes these runs count as changed, so that whoever watches them looks at once. Nothing else about them changes.
@@ -152,4 +152,11 @@ impl Store {
             runs_finished: of("runs finished"),
         })
     }
+}
+
+/// A run of a list. One that cannot be read must not hide the others; asked for by its id, it says why.
+fn readable(id: &str, body: &str) -> Option<Run> {
+    let run = rows::decode(&format!("run {id}"), body);
+    run.inspect_err(|error| tracing::error!(run = id, %error, "left out of a list"))
+        .ok()
 }

@@ -59,8 +59,8 @@ fn the_demo_tells_the_main_job_to_its_end() {
         format!("The cache of comcast is rebuilt (run {run})."),
         format!("✅ DCR rebuild · SREPROV-3072 · {run} completed."),
     ];
-    assert_eq!(said(0), [&[card.clone()], &notices[..]].concat());
-    assert_eq!(said(1), [&[card.clone()], &notices[..]].concat());
+    assert_eq!(said(0), [std::slice::from_ref(&card), &notices[..]].concat());
+    assert_eq!(said(1), [std::slice::from_ref(&card), &notices[..]].concat());
     assert_eq!(
         said(2),
         [

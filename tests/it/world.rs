@@ -306,6 +306,11 @@ impl World {
         let shown = shown.replace(self.town.github.url(), "https://github");
         shown.replace(&self.town.argocd.url, "https://argocd").trim().to_owned()
     }
+
+    /// Where the database is, as `Store::open` takes it.
+    pub fn database(&self) -> String {
+        format!("sqlite:{}", self.dir.path().join("stepherd.db").display())
+    }
 }
 
 /// The configuration that is shipped, copied to where a story may change it.

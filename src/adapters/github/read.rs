@@ -40,7 +40,8 @@ fn comment(payload: &Payload<'_>, kind: Kind, own: OwnIdentity) -> Result<Signal
         let id = payload.number("comment.id")?;
         return Ok(nothing(&format!("{} {id} was {action} by account {by}", kind.word())));
     }
-    if kind == Kind::Issue && payload.find("issue.pull_request").is_none() {
+    // Without its number it is no issue at all: a payload that has changed its shape is not to be dropped in silence.
+    if kind == Kind::Issue && payload.number("issue.number").is_ok() && payload.find("issue.pull_request").is_none() {
         return Ok(nothing("a comment on an issue that is no pull request"));
     }
     let author = payload.number("comment.user.id")?;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -40,7 +40,10 @@ pub(super) struct Folder {
 impl Folder {
     /// An empty one, which nobody else may read.
     pub(super) fn new() -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("stepherd-demo-").tempdir()?;
+        let dir = tempfile::Builder::new()
+            .prefix("stepherd-demo-")
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir()?;
         for folder in ["commands", "config/pipelines", "secrets", "payloads"] {
             fs::create_dir_all(dir.path().join(folder))?;
         }
@@ -60,11 +63,6 @@ impl Folder {
         self.path().join("stepherd.log")
     }
 
-    /// The private key for `stepherd send discord`.
-    pub(super) fn discord_key(&self) -> PathBuf {
-        self.path().join("secrets/discord-signing-key")
-    }
-
     /// Leaves the folder where it is.
     pub(super) fn keep(self) -> PathBuf {
         self.dir.keep()
@@ -82,7 +80,11 @@ impl Folder {
             fs::write(self.path().join(name), text).map_err(said)?;
         }
         fs::write(self.config().join("people.toml"), town.people_toml()).map_err(said)?;
-        fs::write(self.discord_key(), Town::discord_signing_key()).map_err(said)?;
+        fs::write(
+            self.path().join("secrets/discord-signing-key"),
+            Town::discord_signing_key(),
+        )
+        .map_err(said)?;
         let mut settings = self.settings(town).map_err(said)?;
         settings["server"]["listen"] = value(listen.to_string());
         settings["database"]["url"] = value(format!("sqlite:{}", self.path().join("stepherd.db").display()));
@@ -120,11 +122,9 @@ impl Folder {
         Ok(settings)
     }
 
-    /// Writes a payload to send by hand; the answer is its path.
-    pub(super) fn payload(&self, name: &str, body: &str) -> io::Result<PathBuf> {
-        let path = self.path().join("payloads").join(name);
-        fs::write(&path, body)?;
-        Ok(path)
+    /// Writes a payload to send by hand.
+    pub(super) fn payload(&self, name: &str, body: &str) -> io::Result<()> {
+        fs::write(self.path().join("payloads").join(name), body)
     }
 }
 

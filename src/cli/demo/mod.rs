@@ -67,10 +67,11 @@ pub async fn run(args: DemoArgs) -> Exit {
 fn introduce(show: &mut Show) {
     let (url, log) = (show.url.clone(), show.folder.log());
     show.screen.line(&format!(
-        "stepherd listens at {url}, between stand-ins for GitHub, Jira, Discord, Argo CD and the cache-rebuild\n\
-         service, all on this machine. Every webhook is signed and every call goes over a socket; the threads below\n\
-         are what people would see. To fit a minute, cards are edited every second (else every 5) and jobs are\n\
-         looked at every second (else every 30)."
+        "stepherd listens at {url}, between stand-ins for GitHub, Jira,\n\
+         Discord, Argo CD and the cache-rebuild service, all on this machine. Webhooks\n\
+         are signed, calls go over sockets, and the threads are what people would see.\n\
+         To fit a minute, cards may be edited every second instead of every 5, and\n\
+         jobs are looked at every second instead of every 30."
     ));
     show.screen.aside(&format!("stepherd's log: {}", log.display()));
 }

@@ -11,17 +11,20 @@ use crate::domain::command::Command;
 use crate::domain::grammar::{self, Found};
 use crate::domain::pipeline::ParamKind;
 use crate::domain::signal::Text;
-use crate::sandbox::town::{CHANNEL, GUILD, REPO, SECOND_TICKET, TENANT, Town};
+use crate::sandbox::town::{CHANNEL, GUILD, TENANT, Town};
 
-const HELP: &str =
-    "  ada on acme/deployment#1: /dcr status     what ada, grace (operators) or eve (nobody) say on a pull request
-  ada on SREPROV-3073: /dcr help            … or ada and eve in a ticket
-  ada on discord: /dcr list                 … or as a slash command
-  ada moves SREPROV-3073 to Approved        a second rebuild of the same tenant
-  farmers 2                                 so many farmers are ready
-  progress 30 | fail REASON | restart | complete     what becomes of the rebuild
-  threads                                   every thread in full
-  help, quit";
+const HELP: &str = "  ada on acme/deployment#1: /dcr status   in a pull request; ada, grace, eve
+  ada on SREPROV-3073: /dcr help          in a ticket; ada, eve
+  ada on discord: /dcr list               a slash command; ada, eve
+  ada moves SREPROV-3073 to Approved      another rebuild of the same tenant
+  farmers 2                               so many farmers are ready
+  progress 30                             how far the rebuild is, in %
+  fail REASON                             the rebuild fails
+  restart                                 … and is restarted by itself
+  complete                                the rebuild is done
+  threads                                 every thread in full
+  help, quit
+  (ada and grace are operators, eve may do nothing)";
 
 /// A line, understood.
 #[derive(Debug, PartialEq)]
@@ -209,50 +212,46 @@ fn typed() -> mpsc::Receiver<String> {
 
 fn invite(show: &mut Show) {
     let program = std::env::current_exe().map_or_else(|_| "stepherd".to_owned(), |path| path.display().to_string());
-    let config = show.folder.config().display().to_string();
-    let stepherd = format!("{program} --config {config}");
+    let folder = show.folder.path().display().to_string();
     show.screen.stage("It stays. Type what people do, or what happens:");
     show.screen.line(HELP);
-    show.screen.stage("In another terminal:");
+    show.screen.stage("Or, in another terminal:");
     let mut tries = vec![
-        format!("{stepherd} runs list"),
-        format!("{stepherd} deliveries list"),
-        format!("{stepherd} send discord {}", ping(show)),
+        format!("cd {folder}; export STEPHERD_CONFIG=config; alias stepherd={program}"),
+        "stepherd runs list".to_owned(),
+        "stepherd deliveries list --limit 5".to_owned(),
+        "stepherd send discord payloads/discord-ping.json --key-file secrets/discord-signing-key".to_owned(),
     ];
-    tries.extend(recorded(show).into_iter().map(|sent| format!("{stepherd} send {sent}")));
+    let sent = payloads(show).into_iter();
+    tries.extend(sent.map(|(platform, file)| format!("stepherd send {platform} payloads/{file}")));
     tries.push(format!(
         "curl -H 'authorization: Bearer {}' {}/api/v1/runs",
         Town::api_token(),
         show.url
     ));
-    tries.push(format!("curl {}/readyz", show.url));
     for line in tries {
         show.screen.line(&format!("  {line}"));
     }
-    show.screen.aside(&format!(
-        "  GitHub {}  Jira {}  Discord {}  Argo CD {}  rebuild service {}",
-        show.town.github.url(),
-        show.town.jira.url,
-        show.town.discord.url,
-        show.town.argocd.url,
-        show.town.dcr.url
-    ));
-    show.screen.aside(&format!(
-        "  What `send` sends was said already ({REPO}#2, the approval): signed and heard again, it takes effect once. \
-         {SECOND_TICKET} is still open."
-    ));
+    show.screen.aside(
+        "  The payloads for GitHub and Jira are those of the retry and the approval:\n  \
+         signed and sent again, they are accepted and take effect no second time.",
+    );
+    let town = &show.town;
+    let addresses = [
+        ("GitHub", town.github.url()),
+        ("Jira", &town.jira.url),
+        ("Discord", &town.discord.url),
+        ("Argo CD", &town.argocd.url),
+        ("rebuilds", &town.dcr.url),
+    ];
+    let addresses = addresses.map(|(name, url)| format!("  {name:8} {url}")).join("\n");
+    show.screen.aside(&addresses);
 }
 
-/// What Discord asks to see whether there is somebody, as a file.
-fn ping(show: &Show) -> String {
-    let body = json!({ "type": 1, "id": "1", "application_id": "900", "token": "none", "version": 1 });
-    let path = show.folder.payload("discord-ping.json", &body.to_string());
-    let path = path.map(|path| path.display().to_string()).unwrap_or_default();
-    format!("{path} --key-file {}", show.folder.discord_key().display())
-}
-
-/// What GitHub and Jira have sent, as files.
-fn recorded(show: &Show) -> Vec<String> {
+/// What GitHub and Jira have sent, and what Discord asks to see whether there is somebody, as files.
+fn payloads(show: &Show) -> Vec<(&'static str, &'static str)> {
+    let ping = json!({ "type": 1, "id": "1", "application_id": "900", "token": "none", "version": 1 });
+    let _ = show.folder.payload("discord-ping.json", &ping.to_string());
     let retry = show.town.github.deliveries().into_iter().find(|sent| {
         sent.event == "issue_comment" && sent.action == "created" && sent.payload["comment"]["body"] == "/dcr retry"
     });
@@ -265,11 +264,9 @@ fn recorded(show: &Show) -> Vec<String> {
         ),
         ("jira", "jira-approval.json", approval.map(|sent| sent.body)),
     ];
-    files
-        .into_iter()
-        .filter_map(|(platform, name, body)| {
-            let path = show.folder.payload(name, &body?).ok()?;
-            Some(format!("{platform} {}", path.display()))
-        })
-        .collect()
+    let written = files.into_iter().filter_map(|(platform, name, body)| {
+        show.folder.payload(name, &body?).ok()?;
+        Some((platform, name))
+    });
+    written.collect()
 }

@@ -177,6 +177,20 @@ impl Message {
         self.text.lines().next().unwrap_or_default()
     }
 
+    /// Whether it shows where a run stands: its first line says which, and after a dash where.
+    pub(super) fn is_card(&self) -> bool {
+        self.head().contains(" — ")
+    }
+
+    /// What is the same wherever the message is told: of a card, which run it shows; of a notice, its first lines.
+    pub(super) fn key(&self) -> String {
+        let second = self.text.lines().nth(1).unwrap_or_default();
+        if self.is_card() || second.is_empty() || second.starts_with("stepherd · ") {
+            return self.opening().to_owned();
+        }
+        format!("{}\n{second}", self.opening())
+    }
+
     /// What stays the same in the first line while a card is edited: no icon, no state.
     pub(super) fn opening(&self) -> &str {
         let head = self.head().trim_start_matches(|c: char| !c.is_alphanumeric());

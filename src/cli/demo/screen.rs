@@ -8,7 +8,8 @@ use anstyle::{AnsiColor, Style};
 
 use super::scene::{Message, Scene, Thread};
 
-const WIDTH: usize = 96;
+/// Narrower than the narrowest terminal that people use, with room for the bar.
+const WIDTH: usize = 74;
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const STAGE: Style = AnsiColor::Cyan.on_default().bold();
@@ -30,7 +31,7 @@ enum Mode {
 pub(super) struct Screen {
     mode: Mode,
     last: Scene,
-    /// Where each opening was seen first. A card is followed there, and not repeated elsewhere.
+    /// Where each message was seen first. A card is followed there, and not repeated elsewhere.
     leads: HashMap<String, String>,
     /// The progress told last, and how wide it was if its line may still be rewritten.
     progress: String,
@@ -95,7 +96,7 @@ impl Screen {
         for pull in &scene.pulls {
             let before = last.pulls.iter().find(|known| known.name == pull.name);
             if before.is_none() {
-                let text = format!("  GitHub: {} “{}” is opened", pull.name, pull.title);
+                let text = format!("  GitHub: {} opened: {}", pull.name, pull.title);
                 self.line(&text);
                 self.aside(&format!("          from branch {}", pull.branch));
             }
@@ -103,7 +104,7 @@ impl Screen {
             if let Some(merged) = merged.filter(|_| before.is_none_or(|before| before.merged.is_none())) {
                 let by = pull.merged_by.as_deref().unwrap_or("somebody");
                 self.line(&format!(
-                    "  GitHub: {} is merged as {} by {by}",
+                    "  GitHub: {} merged as {} by {by}",
                     pull.name,
                     merged.get(..7).unwrap_or(merged)
                 ));
@@ -131,17 +132,20 @@ impl Screen {
     fn new_message(&mut self, thread: &Thread, said: &Message) {
         let who = format!("{}, {}{}", thread.name(), said.author, for_whom(said));
         let ours = said.author.starts_with("stepherd");
-        let lead = self.leads.get(said.opening()).cloned();
-        if ours && lead.is_some() {
-            self.line(&format!("  {who}: {} {DIM}(as above){DIM:#}", said.head()));
+        let lead = self.leads.get(&said.key());
+        if ours && lead.is_some_and(|lead| *lead != thread.place) {
+            let place = thread.name();
+            let place = place
+                .split_once(" › ")
+                .map_or(place.clone(), |(room, _)| format!("{room} › thread"));
+            let head = cut(&format!("{place}: {}", said.head()), WIDTH - 10);
+            self.aside(&format!("  {head} (as above)"));
             return;
-        }
-        if ours {
-            self.leads.insert(said.opening().to_owned(), thread.place.clone());
         }
         self.line(&format!("\n  {BOLD}{who}{BOLD:#}"));
         self.body(thread, said);
         if ours {
+            self.leads.insert(said.key(), thread.place.clone());
             (self.state, self.progress) = progress(said);
         }
     }
@@ -150,7 +154,7 @@ impl Screen {
         for reaction in said.reactions.iter().filter(|new| !before.reactions.contains(new)) {
             self.line(&format!("  {} reacts to “{}”: {reaction}", thread.name(), said.head()));
         }
-        let followed = self.leads.get(said.opening()) == Some(&thread.place);
+        let followed = self.leads.get(&said.key()) == Some(&thread.place);
         if before.text == said.text || !followed {
             return;
         }
@@ -161,13 +165,14 @@ impl Screen {
         if state != self.state {
             self.close();
         }
-        let line = format!("{progress}  (card edited {})", times(said.edits));
-        self.rewrite(&line);
+        self.rewrite(&format!("{progress} · edited {}", times(said.edits)));
         (self.state, self.progress) = (state, progress);
     }
 
     /// Says a line of progress over the one before, where that is possible.
     fn rewrite(&mut self, text: &str) {
+        // A line that wraps cannot be rewritten.
+        let text = cut(text, WIDTH);
         let bar = format!("  {DIM}│{DIM:#} {text}");
         if self.mode != Mode::Live {
             self.put(&format!("{bar}\n"));
@@ -242,16 +247,30 @@ fn times(n: u32) -> String {
 /// What a card says of where its run stands: the state alone, and with the bar and what is being done.
 fn progress(card: &Message) -> (String, String) {
     let state = card.head().split_once(" — ").map_or("", |(_, state)| state).to_owned();
-    let bar = card.text.lines().find(|line| line.trim_end().ends_with('%'));
-    let doing = card
-        .text
-        .lines()
-        .find_map(|line| line.trim_start_matches("- ").strip_prefix("Doing: "));
+    let mut lines = card.text.lines().skip(1);
+    let bar = lines
+        .clone()
+        .find(|line| line.ends_with('%') && !line.ends_with(" 0 %"));
+    let doing = lines.find_map(|line| {
+        let field = line.trim_start_matches("- ");
+        field
+            .strip_prefix("Doing: ")
+            .or_else(|| field.strip_prefix("Waiting for: "))
+    });
     let mut line = state.clone();
     for part in [bar, doing].into_iter().flatten() {
-        let _ = write!(line, "  {part}");
+        let _ = write!(line, " · {part}");
     }
     (state, line)
+}
+
+/// The text, or as much of it as fits.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(width - 1).collect();
+    format!("{start}…")
 }
 
 /// The line in pieces that fit, broken between words where possible; what follows the first is indented.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::scene::{Message, ROOM};
 use super::show::{Show, Trouble};
 use crate::sandbox::town::{APP, CHANNEL, GUILD, REPO, TENANT, TICKET, Town};
 
@@ -27,7 +28,7 @@ pub(super) async fn tell(show: &mut Show) -> Result<(), Trouble> {
 async fn approve(show: &mut Show) -> Result<(), Trouble> {
     show.town.dcr.set_farmers(TENANT, 0);
     show.screen.stage(&format!(
-        "Ada moves {TICKET} to “Approved” in Jira. The ticket names the tenant, {TENANT}."
+        "Ada moves {TICKET} to “Approved” in Jira. It names the tenant {TENANT}."
     ));
     let moved = show.town.jira.transition(TICKET, ADA_IN_JIRA, "Approved").await;
     moved.map_err(stuck)?;
@@ -43,7 +44,7 @@ async fn farm(show: &mut Show) -> Result<(), Trouble> {
     })
     .await?;
     show.screen.stage(&format!(
-        "Argo CD has synced {APP} to the merged commit, as the run asked. Farmers come up."
+        "Argo CD has synced {APP} to the merged commit. Farmers come up."
     ));
     for ready in 0..FARMERS {
         show.town.dcr.set_farmers(TENANT, ready);
@@ -61,17 +62,18 @@ async fn farm(show: &mut Show) -> Result<(), Trouble> {
 async fn rebuild(show: &mut Show) -> Result<(), Trouble> {
     show.screen
         .stage(&format!("{FARMERS} farmers are ready. The rebuild has started."));
-    for percent in [7, 23, FAILS_AT] {
+    for percent in [4, 11, 19, 30, FAILS_AT] {
         progress(show, percent).await?;
     }
     show.screen
         .stage(&format!("The rebuild fails at {FAILS_AT} %: {REASON}"));
     show.town.dcr.fail(TENANT, REASON);
     show.until("the failure to be told in every thread", |scene, _| {
-        let told = scene.threads.iter().filter(|thread| {
-            let notices = thread.messages.iter().skip_while(|said| said.edits > 0);
-            notices.filter(|said| said.text.contains(REASON)).count() > 0
-        });
+        let is_notice = |said: &Message| !said.is_card() && said.text.contains(REASON);
+        let told = scene
+            .threads
+            .iter()
+            .filter(|thread| thread.messages.iter().any(is_notice));
         told.count() >= 4 && scene.card().contains("failed")
     })
     .await
@@ -79,7 +81,7 @@ async fn rebuild(show: &mut Show) -> Result<(), Trouble> {
 
 async fn resume(show: &mut Show) -> Result<(), Trouble> {
     show.screen.stage(&format!(
-        "Ada writes “/dcr retry” on {REPO}#{RETRY_ON}. Nothing that is done is done again."
+        "Ada writes “/dcr retry” on {REPO}#{RETRY_ON}. What is done stays done."
     ));
     let said = show.town.github.comment(REPO, RETRY_ON, "ada", "/dcr retry");
     said.map_err(stuck)?;
@@ -96,11 +98,12 @@ async fn resume(show: &mut Show) -> Result<(), Trouble> {
     if let Some(problem) = asked.problem {
         return Err(Trouble::Stuck(problem));
     }
-    show.until("the answer in Discord", |scene, _| {
-        scene.said(super::scene::ROOM).len() > 1
-    })
-    .await?;
-    progress(show, 85).await
+    show.until("the answer in Discord", |scene, _| scene.said(ROOM).len() > 1)
+        .await?;
+    for percent in [71, 86, 97] {
+        progress(show, percent).await?;
+    }
+    Ok(())
 }
 
 async fn finish(show: &mut Show) -> Result<(), Trouble> {

@@ -1,6 +1,6 @@
 //! Answers to commands: what was asked for, or why not and what would help.
 
-use super::{card, command_line, commas, headline, minute, name, progress_text};
+use super::{at_progress, card, command_line, commas, headline, minute, name};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::NoRun;
 use crate::domain::doc::{Block, Doc, Span};
@@ -24,10 +24,10 @@ pub fn accepted(run: &Run, said: &str) -> Doc {
     ])
 }
 
-/// Somebody may not do this.
-pub fn refused(invocation: &Invocation, missing: &[RoleName], unknown: &[String]) -> Doc {
+/// Somebody may not do this. `who` names them where the answer does not stand below their own words.
+pub fn refused(invocation: &Invocation, who: Option<&str>, missing: &[RoleName], unknown: &[String]) -> Doc {
     let mut spans = vec![
-        Span::text("You may not say "),
+        Span::text(format!("{} may not say ", who.unwrap_or("You"))),
         Span::code(said(invocation)),
         Span::text(": it takes the role "),
     ];
@@ -306,14 +306,16 @@ pub fn happened(what: &Happened) -> String {
             ..
         } => {
             format!(
-                "{step}: {job} was restarted by its back-end at {} (restart {restarts})",
-                progress_text(*progress)
+                "{step}: {job} was restarted by its back-end{} (restart {restarts})",
+                at_progress(*progress)
             )
         }
-        Happened::Failed(failure) => {
-            let at = failure.progress.map(|progress| format!(" at {progress}"));
-            format!("{}: failed{}: {}", failure.step, at.unwrap_or_default(), failure.reason)
-        }
+        Happened::Failed(failure) => format!(
+            "{}: failed{}: {}",
+            failure.step,
+            at_progress(failure.progress),
+            failure.reason
+        ),
         Happened::AutoRetried(failure) => format!(
             "{}: failed and was tried again without asking: {}",
             failure.step, failure.reason

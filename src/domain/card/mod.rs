@@ -114,10 +114,7 @@ fn state(run: &Run) -> String {
 
 /// `Rebuild failed at 42 %`.
 fn failed_at(why: &Failure) -> String {
-    match why.progress {
-        Some(progress) => format!("{} failed at {progress}", why.step),
-        None => format!("{} failed", why.step),
-    }
+    format!("{} failed{}", why.step, at_progress(why.progress))
 }
 
 fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
@@ -333,6 +330,11 @@ fn class_text(class: FailureClass) -> &'static str {
 
 fn progress_text(progress: Option<Percent>) -> String {
     progress.map_or_else(|| "not known".to_owned(), |progress| progress.to_string())
+}
+
+/// ` at 42 %`; nothing when it is not known.
+fn at_progress(progress: Option<Percent>) -> String {
+    progress.map_or_else(String::new, |progress| format!(" at {progress}"))
 }
 
 fn ordinal(n: usize) -> String {

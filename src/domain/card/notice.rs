@@ -1,6 +1,6 @@
 //! New messages in a thread: failures, restarts, questions, notes and the end of a run, each said once.
 
-use super::{buttons, class_text, command_line, commas, failed_at, name, progress_text};
+use super::{at_progress, buttons, class_text, command_line, commas, failed_at, name, progress_text};
 use crate::domain::doc::{Block, Doc, Span, Tone};
 use crate::domain::ids::StepName;
 use crate::domain::pipeline::StepKind;
@@ -22,9 +22,9 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
                 Span::text("🔁 "),
                 Span::strong(step.as_str()),
                 Span::text(format!(
-                    "{} failed at {} and was restarted by its back-end (restart {restarts}). ",
+                    "{} failed{} and was restarted by its back-end (restart {restarts}). ",
                     of_several(run, step, job),
-                    progress_text(*progress)
+                    at_progress(*progress)
                 )),
                 Span::text("It runs again from where it was; nothing to do."),
             ];

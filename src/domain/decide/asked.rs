@@ -18,7 +18,10 @@ pub(super) fn decide(run: Option<&Run>, asked: &Asked, facts: &Facts) -> Decisio
     let role = match &asked.permission {
         Permission::Granted { role, .. } => role.to_string(),
         Permission::Refused { missing, unknown } => {
-            return answer(&asked.via, card::refused(&asked.invocation, missing, unknown));
+            // A button, a moved ticket: nothing that "you" could be understood from.
+            let wordless = asked.via.message.is_none() && asked.via.handle.is_none();
+            let who = wordless.then_some(asked.by.name.as_str());
+            return answer(&asked.via, card::refused(&asked.invocation, who, missing, unknown));
         }
     };
     match (asked.invocation.action, &asked.known, run) {
@@ -75,7 +78,8 @@ fn accept(draft: &mut Draft<'_>, via: &Via, said: &str) {
         .extend(via.message.iter().map(|message| Effect::Acknowledge {
             message: message.clone(),
         }));
-    if via.handle.is_some() {
+    let elsewhere = !draft.run.audience.contains(&via.thread);
+    if via.handle.is_some() || elsewhere {
         draft.effects.push(reply(via, card::accepted(&draft.run, said)));
     }
 }
@@ -97,6 +101,7 @@ fn start(asked: &Asked, known: &StartFacts, role: String, facts: &Facts) -> Deci
         audience: prepared.audience,
         passed: Vec::new(),
         prs: std::collections::BTreeMap::new(),
+        tried: std::collections::BTreeMap::new(),
         state: RunState::Queued { ahead: ahead.clone() },
         history_len: 0,
     };
@@ -152,7 +157,11 @@ fn prepare(asked: &Asked, known: &StartFacts, facts: &Facts) -> Result<Prepared,
 fn pin(head: &HeadKnown, asked: &Asked) -> Result<Option<Pinned>, Doc> {
     let named = asked.arg("sha").and_then(|text| text.parse::<Sha>().ok());
     match (head, named) {
-        (HeadKnown::NoPr, _) => Ok(None),
+        (HeadKnown::NoPr, None) => Ok(None),
+        (HeadKnown::NoPr, Some(_)) => {
+            let problem = "`sha` names the commit that was reviewed on a pull request, and this was not asked on one";
+            Err(card::bad_start(&asked.invocation, problem))
+        }
         (HeadKnown::Recorded(pinned), None) => Ok(Some(pinned.clone())),
         (HeadKnown::Recorded(pinned), Some(sha)) if pinned.head == sha => Ok(Some(pinned.clone())),
         (HeadKnown::Recorded(pinned), Some(sha)) => Err(card::other_head(&asked.invocation, &sha, &pinned.head)),

@@ -8,7 +8,7 @@ use super::{steps, watched};
 use crate::domain::effect::{Act, Deed, JobIntent, MergeIntent};
 use crate::domain::ids::StepName;
 use crate::domain::pipeline::StepKind;
-use crate::domain::run::{JobState, Phase, Run, RunState};
+use crate::domain::run::{Attempt, JobState, Phase, Run, RunState};
 
 /// How often a pull request that cannot be merged yet is looked at; webhooks make it sooner.
 const MERGE_EVERY: Duration = Duration::from_secs(60);
@@ -82,7 +82,8 @@ pub fn glance(run: &Run) -> Glance {
             let checking = matches!(phase, Phase::Checking { .. });
             let jobs = steps::jobs_of(phase).into_iter().flatten();
             let looks = jobs
-                .filter(|job| checking || job.state == JobState::Watched)
+                // A job whose start was never confirmed tells nothing about this run: what is there may be older.
+                .filter(|job| job.state == JobState::Watched || (checking && job.state == JobState::Ended))
                 .map(|job| Look::Job {
                     step: spec.name.clone(),
                     attempt: attempt.number,
@@ -101,18 +102,38 @@ pub fn glance(run: &Run) -> Glance {
     }
 }
 
-/// Whether an act that has not been carried out yet is still wanted: not if its attempt is over, nor if it would
-/// start something while the run is being stopped.
-pub fn still_wanted(run: &Run, act: &Act) -> bool {
-    if matches!(act.what, Deed::CancelJob(_)) {
-        return true;
-    }
-    match &run.state {
-        RunState::Active(attempt) => {
-            let current = run.plan.steps[attempt.step].name == act.step && attempt.number == act.attempt;
-            let stopping = matches!(attempt.phase, Phase::Stopping { .. });
-            current && !stopping
-        }
-        _ => false,
+/// Whether an act is still to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// As it is.
+    Yes,
+    /// Not at all.
+    No,
+    /// It may have been carried out already, so look whether it was, and do no more than that.
+    Look(MergeIntent),
+    /// It may have been carried out already: see to it that the job ends if it is there.
+    Undo(JobIntent),
+}
+
+/// Whether an act is still wanted. It is not once its attempt is over, nor when it would start or change something
+/// while the run is being stopped. `unclear` says that an earlier try may have got through.
+pub fn wanted(run: &Run, act: &Act, unclear: bool) -> Wanted {
+    let of_act = |attempt: &Attempt| run.plan.steps[attempt.step].name == act.step && attempt.number == act.attempt;
+    let (current, stopping, stopped) = match &run.state {
+        RunState::Active(attempt) => (of_act(attempt), matches!(attempt.phase, Phase::Stopping { .. }), false),
+        RunState::Stopped { attempt, .. } => (of_act(attempt), false, true),
+        RunState::Queued { .. } | RunState::Finished { .. } => (false, false, false),
+    };
+    match &act.what {
+        // A late cancel must not hit what somebody else has started since.
+        Deed::CancelJob(_) if current && (stopping || stopped) => Wanted::Yes,
+        Deed::CancelJob(_) => Wanted::No,
+        _ if current && !stopping && !stopped => Wanted::Yes,
+        Deed::Merge(intent) if unclear => Wanted::Look(MergeIntent {
+            method: None,
+            ..intent.clone()
+        }),
+        Deed::StartJob(intent) if unclear => Wanted::Undo(intent.clone()),
+        Deed::Change(_) | Deed::Merge(_) | Deed::StartJob(_) | Deed::MoveTicket(_) => Wanted::No,
     }
 }

@@ -25,7 +25,7 @@ use super::start::Params;
 use crate::domain::ids::{PrRef, StepName, ThreadRef};
 
 pub use asked::answering_roles;
-pub use glance::{Glance, Look, glance, still_wanted};
+pub use glance::{Glance, Look, Wanted, glance, wanted};
 pub use target::target;
 
 /// Something that happened.

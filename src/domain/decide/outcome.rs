@@ -119,7 +119,9 @@ fn record_merge(draft: &mut Draft<'_>, attempt: &Attempt, commit: &Sha) {
 fn started(draft: &mut Draft<'_>, attempt: &Attempt, job: &str, outcome: &Outcome) -> bool {
     let mut attempt = attempt.clone();
     let stopping = is_stopping(&attempt);
-    let (Phase::Watching { jobs } | Phase::Stopping { jobs, .. }) = &mut attempt.phase else {
+    let checking = matches!(attempt.phase, Phase::Checking { .. });
+    let (Phase::Watching { jobs } | Phase::Checking { jobs } | Phase::Stopping { jobs, .. }) = &mut attempt.phase
+    else {
         return false;
     };
     let Some(job) = jobs.iter_mut().find(|j| j.name == job && j.state == JobState::Starting) else {
@@ -142,7 +144,13 @@ fn started(draft: &mut Draft<'_>, attempt: &Attempt, job: &str, outcome: &Outcom
             super::watched::settle_stopping(draft, attempt);
             true
         }
-        Outcome::Failed { reason, class } => failed(draft, &attempt, reason, *class),
+        // It is asked for again once the siblings have been looked at.
+        Outcome::Failed { .. } if checking => false,
+        Outcome::Failed { reason, class } => {
+            let name = job.name.clone();
+            super::watched::start_failed(draft, attempt, &name, What::new(reason.clone(), *class));
+            true
+        }
         _ => unexpected(draft, &attempt, outcome),
     }
 }

@@ -1,6 +1,7 @@
 //! Going from step to step: beginning an attempt, passing, failing, ending.
 
 use super::draft::Draft;
+use super::watched;
 use super::{LockChange, steps_context};
 use crate::domain::branch;
 use crate::domain::effect::{ChangeIntent, Deed, JobIntent, MergeIntent, MoveIntent};
@@ -21,7 +22,13 @@ pub(super) fn begin(draft: &mut Draft<'_>, index: usize) {
     if index >= draft.run.plan.steps.len() {
         return finish(draft, Verdict::Completed, Vec::new());
     }
-    begin_attempt(draft, fresh(draft, index, 1));
+    begin_attempt(draft, fresh(draft, index, first_number(draft, index)));
+}
+
+/// The number of a first attempt: 1, unless the step was tried before the run went back over it.
+fn first_number(draft: &Draft<'_>, index: usize) -> u32 {
+    let tried = draft.run.tried.get(&draft.run.plan.steps[index].name);
+    tried.map_or(1, |tried| tried + 1)
 }
 
 /// A new attempt of the step that `old` tried, made without asking if `auto`.
@@ -56,12 +63,14 @@ pub(super) fn back_to_change(draft: &mut Draft<'_>, merging: &Attempt) {
     let Some((index, _)) = draft.run.plan.step(&merge.branch_of) else {
         return;
     };
-    let undone = draft.run.plan.steps[index..].iter().map(|step| step.name.clone());
-    let undone: Vec<_> = undone.collect();
-    let before = draft.run.passed.iter().find(|passed| passed.step == undone[0]);
-    let number = before.map_or(1, |passed| passed.attempts + 1);
-    draft.run.passed.retain(|passed| !undone.contains(&passed.step));
-    begin_attempt(draft, fresh(draft, index, number));
+    let undone: Vec<_> = draft.run.plan.steps[index..].iter().map(|s| s.name.clone()).collect();
+    let merge_step = draft.run.plan.steps[merging.step].name.clone();
+    let run = &mut draft.run;
+    run.tried.insert(merge_step, merging.number);
+    for passed in run.passed.extract_if(.., |passed| undone.contains(&passed.step)) {
+        run.tried.insert(passed.step, passed.attempts);
+    }
+    begin(draft, index);
 }
 
 /// An attempt that has not begun yet.
@@ -308,7 +317,7 @@ pub(super) fn resume(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
                 },
                 ..old.clone()
             };
-            draft.run.state = RunState::Active(attempt);
+            watched::settle_checking(draft, attempt);
         }
         None => again(draft, old, auto),
     }

@@ -74,9 +74,15 @@ pub(super) fn observed(
     draft.done()
 }
 
-/// A look that told nothing forgets nothing: the last known figures stay.
+/// A look that told nothing forgets nothing: the last known figures stay. Neither does a failure that does not say how
+/// far it was.
 fn remembering(before: Option<&Observation>, seen: &Observation) -> Observation {
     match before {
+        Some(before) if matches!(seen.state, ObservedState::Failed | ObservedState::Canceled) => Observation {
+            progress: seen.progress.or(before.progress),
+            link: seen.link.clone().or_else(|| before.link.clone()),
+            ..seen.clone()
+        },
         Some(before) if seen.state == ObservedState::Unknown => Observation {
             progress: seen.progress.or(before.progress),
             restarts: seen.restarts.max(before.restarts),
@@ -103,11 +109,15 @@ fn announce_restart(draft: &mut Draft<'_>, before: &Job, seen: &Observation, ste
 
 /// After a retry: once every job has been looked at, what runs is watched on, what ended well stays so, and only
 /// the rest is started again, as a new attempt.
-fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
+pub(super) fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
+    // A start that was never confirmed is asked for again under its old marker: if it did get through, it is found.
+    let unconfirmed = |job: &Job| job.state == JobState::Starting;
     let known = |job: &Job| {
-        job.seen
-            .as_ref()
-            .is_some_and(|seen| seen.state != ObservedState::Unknown)
+        unconfirmed(job)
+            || job
+                .seen
+                .as_ref()
+                .is_some_and(|seen| seen.state != ObservedState::Unknown)
     };
     let jobs = jobs_mut(&mut attempt.phase);
     if !jobs.iter().all(known) {
@@ -123,7 +133,9 @@ fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
             )
         })
     };
-    let anew = jobs.iter().any(|job| job.start && !runs_or_done(job));
+    let anew = jobs
+        .iter()
+        .any(|job| unconfirmed(job) || (job.start && !runs_or_done(job)));
     let step = draft.run.plan.steps[attempt.step].name.clone();
     if anew {
         attempt.number += 1;
@@ -136,6 +148,7 @@ fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
     }
     for job in &mut jobs {
         job.state = match job.seen.as_ref().map(|seen| seen.state) {
+            _ if unconfirmed(job) => JobState::Starting,
             Some(ObservedState::Succeeded | ObservedState::Skipped) => JobState::Ended,
             _ if !job.start || runs_or_done(job) => JobState::Watched,
             _ => {
@@ -144,7 +157,7 @@ fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
                 JobState::Starting
             }
         };
-        // A job that is only watched and has failed is watched for what it does next, not failed again at once.
+        // What was seen before says nothing about what comes next.
         if !runs_or_done(job) {
             job.seen = None;
         }
@@ -203,11 +216,35 @@ fn settle_watching(draft: &mut Draft<'_>, mut attempt: Attempt) {
     }
 }
 
+/// A job could not be started: the step fails, at once or when the siblings have ended.
+pub(super) fn start_failed(draft: &mut Draft<'_>, mut attempt: Attempt, name: &str, what: What) {
+    let drain =
+        matches!(&draft.run.plan.steps[attempt.step].kind, StepKind::Work(work) if work.on_failure == OnFailure::Drain);
+    let jobs = jobs_mut(&mut attempt.phase);
+    let siblings = jobs.iter().any(|job| job.name != name && job.state != JobState::Ended);
+    if !(drain && siblings) {
+        cancel_siblings(draft, &attempt);
+        return steps::fail(draft, &attempt, what);
+    }
+    for job in jobs.iter_mut().filter(|job| job.name == name) {
+        job.state = JobState::Ended;
+        job.seen = Some(Observation {
+            state: ObservedState::Failed,
+            progress: None,
+            detail: None,
+            reason: Some(what.reason.clone()),
+            restarts: 0,
+            link: None,
+        });
+    }
+    draft.run.state = RunState::Active(attempt);
+}
+
 fn cancel_siblings(draft: &mut Draft<'_>, attempt: &Attempt) {
     let running = steps::jobs_of(&attempt.phase)
         .into_iter()
         .flatten()
-        .filter(|job| job.start && job.state != JobState::Ended);
+        .filter(|job| job.start && job.state == JobState::Watched);
     for intent in running.map(steps::job_intent).collect::<Vec<_>>() {
         draft.act(attempt, Deed::CancelJob(intent));
     }
@@ -322,7 +359,10 @@ pub(super) fn deadline(run: &Run, attempt: &Attempt) -> Option<Timestamp> {
     match &attempt.phase {
         Phase::Stopping { since, jobs, .. } => (!jobs.is_empty()).then(|| later(*since, CANCEL_PATIENCE)),
         Phase::Acting { waiting_for: None } => None,
-        Phase::Watching { .. } if attempt.waiting_since.is_some() => None,
+        // However patiently: what was waited for may never come.
+        Phase::Watching { .. } if attempt.waiting_since.is_some() => attempt
+            .waiting_since
+            .map(|since| later(since, run.plan.steps[attempt.step].timeout)),
         Phase::Watching { jobs } if jobs.iter().any(|job| job.state == JobState::Starting) => None,
         _ => Some(later(attempt.since, patience)),
     }

@@ -1,4 +1,4 @@
-//! TOML.
+//! Setting one value in TOML text, keeping the rest as it is.
 
 use std::str::FromStr;
 

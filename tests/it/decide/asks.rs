@@ -108,7 +108,7 @@ fn whoever_may_not_is_told_which_role_is_missing_and_nothing_happens() {
     script.play("eve", &Event::Asked(Box::new(asked.clone())));
     assert_eq!(
         reply(&script),
-        "You may not say `/zap stop`: it takes the role `operator` or `admin`. Roles are given in people.toml by an administrator."
+        "Eve may not say `/zap stop`: it takes the role `operator` or `admin`. Roles are given in people.toml by an administrator."
     );
     assert!(script.last.run.is_none());
     asked.permission = Permission::Refused {

@@ -113,7 +113,7 @@ fn the_card_of_a_job_that_runs_and_of_one_that_waits() {
     script.saw("dcr", waiting);
     let text = shown(&card::card(script.run()));
     assert!(
-        text.contains("The Rebuild: waiting\n") && text.contains("Doing: waiting for: farmers 2 of 3\n"),
+        text.contains("The Rebuild: waiting\n") && text.contains("Waiting for: farmers 2 of 3\n"),
         "{text}"
     );
 }
@@ -124,8 +124,8 @@ fn a_failure_says_everything_that_helps() {
     script
         .saw("dcr", running(40.0, 0))
         .saw("dcr", failed(43.0, "farmer-3 lost\nits disk is full"));
-    insta::assert_snapshot!(newest_notice(&script), @r#"
-    # ❌ Rebuild failed
+    insta::assert_snapshot!(newest_notice(&script), @r"
+    # ❌ Rebuild failed at 43 %
     > farmer-3 lost
     its disk is full
     Progress at failure: 43 %
@@ -135,14 +135,14 @@ fn a_failure_says_everything_that_helps() {
     Back-end: open
     To go on: `/zap retry run=URMO7YZ2`. To give up and free its locks: `/zap stop run=URMO7YZ2`
     (Bad)
-    "#);
+    ");
     insta::assert_snapshot!(shown(&card::card(script.run())), @r#"
     # ❌ Zap · SREPROV-3072 · URMO7YZ2 — Rebuild failed at 43 %
     [43 %]
     Step: 2 of 3: Rebuild
     Attempt: 1
     Back-end: open
-    Failure: infrastructure: a machine, a network or a service
+    Class: infrastructure: a machine, a network or a service
     Restarts: 0
     Pull requests: acme/deploy#7
     Asked by: Ada, 2027-01-15 08:00 UTC
@@ -162,10 +162,10 @@ fn a_failure_says_everything_that_helps() {
 fn a_restart_a_question_and_both_ends_have_words_of_their_own() {
     let mut script = rebuild();
     script.saw("dcr", running(40.0, 0)).saw("dcr", running(2.0, 1));
-    insta::assert_snapshot!(newest_notice(&script), @r#"
-    🔁 Rebuild: dcr failed at 40 % and was restarted by its back-end (restart 1). It runs again from where it was; nothing to do.
+    insta::assert_snapshot!(newest_notice(&script), @r"
+    🔁 Rebuild failed at 40 % and was restarted by its back-end (restart 1). It runs again from where it was; nothing to do.
     (Busy)
-    "#);
+    ");
     script.saw("dcr", seen(ObservedState::Succeeded));
     insta::assert_snapshot!(newest_notice(&script), @r#"
     ❓ Go on with SREPROV-3072?
@@ -186,7 +186,7 @@ fn a_restart_a_question_and_both_ends_have_words_of_their_own() {
         .saw("dcr", seen(ObservedState::Canceled));
     insta::assert_snapshot!(newest_notice(&stopped), @r#"
     ⏹️ Zap · SREPROV-3072 · URMO7YZ2 was stopped by Ada. What is left:
-    - dcr: canceled
+    - dcr: canceled at 40 %
     - Edit: acme/deploy#7 stays open
     (Neutral)
     "#);
@@ -279,19 +279,19 @@ fn help_is_made_from_the_declaration() {
 fn lists_show_each_run_in_a_line() {
     let mut script = Script::empty();
     script.asks(Action::List, &[], Known::List(vec![rebuild().run().clone()]));
-    insta::assert_snapshot!(script.log, @r#"
+    insta::assert_snapshot!(script.log, @r"
     0s list
-       > reply: `URMO7YZ2` ▶️ Zap · SREPROV-3072 · URMO7YZ2 — The Rebuild · 0 % · since 2027-01-15 08:00 UTC
-    "#);
+       > reply: ▶️ Zap · SREPROV-3072 · URMO7YZ2 — The Rebuild · 0 % · since 2027-01-15 08:00 UTC
+    ");
     script.asks(Action::List, &[], Known::List(vec![]));
-    assert!(script.log.contains("There are no runs."));
+    assert!(script.log.contains("No run is under way."));
 }
 
 #[test]
 fn text_that_is_almost_a_command_gets_a_suggestion() {
     let text = Misread {
         command: name("zap"),
-        problem: "`strat` is no verb.".to_owned(),
+        problem: "`strat` is no verb".to_owned(),
         suggestion: Some("/zap start".to_owned()),
     };
     let decision = misread(&text, &via("k"));

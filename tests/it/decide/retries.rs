@@ -155,7 +155,7 @@ fn a_change_that_failed_is_made_again_on_the_same_branch() {
     script
         .came(went_wrong(FailureClass::Permission))
         .says(Action::Retry, &[]);
-    insta::assert_snapshot!(script.take(), @r#"
+    insta::assert_snapshot!(script.take(), @r"
     0s start
        = Edit#1 acts
        1. accepted from Ada in jira:SREPROV-3072, allowed by the role operator
@@ -165,7 +165,7 @@ fn a_change_that_failed_is_made_again_on_the_same_branch() {
        > join zap/one
     0s Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit -> failed (Permission): it broke
        = stopped in Edit#1 (Permission): it broke
-       3. Edit: failed at not known: it broke
+       3. Edit: failed: it broke
        > notice 3 to jira:SREPROV-3072 discord:400
        > report to jira:SREPROV-3072 discord:400
     0s retry
@@ -174,7 +174,7 @@ fn a_change_that_failed_is_made_again_on_the_same_branch() {
        5. Edit: attempt 2 began
        > Edit#2 change SREPROV-3072_URMO7YZ2_StepEdit
        > report to jira:SREPROV-3072 discord:400
-    "#);
+    ");
 }
 
 fn stubborn(auto_retries: u32) -> Pipeline {
@@ -201,7 +201,7 @@ fn the_plan_says_how_often_it_is_tried_without_asking() {
         matches!(script.run().state, RunState::Stopped { .. }),
         "the third is one too many"
     );
-    insta::assert_snapshot!(script.take(), @r#"
+    insta::assert_snapshot!(script.take(), @r"
     0s start
        = Edit#1 acts
        1. accepted from Ada in jira:SREPROV-3072, allowed by the role operator
@@ -225,10 +225,10 @@ fn the_plan_says_how_often_it_is_tried_without_asking() {
        > report to jira:SREPROV-3072 discord:400
     0s Edit#3 change SREPROV-3072_URMO7YZ2_StepEdit -> failed (RateLimit): it broke
        = stopped in Edit#3 (RateLimit): it broke
-       7. Edit: failed at not known: it broke
+       7. Edit: failed: it broke
        > notice 7 to jira:SREPROV-3072 discord:400
        > report to jira:SREPROV-3072 discord:400
-    "#);
+    ");
 }
 
 #[test]

@@ -232,7 +232,7 @@ fn a_run_that_failed_while_its_job_goes_on_cancels_it_first() {
          > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
     600s a is Canceled
          = canceled by Ada
-         8. stopped by Ada: a: canceled; Edit: acme/deploy#7 stays merged as bbbbbbb
+         8. stopped by Ada: a: canceled at 42 %; Edit: acme/deploy#7 stays merged as bbbbbbb
          > check aaaaaaa
          > notice 8 to jira:SREPROV-3072 discord:400 github:acme/deploy#7
          > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7

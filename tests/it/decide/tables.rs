@@ -212,15 +212,15 @@ fn time_is_up_in_every_place_that_has_a_deadline() {
         };
         let _ = writeln!(table, "{place:22} {said}");
     }
-    insta::assert_snapshot!(table, @r#"
+    insta::assert_snapshot!(table, @r"
     queued                 waits on
     change on its way      waits on
     merge on its way       waits on
-    merge waits            stopped in Now#1 (User): timed out after 10 minutes; it waited for: a review; Now: failed at not known: timed out after 10 minutes; it waited for: a review
+    merge waits            stopped in Now#1 (User): timed out after 10 minutes; it waited for: a review; Now: failed: timed out after 10 minutes; it waited for: a review
     job starting           waits on
     job running            stopped in Now#1 (Infrastructure): timed out after 10 minutes; Now: failed at 10 %: timed out after 10 minutes
-    looking after a retry  stopped in Now#1 (Infrastructure): timed out after 10 minutes; Now: failed at not known: timed out after 10 minutes
-    asking                 stopped in Now#1 (User): nobody answered within 10 minutes; Now: failed at not known: nobody answered within 10 minutes
+    looking after a retry  stopped in Now#1 (Infrastructure): timed out after 10 minutes; Now: failed: timed out after 10 minutes
+    asking                 stopped in Now#1 (User): nobody answered within 10 minutes; Now: failed: nobody answered within 10 minutes
     moving the ticket      waits on
     stopping a change      waits on
     stopping a job         canceled by Ada; stopped by Ada: sync: was told to end at 10 %, but may still run; pods: was only watched and is left as it is; Edit: acme/deploy#7 stays open; locks freed
@@ -228,5 +228,5 @@ fn time_is_up_in_every_place_that_has_a_deadline() {
     failed in a change     waits on
     completed              waits on
     canceled               waits on
-    "#);
+    ");
 }

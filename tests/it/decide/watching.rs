@@ -349,3 +349,13 @@ fn jobs_are_told_what_their_templates_say() {
     assert_eq!(intent.with, BTreeMap::from([("app".to_owned(), "Sync-1".to_owned())]));
     assert_eq!(intent.marker, "URMO7YZ2/Sync/1/a");
 }
+
+#[test]
+fn a_failure_that_does_not_say_how_far_it_was_was_as_far_as_last_seen() {
+    let mut script = one();
+    script
+        .saw("rebuild", running(42.0, 0))
+        .saw("rebuild", seen(ObservedState::Failed));
+    let why = standing::failure(script.run()).unwrap();
+    assert_eq!(why.progress.map(|progress| progress.as_f64()), Some(42.0));
+}

@@ -1,3 +1,5 @@
+//! Commits: all of it or nothing, once, and only on the version that was decided on.
+
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;

@@ -1,3 +1,5 @@
+//! The inbox: each delivery once, held by one worker at a time.
+
 use stepherd::store::{DeliverySettled, Recorded, Store};
 
 use super::samples::{LEASE, at, claim_delivery, delivery};

@@ -1,3 +1,5 @@
+//! The outbox: what is due, who holds it, and what became of it.
+
 use stepherd::domain::effect::Effect;
 use stepherd::store::{ClaimedEffect, Commit, Committed, EffectSettled, EffectView, Store};
 

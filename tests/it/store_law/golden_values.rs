@@ -267,6 +267,7 @@ pub(super) fn runs() -> Vec<Run> {
         passed: vec![passed()],
         prs: BTreeMap::from([(name("Config"), opened())]),
         state: RunState::Active(attempt(Phase::Watching { jobs: jobs() })),
+        tried: BTreeMap::new(),
         history_len: 3,
     };
     let mut bare = super::samples::run(2);

@@ -1,3 +1,5 @@
+//! What else is remembered: messages that were sent, heads of pull requests, counts.
+
 use stepherd::domain::ids::PrRef;
 use stepherd::domain::signal::MessageRef;
 use stepherd::store::{Counts, DeliverySettled, EffectSettled, HeadSeen, RunFilter, Sent, Store};

@@ -1,3 +1,5 @@
+//! Lock queues: the order of joining, whatever happens at the same time.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -87,6 +87,7 @@ pub(crate) fn run(number: u64) -> Run {
         passed: Vec::new(),
         prs: BTreeMap::new(),
         state: RunState::Active(attempt()),
+        tried: BTreeMap::new(),
         history_len: 0,
     }
 }

@@ -31,35 +31,35 @@ async fn a_start_pins_the_head_that_was_known_before_the_comment() {
         ("stepherd/dcr", "in_progress")
     );
     world.pass(Duration::from_secs(10)).await;
-    insta::assert_snapshot!(world.thread(number).await, @r#"
-        [ada 👀]
-        /dcr start comcast ticket=SREPROV-3072
+    insta::assert_snapshot!(world.thread(number).await, @r"
+    [ada 👀]
+    /dcr start comcast ticket=SREPROV-3072
 
-        [stepherd[bot]]
-        ### ▶️ DCR rebuild · SREPROV\-3072 · RUN1 — Sync the farm
+    [stepherd[bot]]
+    ### ▶️ DCR rebuild comcast · SREPROV\-3072 · RUN1 — Sync the farm
 
-        `░░░░░░░░░░` 0 %
+    `░░░░░░░░░░` 0 %
 
-        - **Step\:** 5 of 8\: **Sync**
-        - **Attempt\:** 1
-        - **Doing\:** the sync is asked for and not yet taken up
-        - **Back\-end\:** [open](<https://argocd/applications/dcr-comcast>)
-        - **Restarts\:** 0
-        - **Pull requests\:** [acme/deployment\#2](<https://github/acme/deployment/pull/2>), [acme/deployment\#3](<https://github/acme/deployment/pull/3>)
-        - **Commit\:** `COMMIT` of acme/deployment\#1
-        - **Asked by\:** ada, 2026\-11\-18 11\:06 UTC
+    - **Step\:** 5 of 8\: **Sync**
+    - **Attempt\:** 1
+    - **Doing\:** the sync is asked for and not yet taken up
+    - **Back\-end\:** [open](<https://argocd/applications/dcr-comcast>)
+    - **Restarts\:** 0
+    - **Pull requests\:** [acme/deployment\#2](<https://github/acme/deployment/pull/2>), [acme/deployment\#3](<https://github/acme/deployment/pull/3>)
+    - **Commit\:** `COMMIT` of acme/deployment\#1
+    - **Asked by\:** ada, 2026\-11\-18 11\:06 UTC
 
-        * ✅ Note the rebuild in the tenant\'s history — acme/deployment\#2 opened
-        * ✅ Merge the history — merged as COMMIT
-        * ✅ Switch the farmers on — acme/deployment\#3 opened
-        * ✅ Merge the farm\'s start — merged as COMMIT
-        * ▶️ Sync the farm
-        * ▫️ Wait for farmers
-        * ▫️ Rebuild the cache
-        * ▫️ Close the ticket
+    * ✅ Note the rebuild in the tenant\'s history — acme/deployment\#2 opened
+    * ✅ Merge the history — merged as COMMIT
+    * ✅ Switch the farmers on — acme/deployment\#3 opened
+    * ✅ Merge the farm\'s start — merged as COMMIT
+    * ▶️ Sync the farm
+    * ▫️ Wait for farmers
+    * ▫️ Rebuild the cache
+    * ▫️ Close the ticket
 
-        Nothing to do\. To cancel\: `/dcr stop run=RUN1`
-    "#);
+    Nothing to do\. To cancel\: `/dcr stop run=RUN1`
+    ");
 }
 
 #[tokio::test]

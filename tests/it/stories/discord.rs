@@ -1,4 +1,5 @@
 //! Discord: slash commands, buttons, the thread that a run gets, and who is not listened to.
+#![expect(clippy::too_many_lines, reason = "whole threads are shown where they are told about")]
 
 use std::time::Duration;
 
@@ -62,9 +63,9 @@ async fn a_slash_command_is_answered_later_and_drives_a_run_from_start_to_end() 
     minutes(&world, 1).await;
     insta::assert_snapshot!(channel(&world, CHANNEL).await, @r"
     --- bot
-    **DCR rebuild comcast · SREPROV-3072 · RUN**: started. Where it stands: `/dcr status run=RUN`
+    **DCR rebuild comcast · RUN**: started. Where it stands: `/dcr status run=RUN`
     --- bot
-    ▶️ DCR rebuild comcast · SREPROV-3072 · RUN — Sync the farm
+    ▶️ DCR rebuild comcast · RUN — Sync the farm
     ▱▱▱▱▱▱▱▱▱▱ 0 %
     - ✅ Note the rebuild in the tenant's history — acme/deployment#1 opened
     - ✅ Merge the history — merged as SHA
@@ -78,7 +79,7 @@ async fn a_slash_command_is_answered_later_and_drives_a_run_from_start_to_end() 
     Step: 5 of 8: **Sync**
     Attempt: 1
     Doing: the sync is asked for and not yet taken up
-    Back-end: [open](http://127.0.0.1:39401/applications/dcr-comcast)
+    Back-end: [open](https://argocd/applications/dcr-comcast)
     Restarts: 0
     Pull requests: [acme/deployment#1](https://github/acme/deployment/pull/1), [acme/deployment#2](https://github/acme/deployment/pull/2)
     Asked by: ada, 2026-11-18 11:06 UTC
@@ -86,7 +87,7 @@ async fn a_slash_command_is_answered_later_and_drives_a_run_from_start_to_end() 
     ");
     let threads = world.town.discord.threads(CHANNEL);
     assert_eq!(threads.len(), 1, "opened once");
-    insta::assert_snapshot!(world.readable(&threads[0].1).await, @"DCR rebuild comcast · SREPROV-3072 · RUN");
+    insta::assert_snapshot!(world.readable(&threads[0].1).await, @"DCR rebuild comcast · RUN");
     let merged = world.town.github.pulls(REPO).unwrap()[1].merged.clone().unwrap();
     world.town.argocd.git_moved(APP, &merged);
     world.town.argocd.finish(APP);
@@ -193,27 +194,27 @@ async fn a_command_in_the_runs_thread_means_the_run() {
 async fn list_and_help_answer_where_no_run_is() {
     let world = World::new().await;
     say(&world, CHANNEL, "list", &[]).await;
-    insta::assert_snapshot!(newest(&world, CHANNEL).await, @"There are no runs.");
+    insta::assert_snapshot!(newest(&world, CHANNEL).await, @"No run is under way.");
     say(&world, CHANNEL, "status", &[]).await;
     insta::assert_snapshot!(newest(&world, CHANNEL).await, @"No run belongs to this thread. Name one, like `/dcr status run=URMO7YZ2`; to see them all: `/dcr list`");
     say(&world, CHANNEL, "status", &[("run", "URMO7YZ2".into())]).await;
     insta::assert_snapshot!(newest(&world, CHANNEL).await, @"There is no run `URMO7YZ2`. To see the runs there are: `/dcr list`");
     say(&world, CHANNEL, "help", &[]).await;
     insta::assert_snapshot!(newest(&world, CHANNEL).await, @r"
-    **/dcr** — Rebuild a tenant's cache
-    - `/dcr start <tenant> [ticket=…] [farmers_min=…] [sha=…]` — Start a rebuild for a tenant Who may: operator.
-    - `/dcr status [run=…]` — Show where a run stands Who may: viewer or operator.
-    - `/dcr retry [run=…]` — Resume a run that stopped, at the step that failed Who may: operator.
-    - `/dcr stop [run=…]` — Cancel what runs and end the run Who may: operator.
-    - `/dcr answer <value> [run=…]` — Answer a run's question Who may: operator or approver.
-    - `/dcr list` — List the runs that are under way Who may: viewer or operator.
-    - `/dcr why [run=…]` — Say why a run stands where it does: its decisions, by whom and under which role Who may: viewer or operator.
-    - `/dcr help [verb=…]` — Say what can be said Who may: viewer or operator or approver.
+    `/dcr` — Rebuild a tenant's cache
+    - `/dcr start <tenant> [ticket=…] [farmers_min=…] [sha=…]` — Start a rebuild for a tenant. Who may: operator.
+    - `/dcr status [run=…]` — Show where a run stands. Who may: viewer or operator.
+    - `/dcr retry [run=…]` — Resume a run that stopped, at the step that failed. Who may: operator.
+    - `/dcr stop [run=…]` — Cancel what runs and end the run. Who may: operator.
+    - `/dcr answer <value> [run=…]` — Answer a run's question. Who may: operator or approver.
+    - `/dcr list` — List the runs that are under way. Who may: viewer or operator.
+    - `/dcr why [run=…]` — Say why a run stands where it does: its decisions, by whom and under which role. Who may: viewer or operator.
+    - `/dcr help [verb=…]` — Say what can be said. Who may: viewer or operator or approver.
     ");
     say(&world, CHANNEL, "help", &[("verb", "start".into())]).await;
     insta::assert_snapshot!(newest(&world, CHANNEL).await, @r"
-    **/dcr** — Rebuild a tenant's cache
-    - `/dcr start <tenant> [ticket=…] [farmers_min=…] [sha=…]` — Start a rebuild for a tenant Who may: operator.
+    `/dcr` — Rebuild a tenant's cache
+    - `/dcr start <tenant> [ticket=…] [farmers_min=…] [sha=…]` — Start a rebuild for a tenant. Who may: operator.
     - `tenant` — The tenant, as its folder is called
     - `ticket` — The ticket that is kept up to date and closed at the end
     - `farmers_min` — How many farmers must be ready; else what the tenant's farm.yaml says
@@ -222,7 +223,7 @@ async fn list_and_help_answer_where_no_run_is() {
     ");
     failed(&world).await;
     say(&world, CHANNEL, "list", &[]).await;
-    insta::assert_snapshot!(newest(&world, CHANNEL).await, @"- `RUN` ❌ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild failed at 42 % · 42 % · since 2026-11-18 11:06 UTC");
+    insta::assert_snapshot!(newest(&world, CHANNEL).await, @"- ❌ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild failed at 42 % · since 2026-11-18 11:06 UTC");
 }
 
 #[tokio::test]
@@ -392,7 +393,7 @@ async fn an_answer_that_comes_too_late_for_the_interaction_goes_to_the_channel()
     world.clock.advance(Duration::from_secs(20 * 60));
     world.settle().await;
     insta::assert_snapshot!(newest(&world, CHANNEL).await, @r"
-    There are no runs.
+    No run is under way.
     stepherd · reply/discord:interaction:1572568720998400003
     ");
     assert!(world.town.discord.stage.calls_to("PATCH", "/webhooks/").is_empty());

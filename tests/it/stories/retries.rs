@@ -35,7 +35,16 @@ async fn a_failed_rebuild_is_resumed_with_the_same_commit_and_parameters() {
         .iter()
         .position(|line| line.starts_with("Rebuild: attempt 1"))
         .unwrap();
-    insta::assert_snapshot!(told[from..].join("\n"), @"");
+    insta::assert_snapshot!(told[from..].join("\n"), @r"
+    Rebuild: attempt 1 began
+    Rebuild: failed at 42 %: farmer-3 lost
+    resumed by ada
+    Rebuild: attempt 2 began
+    Rebuild: passed
+    CloseTicket: attempt 1 began
+    CloseTicket: passed
+    completed
+    ");
 }
 
 #[tokio::test]
@@ -179,8 +188,8 @@ async fn the_budget_of_retries_without_asking_is_spent_openly_and_then_ends() {
     assert_eq!(world.town.dcr.starts(TENANT), 3);
     let said = world.messages(number);
     let headed = |word: &str| said.iter().filter(|message| message.body.starts_with(word)).count();
-    assert_eq!(headed("### ❌ Rebuild failed and is tried again"), 2);
-    assert_eq!(headed("### ❌ Rebuild failed\n"), 1);
+    assert_eq!(headed("### ❌ Rebuild failed at 42 % and is tried again"), 2);
+    assert_eq!(headed("### ❌ Rebuild failed at 42 %\n"), 1);
     insta::assert_snapshot!(world.as_told(&said[2].body).await, @"");
 
     // Whoever asks gives a new budget.

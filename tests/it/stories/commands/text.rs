@@ -21,54 +21,54 @@ async fn a_comment_may_hold_several_commands() {
         .await;
     assert_eq!(world.runs().await.len(), 1);
     world.pass(Duration::from_secs(10)).await;
-    insta::assert_snapshot!(world.thread(number).await, @r#"
-        [ada 👀]
-        Let us go.
+    insta::assert_snapshot!(world.thread(number).await, @r"
+    [ada 👀]
+    Let us go.
 
-        /dcr start comcast ticket=SREPROV-3072
-        /dcr list
+    /dcr start comcast ticket=SREPROV-3072
+    /dcr list
 
-        and
+    and
 
-        /dcr help retry
+    /dcr help retry
 
-        [stepherd[bot]]
-        - `RUN1` ▶️ DCR rebuild · SREPROV\-3072 · RUN1 — Note the rebuild in the tenant\'s history · 0 % · since 2026\-11\-18 11\:06 UTC
+    [stepherd[bot]]
+    - ▶️ DCR rebuild comcast · SREPROV\-3072 · RUN1 — Note the rebuild in the tenant\'s history · 0 % · since 2026\-11\-18 11\:06 UTC
 
-        [stepherd[bot]]
-        **/dcr** — Rebuild a tenant\'s cache
+    [stepherd[bot]]
+    `/dcr` — Rebuild a tenant\'s cache
 
-        - `/dcr retry [run=…]` — Resume a run that stopped, at the step that failed\. Who may\: operator\.
+    - `/dcr retry [run=…]` — Resume a run that stopped, at the step that failed\. Who may\: operator\.
 
-        * `run` — The run; else this thread\'s newest
+    * `run` — The run; else this thread\'s newest
 
-        For example\: `/dcr retry`
+    For example\: `/dcr retry`
 
-        [stepherd[bot]]
-        ### ▶️ DCR rebuild · SREPROV\-3072 · RUN1 — Sync the farm
+    [stepherd[bot]]
+    ### ▶️ DCR rebuild comcast · SREPROV\-3072 · RUN1 — Sync the farm
 
-        `░░░░░░░░░░` 0 %
+    `░░░░░░░░░░` 0 %
 
-        - **Step\:** 5 of 8\: **Sync**
-        - **Attempt\:** 1
-        - **Doing\:** the sync is asked for and not yet taken up
-        - **Back\-end\:** [open](<https://argocd/applications/dcr-comcast>)
-        - **Restarts\:** 0
-        - **Pull requests\:** [acme/deployment\#2](<https://github/acme/deployment/pull/2>), [acme/deployment\#3](<https://github/acme/deployment/pull/3>)
-        - **Commit\:** `COMMIT` of acme/deployment\#1
-        - **Asked by\:** ada, 2026\-11\-18 11\:06 UTC
+    - **Step\:** 5 of 8\: **Sync**
+    - **Attempt\:** 1
+    - **Doing\:** the sync is asked for and not yet taken up
+    - **Back\-end\:** [open](<https://argocd/applications/dcr-comcast>)
+    - **Restarts\:** 0
+    - **Pull requests\:** [acme/deployment\#2](<https://github/acme/deployment/pull/2>), [acme/deployment\#3](<https://github/acme/deployment/pull/3>)
+    - **Commit\:** `COMMIT` of acme/deployment\#1
+    - **Asked by\:** ada, 2026\-11\-18 11\:06 UTC
 
-        * ✅ Note the rebuild in the tenant\'s history — acme/deployment\#2 opened
-        * ✅ Merge the history — merged as COMMIT
-        * ✅ Switch the farmers on — acme/deployment\#3 opened
-        * ✅ Merge the farm\'s start — merged as COMMIT
-        * ▶️ Sync the farm
-        * ▫️ Wait for farmers
-        * ▫️ Rebuild the cache
-        * ▫️ Close the ticket
+    * ✅ Note the rebuild in the tenant\'s history — acme/deployment\#2 opened
+    * ✅ Merge the history — merged as COMMIT
+    * ✅ Switch the farmers on — acme/deployment\#3 opened
+    * ✅ Merge the farm\'s start — merged as COMMIT
+    * ▶️ Sync the farm
+    * ▫️ Wait for farmers
+    * ▫️ Rebuild the cache
+    * ▫️ Close the ticket
 
-        Nothing to do\. To cancel\: `/dcr stop run=RUN1`
-    "#);
+    Nothing to do\. To cancel\: `/dcr stop run=RUN1`
+    ");
 }
 
 #[tokio::test]

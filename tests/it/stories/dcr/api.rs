@@ -1,4 +1,5 @@
 //! What programs are told about runs, and what they are not told without the token.
+#![expect(clippy::too_many_lines, reason = "whole threads are shown where they are told about")]
 
 use std::time::Duration;
 
@@ -98,6 +99,7 @@ async fn the_run_itself_has_a_seven_field_status_in_every_phase() {
     minutes(&world, 1).await;
     note(now().await);
     insta::assert_snapshot!(seen.join("\n"), @r#"
+    TFFF 0.0 null 0
     TTFF 0.0 null 0
     FFFF 0.0 null 0
     TFFT 0.0 "stopped by Ada" 0
