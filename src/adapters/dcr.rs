@@ -1,8 +1,8 @@
 //! The cache-rebuild service (DCR) as a back-end: a tenant's rebuild, or the number of its farmers, is a job.
 //!
-//! The service compares no request ids, so whether a rebuild is ours is looked up before one is asked for, and a
-//! rebuild that runs is joined, never started a second time. What its status means is the domain's knowledge
-//! (`domain::process`); here it is only fetched.
+//! The service compares no request ids, so whether a rebuild is ours is looked up before one is asked for. What an
+//! earlier attempt started is joined; somebody else's is waited for, never counted as ours and never ended by us.
+//! What its status means is the domain's knowledge (`domain::process`); here it is only fetched.
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -246,9 +246,25 @@ impl Backend for Dcr {
             .await?;
         match answered.status {
             409 => {
-                let whose = answered.body.get("requestId").and_then(Value::as_str);
-                info!(tenant = target.tenant, whose, "a rebuild runs already; joining it");
-                Ok(Outcome::JobStarted)
+                let running = Rebuild {
+                    request_id: answered
+                        .body
+                        .get("requestId")
+                        .and_then(Value::as_str)
+                        .map(str::to_owned),
+                };
+                if running.is_by_step_of(&intent.marker) {
+                    info!(
+                        tenant = target.tenant,
+                        "an earlier attempt's rebuild runs still; joining it"
+                    );
+                    return Ok(Outcome::JobStarted);
+                }
+                // Its end would say nothing about this run, so this run's own comes after it.
+                let (tenant, whose) = (target.tenant, running.whose());
+                let why =
+                    format!("DCR: another rebuild of `{tenant}` is under way, {whose}; this run's waits for its end");
+                Err(retry(why, None, FailureClass::Infrastructure))
             }
             401 | 403 => Ok(failed(answered.describe(), FailureClass::Permission)),
             400 | 404 | 422 => Ok(failed(answered.describe(), FailureClass::User)),

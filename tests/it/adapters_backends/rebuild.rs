@@ -124,13 +124,26 @@ async fn a_rebuild_whose_start_was_lost_on_the_way_back_is_found_not_started_aga
 }
 
 #[tokio::test]
-async fn a_running_rebuild_is_joined_and_never_triggered_twice() {
+async fn an_earlier_attempts_rebuild_is_joined_and_never_triggered_twice() {
     let scene = scene().await;
-    scene.peer.start_by_hand("comcast");
     assert_eq!(scene.dcr.start(&rebuild()).await, Ok(Outcome::JobStarted));
-    let second = with_marker(rebuild(), "URMO7YZ2/Rebuild/2");
+    let second = with_marker(rebuild(), "URMO7YZ2/Sync/2");
     assert_eq!(scene.dcr.start(&second).await, Ok(Outcome::JobStarted));
     assert_eq!(scene.peer.starts("comcast"), 1);
+}
+
+#[tokio::test]
+async fn somebody_elses_rebuild_is_waited_for_and_ours_comes_after_it() {
+    let scene = scene().await;
+    scene.peer.start_by_hand("comcast");
+    let Err(CallError::Retry { why, .. }) = scene.dcr.start(&rebuild()).await else {
+        panic!("must wait");
+    };
+    assert!(why.contains("another rebuild of `comcast` is under way"), "{why}");
+    assert_eq!(scene.peer.starts("comcast"), 1);
+    scene.peer.complete("comcast");
+    assert_eq!(scene.dcr.start(&rebuild()).await, Ok(Outcome::JobStarted));
+    assert_eq!(scene.peer.starts("comcast"), 2);
 }
 
 #[tokio::test]
