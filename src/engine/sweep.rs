@@ -98,11 +98,6 @@ impl Sweep {
         }
         due
     }
-
-    /// When the next look is due, for whoever turns the clock by hand.
-    pub fn next(&self) -> Option<Timestamp> {
-        self.agenda.first().map(|(at, _)| *at).filter(|at| *at < Timestamp::MAX)
-    }
 }
 
 impl Engine {
