@@ -1,6 +1,6 @@
 //! The only place that asks the machine for the time or for chance, so that both are ours to turn.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -34,5 +34,22 @@ impl Clock for SystemClock {
 
     fn random(&self) -> u64 {
         fastrand::u64(..)
+    }
+}
+
+/// How long something takes, whatever becomes of the machine's clock meanwhile. For measuring, not for deciding.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts it.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
     }
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stepherd::cli::{
-    self, commands::Commands, deliveries::Deliveries, demo::DemoArgs, effects::Effects, runs::ListArgs, send::SendArgs,
+    self, bench::BenchArgs, commands::Commands, deliveries::Deliveries, demo::DemoArgs, effects::Effects,
+    runs::ListArgs, send::SendArgs,
 };
 
 /// Shepherds long-running operations pipelines from the threads where people already are.
@@ -33,6 +34,8 @@ enum What {
     Serve,
     /// See the main job from end to end: stepherd and stand-ins for everything it talks to, on this machine
     Demo(DemoArgs),
+    /// Measure this program on this machine, and say which of its aims it meets
+    Bench(BenchArgs),
     /// Check the configuration; every error at once, with file, line, column and a hint (exit code 2)
     Check {
         /// Print JSON
@@ -88,6 +91,7 @@ async fn run(cli: Cli) -> cli::Exit {
     match cli.what {
         What::Serve => cli::serve::run(config).await,
         What::Demo(args) => cli::demo::run(args).await,
+        What::Bench(args) => cli::bench::run(args).await,
         What::Check { json } => cli::check::run(config, json),
         What::Send(args) => cli::send::run(config, args).await,
         What::Runs(Runs::List(args)) => cli::runs::list(config, args).await,
