@@ -181,15 +181,19 @@ impl Engine {
         let change = self.store.last_change().await?;
         let held = self.store.hold_shards(&self.replica, now, LEASE).await?;
         let new = held.without(sweep.held);
-        let mut after = None;
+        let (mut after, mut runs) = (None, 0);
         while !new.is_empty() {
             let page = self.store.wakes(new, after.as_ref(), PAGE).await?;
             let full = page.len() == PAGE as usize;
             after = page.last().map(|wake| wake.run.clone());
+            runs += page.len();
             page.into_iter().for_each(|wake| sweep.take_up(wake));
             if !full {
                 break;
             }
+        }
+        if !new.is_empty() {
+            tracing::info!(shards = new.len(), runs, "runs are looked after from here");
         }
         if sweep.held.is_empty() {
             sweep.seen_change = change;

@@ -126,7 +126,11 @@ impl Server {
 pub(super) fn usage(process: &str) -> Usage {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th after it.
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .map_or("", |(_, rest)| rest)
+        .split_whitespace()
+        .collect();
     let ticks = |place: usize| fields.get(place).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let kib = |key: &str| {

@@ -82,6 +82,11 @@ impl Envelope {
         self.bytes.len() - self.body_at
     }
 
+    /// The payload alone.
+    pub(super) fn body(&self) -> Vec<u8> {
+        self.bytes[self.body_at..].to_vec()
+    }
+
     /// Signs the delivery of a comment, before the clock starts.
     pub(super) fn sign(&mut self, comment: u64, pr: u64, delivery: [u8; 36]) -> Signed {
         let mut signed = Signed {
@@ -94,6 +99,13 @@ impl Envelope {
         let signature = hmac_sha256_hex(&SecretString::from(SECRET), &self.bytes[self.body_at..]);
         signed.signature.copy_from_slice(signature.as_bytes());
         signed
+    }
+
+    /// Proof and payload, for who needs no HTTP.
+    pub(super) fn signature_and_body(&mut self, signed: &Signed) -> (String, &[u8]) {
+        self.fill(signed);
+        let signature = String::from_utf8_lossy(&signed.signature).into_owned();
+        (signature, &self.bytes[self.body_at..])
     }
 
     /// The request, ready to be sent.
@@ -295,10 +307,24 @@ fn repository(api: &str) -> Value {
     for name in ["created_at", "updated_at", "pushed_at"] {
         put(name, WRITTEN.into());
     }
-    for name in ["size", "stargazers_count", "watchers_count", "forks_count", "open_issues_count"] {
+    for name in [
+        "size",
+        "stargazers_count",
+        "watchers_count",
+        "forks_count",
+        "open_issues_count",
+    ] {
         put(name, 42.into());
     }
-    for name in ["has_issues", "has_projects", "has_downloads", "has_wiki", "has_pages", "archived", "disabled"] {
+    for name in [
+        "has_issues",
+        "has_projects",
+        "has_downloads",
+        "has_wiki",
+        "has_pages",
+        "archived",
+        "disabled",
+    ] {
         put(name, false.into());
     }
     put("language", "Rust".into());

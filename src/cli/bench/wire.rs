@@ -134,7 +134,9 @@ pub(super) async fn flood(
                 let began = watch.elapsed();
                 let place = next.fetch_add(1, Ordering::Relaxed);
                 let place = if again { place % deliveries.len() } else { place };
-                let Some(signed) = deliveries.get(place).filter(|_| began < time) else { break };
+                let Some(signed) = deliveries.get(place).filter(|_| began < time) else {
+                    break;
+                };
                 if (200..300).contains(&wire.exchange(envelope.fill(signed)).await?) {
                     accepted.push(place);
                     micros.push(micros_of(watch.elapsed().saturating_sub(began)));
