@@ -1,7 +1,5 @@
 //! Growth: what ingest, the status of a run and lists of runs cost with a long history, against the same without.
 
-use std::time::Duration;
-
 use super::Bench;
 use super::child::Server;
 use super::copy::{self, Wake};
@@ -129,17 +127,7 @@ async fn pace(bench: &Bench, place: &Place, ids: &[RunId], bytes: u64) -> Result
         gets(server.address, &live).await?,
     );
     let connections = bench.sizes.connections;
-    let warm = ingest::sign(&mut envelope, 2000);
-    flood(
-        server.address,
-        &envelope,
-        &warm,
-        connections,
-        Duration::from_millis(300),
-        false,
-    )
-    .await
-    .map_err(|e| e.to_string())?;
+    ingest::warm_up(bench, server.address, &envelope, &deliveries, false).await?;
     let flood = flood(
         server.address,
         &envelope,

@@ -124,7 +124,7 @@ async fn measured(
     Ok((flood, each))
 }
 
-async fn warm_up(
+pub(super) async fn warm_up(
     bench: &Bench,
     address: SocketAddr,
     envelope: &Envelope,
@@ -135,7 +135,7 @@ async fn warm_up(
     let own = if again {
         deliveries.clone()
     } else {
-        sign(&mut envelope.clone(), 2000)
+        sign(&mut envelope.clone(), bench.sizes.warm_up)
     };
     let warm = flood(address, envelope, &own, bench.sizes.connections, WARM_UP, again);
     warm.await.map(drop).map_err(|e| format!("the load broke off: {e}"))

@@ -90,6 +90,8 @@ struct Sizes {
     connections: usize,
     /// Deliveries signed beforehand for each second of load: more than can be stored.
     signed_per_s: u64,
+    /// Deliveries that warm connections and caches up before it counts.
+    warm_up: u64,
     idle_commands: u64,
     commands_per_s: u64,
     /// Active runs, fewest first.
@@ -117,7 +119,8 @@ impl Sizes {
             load: seconds(args.seconds.unwrap_or(if full { 10 } else { 1 })),
             rounds: args.runs.unwrap_or(if full { 3 } else { 1 }).max(1),
             connections: 32,
-            signed_per_s: if full { 30_000 } else { 2_000 },
+            signed_per_s: if full { 30_000 } else { 500 },
+            warm_up: if full { 4_000 } else { 100 },
             idle_commands: if full { 300 } else { 10 },
             commands_per_s: if full { 200 } else { 20 },
             active,
@@ -126,7 +129,7 @@ impl Sizes {
             starts: if full { 9 } else { 3 },
             idle_for: seconds(if full { 10 } else { 1 }),
             finished: args.finished.unwrap_or(if full { 1_000_000 } else { 300 }),
-            reads: if full { 1000 } else { 50 },
+            reads: if full { 1000 } else { 20 },
         }
     }
 }
