@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -56,7 +57,9 @@ pub async fn serve(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<(), String> {
-    let Some((store, _serving)) = database(&catalog.settings.database.url, clock.as_ref(), &stop).await? else {
+    let Some((store, _serving)) =
+        database(catalog.settings.database.url.expose_secret(), clock.as_ref(), &stop).await?
+    else {
         return Ok(());
     };
     let hands = Arc::new(wiring::hands(&catalog.settings).await?);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
 use stepherd::adapters::discord::{Discord, registration};
 use stepherd::catalog::{self, Catalog};
 use stepherd::clock::{Clock, SystemClock};
@@ -137,7 +138,9 @@ impl World {
     }
 
     async fn start(town: Town, clock: Arc<TestClock>, catalog: Arc<Catalog>, dir: tempfile::TempDir) -> Self {
-        let store = Store::open(&catalog.settings.database.url).await.unwrap();
+        let store = Store::open(catalog.settings.database.url.expose_secret())
+            .await
+            .unwrap();
         // Not kept: a world that is left behind has not ended when the next one begins.
         drop(store.serve(clock.now()).await.unwrap());
         let hands = Arc::new(wiring::hands(&catalog.settings).await.unwrap());
