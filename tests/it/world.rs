@@ -18,7 +18,7 @@ use stepherd::domain::run::Run;
 use stepherd::engine::{Engine, Sweep};
 use stepherd::metrics::Metrics;
 use stepherd::sandbox::town::{GUILD, Town, TownOptions, now_from};
-use stepherd::store::{RunFilter, Store};
+use stepherd::store::{RunFilter, Store, StoreError};
 use stepherd::web::{self, Web};
 use stepherd::wiring;
 use tokio::net::TcpListener;
@@ -243,6 +243,11 @@ impl World {
     /// One turn of the sweep alone.
     pub async fn sweep(&self) -> usize {
         self.engine.sweep_step(&mut *self.sweep.lock().await).await.unwrap()
+    }
+
+    /// The same where the store may be away.
+    pub async fn try_sweep(&self) -> Result<usize, StoreError> {
+        self.engine.sweep_step(&mut *self.sweep.lock().await).await
     }
 
     /// One turn of the intake alone, for stories that stop in the middle.

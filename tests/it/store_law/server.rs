@@ -1,72 +1,16 @@
 //! What is special about PostgreSQL: its clock, its connections, and that it can be away.
 
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::poll;
 use sqlx::Executor as _;
 use stepherd::store::{Store, StoreError};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::Notify;
 
 use super::samples::{LEASE, ask, at, claim_effect, delivery, done, id, report, start};
-use crate::postgres::Database;
-
-/// A way to the server that can be cut.
-struct Wire {
-    url: String,
-    up: Arc<AtomicBool>,
-    cut: Arc<Notify>,
-}
-
-impl Wire {
-    async fn to(database: &Database) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut url = url::Url::parse(&database.url).unwrap();
-        url.set_query(None);
-        url.set_port(Some(port)).unwrap();
-        url.set_host(Some("127.0.0.1")).unwrap();
-        let (up, cut) = (Arc::new(AtomicBool::new(true)), Arc::new(Notify::new()));
-        tokio::spawn(forward(listener, database.socket(), up.clone(), cut.clone()));
-        Self {
-            url: url.into(),
-            up,
-            cut,
-        }
-    }
-
-    fn down(&self) {
-        self.up.store(false, Ordering::SeqCst);
-        self.cut.notify_waiters();
-    }
-
-    fn up(&self) {
-        self.up.store(true, Ordering::SeqCst);
-    }
-}
-
-async fn forward(listener: TcpListener, socket: PathBuf, up: Arc<AtomicBool>, cut: Arc<Notify>) {
-    loop {
-        let (mut here, _) = listener.accept().await.unwrap();
-        if !up.load(Ordering::SeqCst) {
-            continue;
-        }
-        let (socket, cut) = (socket.clone(), cut.clone());
-        tokio::spawn(async move {
-            let cut = cut.notified();
-            let mut there = UnixStream::connect(socket).await.unwrap();
-            tokio::select! {
-                _ = copy_bidirectional(&mut here, &mut there) => {}
-                () = cut => {}
-            }
-        });
-    }
-}
+use crate::postgres::{Database, Wire};
 
 /// sqlx 0.9.0 leaves a connection inside a transaction when `begin` is dropped half-way (launchbadge/sqlx#4394): it
 /// goes back to the pool, and what is written through it is acknowledged and lost when it is closed. Without the task
