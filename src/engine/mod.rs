@@ -1,13 +1,14 @@
-//! THE PULSE: three loops that gather facts, have the domain decide, commit what was decided and carry it out.
+//! THE PULSE: loops that gather facts, have the domain decide, commit what was decided and carry it out.
 //!
 //! *Intake* turns stored deliveries into events, *dispatch* carries out effects, *sweep* looks at what runs and at
-//! the clock. None of them decides anything, and none keeps anything in memory that the database could not give
+//! the clock, *repair* looks for what no webhook told. None of them decides anything, and none keeps anything in memory that the database could not give
 //! back: kill the process at any moment and the next one goes on. Each loop's `step` can be called by hand.
 
 mod ask;
 mod dispatch;
 mod intake;
 mod pauses;
+mod repair;
 mod sweep;
 
 use std::sync::Arc;
@@ -36,7 +37,7 @@ const DISPATCHERS: usize = 4;
 /// How often a decision is made again because the run changed meanwhile, before the work is put back.
 const STALE_MAX: u32 = 16;
 
-/// What all three loops work with.
+/// What all loops work with.
 #[derive(Clone)]
 pub struct Engine {
     store: Store,
@@ -70,7 +71,7 @@ impl Engine {
         }
     }
 
-    /// Runs the three loops until told to stop; each finishes the work in its hands first.
+    /// Runs the loops until told to stop; each finishes the work in its hands first.
     pub async fn run(&self, stop: CancellationToken) {
         let intake = self.turn("intake", stop.clone(), async |engine: &Self| engine.intake_step().await);
         let dispatch = join_all((0..DISPATCHERS).map(|_| {
@@ -78,8 +79,8 @@ impl Engine {
                 engine.dispatch_step().await
             })
         }));
-        let sweep = self.sweep_loop(stop);
-        tokio::join!(intake, dispatch, sweep);
+        let sweep = self.sweep_loop(stop.clone());
+        tokio::join!(intake, dispatch, sweep, self.repair_loop(stop));
     }
 
     async fn sweep_loop(&self, stop: CancellationToken) {
@@ -112,7 +113,7 @@ impl Engine {
         }
     }
 
-    /// A vendor that asks to be left alone is left alone, by all three loops.
+    /// A vendor that asks to be left alone is left alone, by all loops.
     fn heed(&self, vendor: &str, error: &CallError) {
         if let CallError::Retry {
             after,

@@ -4,7 +4,9 @@
 //! argument. SQLite (embedded) is the first engine; the verbs are shaped so that PostgreSQL can be the second: the
 //! SQL is plain and takes `$1`, and what differs stands in `sqlite.rs` alone.
 
+mod accepted;
 mod commit;
+mod cursors;
 mod deliveries;
 mod effects;
 mod messages;
@@ -14,6 +16,7 @@ mod runs;
 mod sqlite;
 pub mod types;
 
+pub use cursors::ClaimedCursor;
 pub use open::check_sqlite_version;
 pub use types::*;
 
