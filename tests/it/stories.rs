@@ -9,5 +9,6 @@ mod faults;
 mod jira;
 mod locks;
 mod provision;
+mod repair;
 mod retries;
 mod scene;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use stepherd::adapters::discord::{Discord, registration};
+use stepherd::adapters::{Hands, Missed};
 use stepherd::catalog::{self, Catalog};
 use stepherd::clock::{Clock, SystemClock};
 use stepherd::domain::ids::RunId;
@@ -75,6 +76,7 @@ pub struct World {
     engine: Engine,
     sweep: tokio::sync::Mutex<Sweep>,
     catalog: Arc<Catalog>,
+    hands: Arc<Hands>,
     /// Ends stepherd's doors with the world.
     _doors: DropGuard,
     dir: tempfile::TempDir,
@@ -146,7 +148,7 @@ impl World {
         let server = &catalog.settings.server;
         let web = Web {
             store: store.clone(),
-            hands,
+            hands: hands.clone(),
             catalog: catalog.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -183,6 +185,7 @@ impl World {
             engine,
             sweep,
             catalog,
+            hands,
             _doors: stop.drop_guard(),
             dir,
         }
@@ -239,6 +242,25 @@ impl World {
     /// One turn of the dispatch alone.
     pub async fn dispatch(&self) -> usize {
         self.engine.dispatch_step().await.unwrap()
+    }
+
+    /// One turn of the repair alone: what no webhook told is put into the inbox.
+    pub async fn repair(&self) -> usize {
+        self.engine.repair_step().await.unwrap()
+    }
+
+    /// All that a platform can be seen to have told since then, by webhooks or not.
+    pub async fn missed(&self, platform: &str, since: Timestamp) -> Missed {
+        let catchup = &self.hands.catchups[&platform.parse().unwrap()];
+        catchup.missed(since, self.clock.now()).await
+    }
+
+    /// Another stepherd on the same database, with connections and clients of its own.
+    pub async fn replica(&self) -> Engine {
+        let store = Store::open(&self.catalog.settings.database.url).await.unwrap();
+        let hands = Arc::new(wiring::hands(&self.catalog.settings).await.unwrap());
+        let (metrics, wake) = (self.metrics.clone(), Arc::new(Notify::new()));
+        Engine::new(store, hands, self.catalog.clone(), self.clock.clone(), metrics, wake)
     }
 
     /// Sends the webhooks that wait; whether there were any.

@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use super::hooks::Happening;
+use super::hooks::{Automation, Happening};
 use super::state::{Body, Change, Comment, Issue};
 use super::{Inner, Jira, adf};
 use crate::sandbox::NotPossible;
@@ -256,6 +256,10 @@ impl Inner {
         let issue: &Issue = site.issue(key)?;
         let comment = issue.comments.iter().find(|c| c.id == id)?;
         let mut outbox = lock(&self.outbox);
+        // The rule that sends the issue is one that fires on transitions.
+        if matches!(outbox.shape.automation, Some(Automation::IssueData | Automation::Flat)) {
+            return Some(());
+        }
         let happening = Happening {
             site: &site,
             shape: &outbox.shape,
