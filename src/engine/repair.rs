@@ -49,19 +49,37 @@ impl Engine {
         join_all(looks).await.into_iter().sum()
     }
 
+    /// The first look of a stepherd that has just started: nobody knows what it missed, so every platform is due.
+    ///
+    /// # Errors
+    /// As for `repair_step`.
+    pub async fn repair_start(&self) -> Result<usize, StoreError> {
+        for platform in self.hands.catchups.keys() {
+            self.store.hasten_cursor(&name(platform), self.clock.now()).await?;
+        }
+        self.repair_step().await
+    }
+
     pub(super) async fn repair_loop(&self, stop: CancellationToken) {
         if self.catalog.settings.engine.repair_interval.is_zero() {
             tracing::warn!("engine.repair_interval_s is 0: what webhooks do not tell is never looked for");
             return;
         }
-        while !stop.is_cancelled() {
-            if let Err(error) = self.repair_step().await {
+        // A look may take minutes. Given up in the middle it costs nothing: the cursor has not moved.
+        tokio::select! {
+            () = self.repair_on() => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn repair_on(&self) {
+        let mut step = self.repair_start().await;
+        loop {
+            if let Err(error) = step {
                 tracing::error!(loop_name = "repair", %error, "the store is in trouble; trying again");
             }
-            tokio::select! {
-                () = self.clock.sleep_until(later(self.clock.now(), POLL)) => {}
-                () = stop.cancelled() => {}
-            }
+            self.clock.sleep_until(later(self.clock.now(), POLL)).await;
+            step = self.repair_step().await;
         }
     }
 
@@ -71,8 +89,7 @@ impl Engine {
         if self.paused(platform.as_str()).is_some() {
             return Ok(0);
         }
-        let name = format!("repair:{platform}");
-        let Some(cursor) = self.store.claim_cursor(&name, now, LEASE).await? else {
+        let Some(cursor) = self.store.claim_cursor(&name(&platform), now, LEASE).await? else {
             return Ok(0);
         };
         let interval = self.catalog.settings.engine.repair_interval;
@@ -195,6 +212,11 @@ impl Engine {
         moved.actor.kind != ActorKind::Human
             || !triggers.any(|trigger| trigger.on.means_ticket(&moved.ticket, &moved.to))
     }
+}
+
+/// The name of a platform's cursor.
+fn name(platform: &Platform) -> String {
+    format!("repair:{platform}")
 }
 
 /// From when on to look; `None` at the first start, when nothing older than now counts.

@@ -60,6 +60,18 @@ impl Store {
         }))
     }
 
+    /// Makes a cursor due now, unless it is already or was never used. Whoever holds it keeps it.
+    pub async fn hasten_cursor(&self, name: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        sqlx::query("UPDATE cursors SET due = $2 WHERE name = $1 AND due > $2")
+            .bind(name)
+            .bind(rows::millis(now))
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Moves a cursor and lets go of it until it is due again. `false` if somebody else has claimed it meanwhile:
     /// nothing was done.
     pub async fn settle_cursor(

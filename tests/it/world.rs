@@ -249,6 +249,11 @@ impl World {
         self.engine.repair_step().await.unwrap()
     }
 
+    /// The first turn of the repair after a start.
+    pub async fn repair_at_start(&self) -> usize {
+        self.engine.repair_start().await.unwrap()
+    }
+
     /// All that a platform can be seen to have told since then, by webhooks or not.
     pub async fn missed(&self, platform: &str, since: Timestamp) -> Missed {
         let catchup = &self.hands.catchups[&platform.parse().unwrap()];

@@ -30,7 +30,8 @@ const FINAL: [u16; 4] = [400, 401, 413, 415];
 pub(super) struct Again {
     /// How many deliveries were asked for.
     pub(super) asked: usize,
-    /// Some were asked for the first time, so it is worth waiting for them.
+    /// Some were asked for the first time or are still to be asked for, and what was asked for before came through: it
+    /// is worth waiting for them.
     pub(super) wait_for_it: bool,
     /// Why not all could be asked for.
     pub(super) trouble: Option<CallError>,
@@ -82,7 +83,7 @@ impl GithubCatchup {
                 return again;
             }
         };
-        let failed = self.failed(&attempts);
+        let (failed, get_through) = self.failed(&attempts);
         again.wait_for_it = failed.len() > ASKED_MAX;
         for attempt in failed.into_iter().take(ASKED_MAX) {
             match self.ask_for(attempt).await {
@@ -99,6 +100,7 @@ impl GithubCatchup {
                 }
             }
         }
+        again.wait_for_it &= get_through;
         again
     }
 
@@ -123,8 +125,9 @@ impl GithubCatchup {
         Ok(all)
     }
 
-    /// One try each of what never succeeded and is worth another one, oldest first.
-    fn failed<'a>(&self, attempts: &'a [Attempt]) -> Vec<&'a Attempt> {
+    /// One try each of what never succeeded and is worth another one, oldest first; and whether, as far as is known,
+    /// what is asked for gets through.
+    fn failed<'a>(&self, attempts: &'a [Attempt]) -> (Vec<&'a Attempt>, bool) {
         let done: BTreeSet<&str> = attempts
             .iter()
             .filter(|a| a.succeeded())
@@ -137,6 +140,9 @@ impl GithubCatchup {
         }
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.retain(|guid, _| newest.contains_key(guid.as_str()));
+        let before = asked.len();
+        asked.retain(|guid, _| !done.contains(guid.as_str()));
+        let get_through = asked.is_empty() || asked.len() < before;
         let mut failed: Vec<&Attempt> = newest.into_values().collect();
         failed.retain(|attempt| {
             !done.contains(attempt.guid.as_str())
@@ -145,7 +151,7 @@ impl GithubCatchup {
                 && asked.get(&attempt.guid).is_none_or(|tries| *tries < TRIES_MAX)
         });
         failed.sort_by_key(|attempt| (attempt.delivered_at, attempt.id));
-        failed
+        (failed, get_through)
     }
 
     /// How often it has been asked for now.

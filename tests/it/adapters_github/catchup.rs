@@ -8,7 +8,7 @@ use stepherd::domain::run::FailureClass;
 use stepherd::domain::signal::Signal;
 use stepherd::sandbox::stage::{Fault, FaultKind};
 
-use super::scene::{APP_ID, REPO, Scene, repo};
+use super::scene::{APP_ID, REPO, Scene};
 
 /// Some time before anything happens in a scene.
 const LONG_AGO: i64 = 1_750_000_000;
@@ -225,8 +225,6 @@ async fn what_failed_is_asked_for_again_until_it_comes_or_it_is_enough() {
         .github
         .comment(REPO, pr, "octocat", "/dcr list")
         .expect("a comment");
-    let kept_to_itself = Fault::answer("GET", "/nothing", 0, 404, Vec::new(), "");
-    scene.github.stage().misbehave(kept_to_itself);
     assert_eq!(scene.github.deliver_pending().await, [0, 0]);
     let catchup = catchup(&scene);
     let asked = missed(&catchup).await;
@@ -321,5 +319,22 @@ async fn an_account_where_the_app_is_suspended_hinders_no_other() {
     assert!(missed.trouble.is_none());
     let looked = scene.github.stage().calls_to("GET", "/issues/comments");
     assert_eq!(looked.len(), 1, "{looked:?}");
-    let _ = repo();
+}
+
+#[tokio::test]
+async fn where_nothing_ever_gets_through_nothing_is_waited_for() {
+    let scene = Scene::app().await;
+    listen_nowhere(&scene);
+    let pr = scene.somebodys_pr("b");
+    let catchup = catchup(&scene);
+    for said in 1..4 {
+        // There is always something that is asked for the first time.
+        scene
+            .github
+            .comment(REPO, pr, "octocat", "/dcr list")
+            .expect("a comment");
+        scene.github.deliver_pending().await;
+        let missed = missed(&catchup).await;
+        assert_eq!(missed.deliveries.len(), if said == 1 { 0 } else { said });
+    }
 }

@@ -182,8 +182,9 @@ async fn what_happened_before_is_left_out() {
         let since = set.now();
         set.site.comment("OPS-1", "eve", "/dcr after").await.unwrap();
         let missed = set.missed_in(&[], true, since).await;
-        let [Signal::Said(said)] = found(&missed).try_into().unwrap() else {
-            panic!("{flavors:?}: {:?}", found(&missed));
+        let found = found(&missed);
+        let [Signal::Said(said)] = found.as_slice() else {
+            panic!("{flavors:?}: {found:?}");
         };
         assert_eq!(said.at, since);
     }

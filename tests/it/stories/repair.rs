@@ -122,7 +122,7 @@ async fn came_of_it(world: &World) -> String {
     let ticket = world.town.jira.messages(TICKET);
     let answers = ticket
         .iter()
-        .filter(|message| message.body.contains("/dcr start tenant"));
+        .filter(|message| message.body.contains("/dcr start <tenant>"));
     assert_eq!(answers.count(), 1, "{ticket:?}");
     let mut text = world.thread(1).await;
     for message in ticket {
@@ -317,4 +317,21 @@ async fn comments_in_review_threads_are_found_and_answered_there() {
     assert_eq!(kinds(&world).await, ["pull_request_review_comment.created (repaired)"]);
     assert_eq!(counted(&world), ["github review_comment 1"]);
     assert_eq!(look(&world).await, 0);
+}
+
+#[tokio::test]
+async fn a_start_looks_at_once_however_lately_somebody_looked() {
+    let world = watched().await;
+    let number = world.open_pull("wish");
+    world.settle().await;
+    assert_eq!(look(&world).await, 0);
+    world.write(number, "ada", "/dcr list");
+    lose(&world);
+    world.clock.advance(Duration::from_secs(5));
+    let world = world.restart().await;
+    assert_eq!(world.repair().await, 0, "by itself it would not be due");
+    assert_eq!(world.repair_at_start().await, 1);
+    world.settle().await;
+    assert_eq!(world.repair_at_start().await, 0);
+    assert_eq!(said(&world), 1);
 }
