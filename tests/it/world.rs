@@ -262,10 +262,15 @@ impl World {
 
     /// Another stepherd on the same database, with connections and clients of its own.
     pub async fn replica(&self) -> Engine {
+        self.replica_by(self.clock.clone()).await
+    }
+
+    /// As `replica`, by another clock.
+    pub async fn replica_by(&self, clock: Arc<dyn Clock>) -> Engine {
         let store = Store::open(&self.catalog.settings.database.url).await.unwrap();
         let hands = Arc::new(wiring::hands(&self.catalog.settings).await.unwrap());
         let (metrics, wake) = (self.metrics.clone(), Arc::new(Notify::new()));
-        Engine::new(store, hands, self.catalog.clone(), self.clock.clone(), metrics, wake)
+        Engine::new(store, hands, self.catalog.clone(), clock, metrics, wake)
     }
 
     /// Sends the webhooks that wait; whether there were any.

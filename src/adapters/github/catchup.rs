@@ -32,6 +32,9 @@ pub struct GithubCatchup {
     pub(super) asked: Mutex<BTreeMap<String, u32>>,
 }
 
+/// After so many repositories that could not be looked through it is GitHub that is in trouble, and the rest can wait.
+const TROUBLES_MAX: usize = 3;
+
 /// A repository as lists of them have it.
 #[derive(Debug, Deserialize)]
 struct Listed {
@@ -102,7 +105,14 @@ impl GithubCatchup {
         self.github.client.find(Scope::Own, list, collect).await?;
         let mut all = Vec::new();
         for installation in installations.iter().filter(|i| i.suspended_at.is_none()) {
-            let login = installation.account.as_ref().map_or("", |account| &account.login);
+            // An enterprise has no login, and no repositories of its own either.
+            let account = installation
+                .account
+                .as_ref()
+                .filter(|account| !account.login.is_empty());
+            let Some(login) = account.map(|account| account.login.as_str()) else {
+                continue;
+            };
             let scope = Scope::Installation {
                 id: installation.id,
                 login,
@@ -187,12 +197,14 @@ impl Catchup for GithubCatchup {
         match self.repositories().await {
             Err(error) => worst(&mut missed.trouble, error),
             Ok(repositories) => {
+                let mut troubles = 0;
                 for repo in &repositories {
+                    if missed.trouble.as_ref().is_some_and(is_limit) || troubles == TROUBLES_MAX {
+                        break;
+                    }
                     if let Err(error) = self.look_through(repo, since_second, &mut found).await {
                         worst(&mut missed.trouble, error);
-                    }
-                    if missed.trouble.as_ref().is_some_and(is_limit) {
-                        break;
+                        troubles += 1;
                     }
                 }
             }

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use stepherd::clock::SystemClock;
 use stepherd::sandbox::github::NewPr;
-use stepherd::sandbox::stage::{Served, Stage, serve};
+use stepherd::sandbox::stage::{Fault, FaultKind, Served, Stage, serve};
 use stepherd::sandbox::town::{REPO, SECOND_TICKET, TENANT, TICKET};
 use stepherd::store::DeliveryView;
+use tokio_util::sync::CancellationToken;
 
 use super::dcr::failed;
 use super::scene::at;
@@ -266,7 +268,6 @@ async fn a_merge_and_a_check_result_that_no_webhook_told_are_found_by_looking() 
         .finish_check(REPO, &first.head, "ci", "success")
         .unwrap();
     assert!(lose(&world) > 0);
-    world.town.github.require_reviews(REPO, 0).unwrap();
     world.pass(Duration::from_secs(120)).await;
     assert!(world.pull(first.number).merged.is_some());
 }
@@ -334,4 +335,26 @@ async fn a_start_looks_at_once_however_lately_somebody_looked() {
     world.settle().await;
     assert_eq!(world.repair_at_start().await, 0);
     assert_eq!(said(&world), 1);
+}
+
+#[tokio::test]
+async fn the_engine_itself_looks_when_it_starts_and_ends_in_the_middle_of_a_look_when_told() {
+    let world = watched().await;
+    let engine = world.replica_by(Arc::new(SystemClock)).await;
+    let search = Fault::new("GET", "/search", 1, FaultKind::Delay(Duration::from_secs(3600)));
+    world.town.jira.stage.misbehave(search);
+    let stop = CancellationToken::new();
+    let looked = async {
+        let deliveries = || world.town.github.stage().calls_to("GET", "/app/hook/deliveries");
+        while deliveries().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+    };
+    let both = async { tokio::join!(engine.run(stop.clone()), looked) };
+    let ended = tokio::time::timeout(Duration::from_secs(60), both).await;
+    assert!(
+        ended.is_ok(),
+        "Jira does not answer for an hour, and nobody waits for it"
+    );
 }

@@ -59,6 +59,8 @@ async fn with_an_interval_of_zero_nothing_is_looked_for() {
 async fn a_platform_in_trouble_hinders_no_other_and_loses_nothing() {
     let world = watched().await;
     let number = asked_unheard(&world).await;
+    // Longer ago than is looked at twice anyway.
+    world.clock.advance(Duration::from_secs(3600));
     let fails = |times| Fault::new("GET", "/repos/acme/deployment/issues/comments", times, FaultKind::Cut);
     world.town.github.stage().misbehave(fails(1));
     assert_eq!(look(&world).await, 1, "Jira was looked at");
@@ -158,4 +160,16 @@ async fn with_a_plain_token_comments_are_found_too() {
         assert_eq!(listed, named.is_none());
         assert!(world.town.github.stage().calls_to("GET", "/app").is_empty());
     }
+}
+
+#[tokio::test]
+async fn what_a_list_shows_late_is_found_all_the_same() {
+    let world = watched().await;
+    world.clock.advance(Duration::from_secs(3600));
+    world.town.jira.comment(TICKET, ADA, "/dcr list").await.unwrap();
+    lose(&world);
+    world.town.jira.hide(TICKET, true);
+    assert_eq!(look(&world).await, 0);
+    world.town.jira.hide(TICKET, false);
+    assert_eq!(look(&world).await, 1);
 }

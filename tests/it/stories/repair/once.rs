@@ -166,3 +166,31 @@ async fn what_a_dead_replica_was_looking_at_is_looked_at_again_by_another() {
     assert_eq!(kinds(&world).await.len(), 2);
     assert_eq!(said(&world), 2);
 }
+
+#[tokio::test]
+async fn what_is_edited_or_deleted_after_it_was_found_is_not_obeyed_either() {
+    let world = watched().await;
+    let (number, _) = world.pull_request().await;
+    let edited = world.write(number, "ada", "/dcr list");
+    let deleted = world.write(number, "ada", "/dcr help");
+    let removed = world.town.jira.comment(TICKET, ADA, "/dcr list").await.unwrap();
+    lose(&world);
+    world.clock.advance(INTERVAL);
+    assert_eq!(world.repair().await, 3);
+    world
+        .town
+        .github
+        .edit_comment(REPO, edited, "ada", "/dcr stop")
+        .unwrap();
+    world.town.github.delete_comment(REPO, deleted, "ada").unwrap();
+    world.town.jira.delete_comment(TICKET, &removed, ADA).await.unwrap();
+    lose(&world);
+    world.settle().await;
+    assert_eq!(said(&world), 0);
+    let notes: Vec<String> = repaired(&world)
+        .await
+        .into_iter()
+        .map(|delivery| delivery.note)
+        .collect();
+    assert_eq!(notes, ["edited, deleted or not by its author: ignored"; 3]);
+}
