@@ -141,30 +141,44 @@ async fn replicas_that_look_at_once_do_it_once() {
     assert_eq!(said(&world), 2);
 }
 
-#[tokio::test]
-async fn what_a_dead_replica_was_looking_at_is_looked_at_again_by_another() {
-    let world = watched().await;
-    asked_unheard(&world).await;
-    world.clock.advance(INTERVAL);
-    let dead = world.replica().await;
-    // It dies at its first call, whatever platform that is to.
-    let first_call = async {
-        let calls = || world.town.jira.stage.calls_to("GET", "/search").len();
-        let before = calls();
-        while calls() == before {
+/// A replica dies as soon as it has made this many calls; whether it did before it was done.
+async fn dies_at_call(world: &World, call: usize) -> bool {
+    let replica = world.replica().await;
+    let calls = || world.town.github.stage().calls().len() + world.town.jira.stage.calls().len();
+    let last = calls() + call;
+    let dying = async {
+        while calls() < last {
             tokio::task::yield_now().await;
         }
     };
     tokio::select! {
-        _ = dead.repair_step() => panic!("it dies before it is done"),
-        () = first_call => {}
+        done = replica.repair_step() => {
+            assert_eq!(done.unwrap(), 2);
+            false
+        }
+        () = dying => true,
     }
-    world.repair().await;
-    world.clock.advance(Duration::from_secs(301));
-    world.repair().await;
-    world.settle().await;
-    assert_eq!(kinds(&world).await.len(), 2);
-    assert_eq!(said(&world), 2);
+}
+
+#[tokio::test]
+async fn whatever_a_dead_replica_was_looking_at_is_looked_at_again_by_another() {
+    for call in 1..100 {
+        let world = watched().await;
+        asked_unheard(&world).await;
+        world.clock.advance(INTERVAL);
+        let died = dies_at_call(&world, call).await;
+        world.repair().await;
+        world.clock.advance(Duration::from_secs(301));
+        world.repair().await;
+        world.settle().await;
+        assert_eq!(kinds(&world).await.len(), 2, "{call}");
+        assert_eq!(said(&world), 2, "{call}");
+        if !died {
+            assert!(call > 8, "there is more to it than {call} calls");
+            return;
+        }
+    }
+    panic!("it never ends");
 }
 
 #[tokio::test]
