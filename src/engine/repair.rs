@@ -60,7 +60,7 @@ impl Engine {
         self.repair_step().await
     }
 
-    pub(super) async fn repair_loop(&self, stop: CancellationToken) {
+    pub(super) async fn repair_loop(&self, stop: &CancellationToken) {
         if self.catalog.settings.engine.repair_interval.is_zero() {
             tracing::warn!("engine.repair_interval_s is 0: what webhooks do not tell is never looked for");
             return;
@@ -86,7 +86,7 @@ impl Engine {
     async fn repair(&self, catchup: &dyn Catchup) -> Result<usize, StoreError> {
         let platform = catchup.platform();
         let now = self.clock.now();
-        if self.paused(platform.as_str()).is_some() {
+        if self.paused(platform.as_str()).await.is_some() {
             return Ok(0);
         }
         let Some(cursor) = self.store.claim_cursor(&name(&platform), now, LEASE).await? else {
@@ -113,14 +113,14 @@ impl Engine {
             tracing::info!(%platform, found, redelivered = missed.redelivered, %since, "found what no webhook had told");
             self.wake.notify_waiters();
         }
-        let due = self.next_look(&platform, &missed, now, interval);
+        let due = self.next_look(&platform, &missed, now, interval).await;
         // Never back, so that nothing from before the first start is ever looked at.
         let seen_to = missed.seen_to.min(earlier(now, OVERLAP)).max(since);
         self.settle(&cursor, seen_to, due).await?;
         Ok(found)
     }
 
-    fn next_look(&self, platform: &Platform, missed: &Missed, began: Timestamp, interval: Duration) -> Timestamp {
+    async fn next_look(&self, platform: &Platform, missed: &Missed, began: Timestamp, interval: Duration) -> Timestamp {
         let now = self.clock.now();
         let Some(error) = &missed.trouble else {
             let wait = if missed.seen_to < began {
@@ -130,7 +130,7 @@ impl Engine {
             };
             return later(now, wait);
         };
-        self.heed(platform.as_str(), error);
+        self.heed(platform.as_str(), error).await;
         tracing::warn!(%platform, %error, "cannot look now for all that was missed");
         match error {
             CallError::Retry { after, .. } => later(now, after.unwrap_or(SOON).max(SOON.min(interval))),
@@ -139,11 +139,8 @@ impl Engine {
     }
 
     async fn settle(&self, cursor: &ClaimedCursor, value: Timestamp, due: Timestamp) -> Result<(), StoreError> {
-        let now = self.clock.now();
         // Whoever took over has looked at the same time again, which does no harm.
-        self.store
-            .settle_cursor(cursor, Some(&value.to_string()), due, now)
-            .await?;
+        self.store.settle_cursor(cursor, Some(&value.to_string()), due).await?;
         Ok(())
     }
 

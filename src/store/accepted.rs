@@ -1,5 +1,6 @@
 //! What has taken effect already, by the keys of commits.
 
+use super::sql::sql;
 use super::{Store, StoreError};
 
 impl Store {
@@ -8,11 +9,12 @@ impl Store {
         debug_assert!(prefix.ends_with(':'), "a key's part is whole");
         // The keys from `a:` up to, and without, `a;` are those that begin with `a:`.
         let end = format!("{};", prefix.trim_end_matches(':'));
-        let found: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM accepted WHERE key >= $1 AND key < $2)")
-            .bind(prefix)
-            .bind(end)
-            .fetch_one(&self.reader)
-            .await?;
-        Ok(found)
+        let (found,): (i64,) =
+            sql("SELECT COUNT(*) FROM (SELECT 1 FROM accepted WHERE key >= $1 AND key < $2 LIMIT 1) AS one")
+                .bind(prefix)
+                .bind(end)
+                .one(&mut self.read().await?)
+                .await?;
+        Ok(found > 0)
     }
 }
