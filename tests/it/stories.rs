@@ -10,5 +10,6 @@ mod jira;
 mod locks;
 mod outage;
 mod provision;
+mod repair;
 mod retries;
 mod scene;
