@@ -8,7 +8,7 @@ impl Store {
     pub async fn accepted_within(&self, prefix: &str) -> Result<bool, StoreError> {
         debug_assert!(prefix.ends_with(':'), "a key's part is whole");
         // The keys from `a:` up to, and without, `a;` are those that begin with `a:`.
-        let end = format!("{};", prefix.trim_end_matches(':'));
+        let end = format!("{};", prefix.strip_suffix(':').unwrap_or(prefix));
         let (found,): (i64,) =
             sql("SELECT COUNT(*) FROM (SELECT 1 FROM accepted WHERE key >= $1 AND key < $2 LIMIT 1) AS one")
                 .bind(prefix)
