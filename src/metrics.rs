@@ -16,6 +16,7 @@ pub struct Metrics {
     effects: Family<EffectLabels, Counter>,
     looks: Family<LookLabels, Counter>,
     rows: Family<RowLabels, Gauge>,
+    database: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,6 +69,12 @@ impl Default for Metrics {
         );
         let rows = Family::default();
         registry.register("rows", "What the database holds, by state", rows.clone());
+        let database = Gauge::default();
+        registry.register(
+            "database_up",
+            "Whether the database answered when this was asked for",
+            database.clone(),
+        );
         Self {
             registry,
             deliveries,
@@ -75,12 +82,14 @@ impl Default for Metrics {
             effects,
             looks,
             rows,
+            database,
         }
     }
 }
 
 impl Metrics {
-    /// A request at a door: `stored`, `again`, `forged`, `malformed`, `unavailable` …
+    /// A request at a door: `stored`, `again`, `forged`, `malformed`, `unavailable`,
+    /// `overloaded` …
     pub fn delivery(&self, platform: &Platform, outcome: &str) {
         let labels = DeliveryLabels {
             platform: platform.to_string(),
@@ -125,6 +134,16 @@ impl Metrics {
         self.rows
             .get_or_create(&labels)
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Forgets how many rows there were.
+    pub fn forget_rows(&self) {
+        self.rows.clear();
+    }
+
+    /// Whether the database answers now.
+    pub fn database_answers(&self, answers: bool) {
+        self.database.set(answers.into());
     }
 
     /// All of it as text.

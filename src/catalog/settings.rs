@@ -1,6 +1,7 @@
 //! stepherd's own settings, as the rest of the program sees them: typed, complete, secrets never shown. How they
 //! are read: `settings_read`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -77,6 +78,10 @@ pub struct Server {
     pub api_token: Option<Secret>,
     /// The largest request body, in bytes.
     pub body_limit_bytes: usize,
+    /// What all request bodies that are being taken may hold together, in bytes.
+    pub body_budget_bytes: usize,
+    /// How many connections there may be at once.
+    pub connections_max: usize,
     /// How long a client may take to send its headers.
     pub header_timeout: Duration,
     /// How long a client may take to send its body.
@@ -84,10 +89,25 @@ pub struct Server {
 }
 
 /// The database.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Database {
     /// Where it is: `sqlite:` and a path.
     pub url: String,
+}
+
+impl fmt::Debug for Database {
+    /// An address may hold a password, as its user's or in its query: what could be one is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (place, query) = match self.url.split_once('?') {
+            Some((place, _)) => (place, "?…"),
+            None => (self.url.as_str(), ""),
+        };
+        let place = match (place.split_once("://"), place.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+            _ => place.to_owned(),
+        };
+        f.debug_struct("Database").field("url", &format!("{place}{query}")).finish()
+    }
 }
 
 /// GitHub.
@@ -216,6 +236,8 @@ impl Default for Server {
             public_url: None,
             api_token: None,
             body_limit_bytes: 25 * 1024 * 1024,
+            body_budget_bytes: 128 * 1024 * 1024,
+            connections_max: 10_000,
             header_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
         }

@@ -15,6 +15,7 @@ mod decide;
 mod demo;
 mod doors;
 mod edits;
+mod fuzz;
 mod grammar;
 mod policy;
 mod sandbox_github;
