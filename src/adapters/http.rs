@@ -135,7 +135,11 @@ impl Api {
             }
         };
         // Proxies and debug pages quote the request, credentials and all.
-        self.mask.value(&mut body);
+        if status.is_success() {
+            self.mask.answer(&mut body);
+        } else {
+            self.mask.refusal(&mut body);
+        }
         let answered = Answered {
             status: status.as_u16(),
             body,

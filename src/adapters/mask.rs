@@ -41,24 +41,31 @@ impl Mask {
         Self { secrets: all }
     }
 
-    /// The text without them, and without anything that looks like a token.
+    /// The text without them, and without anything that looks like a token: for what people will read.
     pub fn text(&self, text: &str) -> String {
+        without_tokens(self.known(text))
+    }
+
+    fn known(&self, text: &str) -> String {
         let mut shown = text.to_owned();
         for secret in self.secrets.iter().map(ExposeSecret::expose_secret) {
             if shown.contains(secret) {
                 shown = shown.replace(secret, HIDDEN);
             }
         }
-        without_tokens(shown)
+        shown
     }
 
-    /// The same for each text in an answer.
-    pub fn value(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => *text = self.text(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
-            Value::Object(map) => map.values_mut().for_each(|item| self.value(item)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    /// Each text of a refusal, as `text`.
+    pub fn refusal(&self, body: &mut Value) {
+        each_text(body, &|text| *text = self.text(text));
+    }
+
+    /// Each text of a good answer without our secrets. What only looks like a token stays: what people wrote must be
+    /// read as they wrote it.
+    pub fn answer(&self, body: &mut Value) {
+        if !self.secrets.is_empty() {
+            each_text(body, &|text| *text = self.known(text));
         }
     }
 
@@ -75,6 +82,15 @@ impl Mask {
                 class,
             },
         }
+    }
+}
+
+fn each_text(value: &mut Value, change: &impl Fn(&mut String)) {
+    match value {
+        Value::String(text) => change(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| each_text(item, change)),
+        Value::Object(map) => map.values_mut().for_each(|item| each_text(item, change)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

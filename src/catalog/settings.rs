@@ -106,7 +106,9 @@ impl fmt::Debug for Database {
             (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
             _ => place.to_owned(),
         };
-        f.debug_struct("Database").field("url", &format!("{place}{query}")).finish()
+        f.debug_struct("Database")
+            .field("url", &format!("{place}{query}"))
+            .finish()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Webhooks: verify, store, answer.
 
 use axum::body::Body;
+use axum::body::HttpBody as _;
 use axum::extract::{Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::body::HttpBody as _;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 

@@ -168,7 +168,7 @@ impl Client {
     fn masked(&self, reply: Result<Reply, CallError>) -> Result<Reply, CallError> {
         let mut reply = reply.map_err(|error| self.mask.error(error))?;
         if !reply.is_success() {
-            self.mask.value(&mut reply.body);
+            self.mask.refusal(&mut reply.body);
         }
         Ok(reply)
     }

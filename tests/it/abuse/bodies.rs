@@ -35,7 +35,9 @@ async fn world() -> World {
 }
 
 async fn connect(world: &World) -> TcpStream {
-    TcpStream::connect(world.url.trim_start_matches("http://")).await.unwrap()
+    TcpStream::connect(world.url.trim_start_matches("http://"))
+        .await
+        .unwrap()
 }
 
 /// The head of a delivery whose body is signed and announced in this way.
@@ -57,14 +59,19 @@ fn ping(len: usize) -> Vec<u8> {
 async fn rest(stream: &mut TcpStream) -> String {
     let mut said = Vec::new();
     // A connection that is reset after the answer has given the answer.
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("an end");
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said))
+        .await
+        .expect("an end");
     String::from_utf8_lossy(&said).into_owned()
 }
 
 /// The first line of what the server says, and all that came with it.
 async fn answer(stream: &mut TcpStream) -> String {
     let mut said = vec![0; 4096];
-    let len = tokio::time::timeout(PATIENCE, stream.read(&mut said)).await.expect("an answer").unwrap();
+    let len = tokio::time::timeout(PATIENCE, stream.read(&mut said))
+        .await
+        .expect("an answer")
+        .unwrap();
     String::from_utf8_lossy(&said[..len]).into_owned()
 }
 
@@ -89,10 +96,17 @@ fn counted(world: &World, outcome: &str) -> u64 {
 async fn a_length_over_the_cap_is_refused_before_the_first_byte() {
     let world = world().await;
     let mut stream = connect(&world).await;
-    let head = head("d-1", b"", &format!("expect: 100-continue\r\ncontent-length: {}", LIMIT + 1));
+    let head = head(
+        "d-1",
+        b"",
+        &format!("expect: 100-continue\r\ncontent-length: {}", LIMIT + 1),
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let answer = rest(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "nobody asked for the body: {answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 413 "),
+        "nobody asked for the body: {answer}"
+    );
     assert_eq!(counted(&world, "too_large"), 1);
     // A number beyond all numbers, and two lengths that differ, are no lengths.
     for announced in [
@@ -103,7 +117,10 @@ async fn a_length_over_the_cap_is_refused_before_the_first_byte() {
         "transfer-encoding: identity, gzip",
     ] {
         let mut stream = connect(&world).await;
-        stream.write_all(self::head("d-1", b"", announced).as_bytes()).await.unwrap();
+        stream
+            .write_all(self::head("d-1", b"", announced).as_bytes())
+            .await
+            .unwrap();
         let answer = rest(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{announced}: {answer}");
     }
@@ -129,7 +146,10 @@ async fn a_body_in_pieces_without_end_is_cut_at_the_cap() {
         }
     });
     let mut said = [0; 12];
-    tokio::time::timeout(PATIENCE, read.read_exact(&mut said)).await.expect("an answer").unwrap();
+    tokio::time::timeout(PATIENCE, read.read_exact(&mut said))
+        .await
+        .expect("an answer")
+        .unwrap();
     assert_eq!(&said, b"HTTP/1.1 413");
     drop(read);
     tokio::time::timeout(PATIENCE, sender).await.expect("an end").unwrap();
@@ -141,9 +161,15 @@ async fn a_body_in_pieces_without_end_is_cut_at_the_cap() {
         stream.write_all(request.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         let answer = rest(&mut stream).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{spoilt:?}: {answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 400 "),
+            "{spoilt:?}: {answer}"
+        );
     }
-    assert!(deliver(&world, "d-2", LIMIT).await.starts_with("HTTP/1.1 202 "), "the room is there again");
+    assert!(
+        deliver(&world, "d-2", LIMIT).await.starts_with("HTTP/1.1 202 "),
+        "the room is there again"
+    );
 }
 
 #[tokio::test]
@@ -154,8 +180,14 @@ async fn what_all_bodies_hold_together_is_bounded_and_comes_back() {
     for _ in 0..3 {
         let mut stream = connect(&world).await;
         let body = ping(90_000);
-        stream.write_all(head("d-0", &body, "expect: 100-continue\r\ncontent-length: 90000").as_bytes()).await.unwrap();
-        assert!(answer(&mut stream).await.starts_with("HTTP/1.1 100 "), "it is being read");
+        stream
+            .write_all(head("d-0", &body, "expect: 100-continue\r\ncontent-length: 90000").as_bytes())
+            .await
+            .unwrap();
+        assert!(
+            answer(&mut stream).await.starts_with("HTTP/1.1 100 "),
+            "it is being read"
+        );
         stream.write_all(&body[..80_000]).await.unwrap();
         holders.push(stream);
     }
@@ -187,13 +219,21 @@ async fn what_all_bodies_hold_together_is_bounded_and_comes_back() {
 async fn slow_senders_are_cut_off() {
     let world = world().await;
     let mut slow_body = connect(&world).await;
-    slow_body.write_all(head("d-1", &ping(100), "content-length: 100").as_bytes()).await.unwrap();
+    slow_body
+        .write_all(head("d-1", &ping(100), "content-length: 100").as_bytes())
+        .await
+        .unwrap();
     slow_body.write_all(b"{").await.unwrap();
     let mut slow_head = connect(&world).await;
-    slow_head.write_all(b"POST /webhooks/github HTTP/1.1\r\nhost: x\r\nx-a: ").await.unwrap();
+    slow_head
+        .write_all(b"POST /webhooks/github HTTP/1.1\r\nhost: x\r\nx-a: ")
+        .await
+        .unwrap();
     let mut silent = connect(&world).await;
     let mut idle = connect(&world).await;
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     assert!(answer(&mut idle).await.starts_with("HTTP/1.1 200 "));
     assert!(rest(&mut slow_body).await.starts_with("HTTP/1.1 408 "));
     for stream in [&mut slow_head, &mut silent, &mut idle] {
@@ -205,14 +245,23 @@ async fn slow_senders_are_cut_off() {
     let stream = connect(&world).await;
     let (mut read, mut write) = stream.into_split();
     let trickle = tokio::spawn(async move {
-        let _ = write.write_all(head("d-1", b"", "transfer-encoding: chunked").as_bytes()).await;
+        let _ = write
+            .write_all(head("d-1", b"", "transfer-encoding: chunked").as_bytes())
+            .await;
         while write.write_all(b"1\r\nz\r\n").await.is_ok() {
             tokio::task::yield_now().await;
         }
     });
     let mut said = [0; 12];
-    tokio::time::timeout(PATIENCE, read.read_exact(&mut said)).await.expect("an answer").unwrap();
-    assert!(&said == b"HTTP/1.1 408" || &said == b"HTTP/1.1 413", "{}", String::from_utf8_lossy(&said));
+    tokio::time::timeout(PATIENCE, read.read_exact(&mut said))
+        .await
+        .expect("an answer")
+        .unwrap();
+    assert!(
+        &said == b"HTTP/1.1 408" || &said == b"HTTP/1.1 413",
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
     drop(read);
     tokio::time::timeout(PATIENCE, trickle).await.expect("an end").unwrap();
 }
@@ -221,31 +270,59 @@ async fn slow_senders_are_cut_off() {
 async fn heads_are_bounded() {
     let world = world().await;
     for (what, head) in [
-        ("one long header", format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n", "z".repeat(20_000))),
+        (
+            "one long header",
+            format!(
+                "GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: {}\r\n\r\n",
+                "z".repeat(20_000)
+            ),
+        ),
         (
             "many headers",
             format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{}\r\n", "x-a: b\r\n".repeat(200)),
         ),
-        ("a long address", format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "z".repeat(20_000))),
-        ("no end", format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: {}", "z".repeat(50_000))),
+        (
+            "a long address",
+            format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "z".repeat(20_000)),
+        ),
+        (
+            "no end",
+            format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: {}", "z".repeat(50_000)),
+        ),
     ] {
         let mut stream = connect(&world).await;
         // It may be cut off before it has sent all.
         let _ = stream.write_all(head.as_bytes()).await;
         let answer = rest(&mut stream).await;
-        let refused = ["HTTP/1.1 431 ", "HTTP/1.1 414 "].iter().any(|status| answer.starts_with(status));
+        let refused = ["HTTP/1.1 431 ", "HTTP/1.1 414 "]
+            .iter()
+            .any(|status| answer.starts_with(status));
         assert!(refused || answer.is_empty(), "{what}: {answer}");
     }
     let mut stream = connect(&world).await;
-    let head = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-long: {}\r\n\r\n", "z".repeat(8_000));
+    let head = format!(
+        "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-long: {}\r\n\r\n",
+        "z".repeat(8_000)
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
-    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200 "), "what is usual fits");
+    assert!(
+        rest(&mut stream).await.starts_with("HTTP/1.1 200 "),
+        "what is usual fits"
+    );
     // Whatever is no HTTP is no request.
-    for nonsense in [&b"\x16\x03\x01\x02\x00\x01"[..], b"\0\0\0\0\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\r\n\r\nx y z\r\n\r\n"] {
+    for nonsense in [
+        &b"\x16\x03\x01\x02\x00\x01"[..],
+        b"\0\0\0\0\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\r\n\r\nx y z\r\n\r\n",
+    ] {
         let mut stream = connect(&world).await;
         let _ = stream.write_all(nonsense).await;
         let answer = rest(&mut stream).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{nonsense:?}: {answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{nonsense:?}: {answer}"
+        );
     }
     assert_eq!(world.get("/healthz", None).await.0, 200);
 }

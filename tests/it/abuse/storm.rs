@@ -24,12 +24,18 @@ async fn send(http: reqwest::Client, url: String, id: String) -> Told {
         .header("content-type", "application/json")
         .header("x-github-event", "ping")
         .header("x-github-delivery", &id)
-        .header("x-hub-signature-256", signature(&SecretString::from(SECRET), body.as_bytes()))
+        .header(
+            "x-hub-signature-256",
+            signature(&SecretString::from(SECRET), body.as_bytes()),
+        )
         .body(body)
         .send()
         .await
         .unwrap();
-    let retry = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+    let retry = answer
+        .headers()
+        .get("retry-after")
+        .map(|value| value.to_str().unwrap().to_owned());
     (id, answer.status().as_u16(), retry)
 }
 
@@ -75,7 +81,11 @@ async fn a_storm_on_a_store_that_is_held_loses_nothing_that_was_promised() {
         all.push((id, status, retry));
     }
     assert_eq!(world.get("/healthz", None).await, (200, "ok\n".to_owned()));
-    assert_eq!(world.get("/readyz", None).await.0, 200, "reading goes on beside a writer");
+    assert_eq!(
+        world.get("/readyz", None).await.0,
+        200,
+        "reading goes on beside a writer"
+    );
     let (status, metrics) = world.get("/metrics", Some(Town::api_token())).await;
     assert_eq!(status, 200);
     assert!(metrics.contains("stepherd_database_up 1\n"), "{metrics}");
@@ -86,12 +96,20 @@ async fn a_storm_on_a_store_that_is_held_loses_nothing_that_was_promised() {
         all.push(answer);
     }
     assert_eq!(all.len(), STORM);
-    let promised: BTreeSet<String> = all.iter().filter(|(_, status, _)| *status == 202).map(|(id, ..)| id.clone()).collect();
+    let promised: BTreeSet<String> = all
+        .iter()
+        .filter(|(_, status, _)| *status == 202)
+        .map(|(id, ..)| id.clone())
+        .collect();
     for (id, status, retry) in &all {
         assert!(*status == 202 || (*status == 503 && retry.is_some()), "{id}: {status}");
     }
     let there = kept(&world).await;
-    assert!(promised.is_subset(&there), "promised and not there: {:?}", promised.difference(&there));
+    assert!(
+        promised.is_subset(&there),
+        "promised and not there: {:?}",
+        promised.difference(&there)
+    );
     // Whoever was told to come back does, and is taken.
     for (id, ..) in all.iter().filter(|(_, status, _)| *status == 503) {
         let (_, status, _) = send(world.http.clone(), world.url.clone(), id.clone()).await;
@@ -107,11 +125,16 @@ async fn metrics_say_so_when_nothing_can_be_counted() {
     let rows = async |world: &World| {
         let (status, text) = world.get("/metrics", Some(Town::api_token())).await;
         assert_eq!(status, 200);
-        (text.contains("stepherd_rows{"), text.contains("stepherd_database_up 1\n"))
+        (
+            text.contains("stepherd_rows{"),
+            text.contains("stepherd_database_up 1\n"),
+        )
     };
     assert_eq!(rows(&world).await, (true, true));
     world.store.close().await;
     assert_eq!(rows(&world).await, (false, false), "old figures are no figures");
-    let answered = tokio::time::timeout(Duration::from_secs(20), world.get("/readyz", None)).await.unwrap();
+    let answered = tokio::time::timeout(Duration::from_secs(20), world.get("/readyz", None))
+        .await
+        .unwrap();
     assert_eq!(answered.0, 503);
 }

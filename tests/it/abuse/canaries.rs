@@ -1,0 +1,1 @@
+//! Canaries: placeholder, written next.
