@@ -17,6 +17,7 @@ pub struct Metrics {
     looks: Family<LookLabels, Counter>,
     rows: Family<RowLabels, Gauge>,
     database: Gauge,
+    body_bytes: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,6 +76,12 @@ impl Default for Metrics {
             "Whether the database answered when this was asked for",
             database.clone(),
         );
+        let body_bytes = Gauge::default();
+        registry.register(
+            "body_bytes",
+            "What the bodies of requests that are being taken hold in memory",
+            body_bytes.clone(),
+        );
         Self {
             registry,
             deliveries,
@@ -83,6 +90,7 @@ impl Default for Metrics {
             looks,
             rows,
             database,
+            body_bytes,
         }
     }
 }
@@ -144,6 +152,11 @@ impl Metrics {
     /// Whether the database answers now.
     pub fn database_answers(&self, answers: bool) {
         self.database.set(answers.into());
+    }
+
+    /// How many bytes of bodies are held in memory now.
+    pub fn body_bytes(&self, bytes: usize) {
+        self.body_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// All of it as text.

@@ -322,10 +322,11 @@ fn markdown(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error>
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
         let next = rest.peek().copied();
-        let at_start = before.chars().all(|c| c.is_ascii_digit());
+        let at_start = before.trim_start().chars().all(|c| c.is_ascii_digit());
         match c {
             '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' => continue,
             c if c == ' ' || c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                // Four of them where a line starts would make it code.
                 if !before.ends_with(' ') {
                     out.write_char(' ')?;
                 }
@@ -348,7 +349,7 @@ fn markdown(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error>
             '-' if before.to_ascii_lowercase().ends_with("gh") => out.write_str("-\u{200b}")?,
             '.' if before.to_ascii_lowercase().ends_with("www") => out.write_str("\u{200b}.")?,
             // Nor may a line of ours start with somebody's command.
-            '/' if before.is_empty() => out.write_str("\u{200b}/")?,
+            '/' if before.trim_start().is_empty() => out.write_str("\u{200b}/")?,
             c => out.write_char(c)?,
         }
         before.push(c);

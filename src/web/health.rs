@@ -50,6 +50,7 @@ pub(super) async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Respo
     if let Err(refused) = api::authorize(&web, &headers) {
         return refused;
     }
+    web.metrics.body_bytes(web.budget.held());
     // What was counted before is no longer true when nothing can be counted now: it is left out.
     web.metrics.forget_rows();
     let counted = counts(&web).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use secrecy::SecretString;
 use stepherd::sandbox::github::signature;
+use stepherd::sandbox::town::Town;
 use stepherd::web::Budget;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -18,14 +19,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Doors that take 100 kB at once, 250 kB together, and wait a second for heads and bodies.
 async fn world() -> World {
+    waiting(1).await
+}
+
+/// The same, and they wait so many seconds.
+async fn waiting(seconds: u32) -> World {
     World::with_settings(
         |_| {},
         |env| {
             for (key, value) in [
                 ("BODY_LIMIT_BYTES", LIMIT.to_string()),
                 ("BODY_BUDGET_BYTES", "250000".to_owned()),
-                ("HEADER_TIMEOUT_S", "1".to_owned()),
-                ("READ_TIMEOUT_S", "1".to_owned()),
+                ("HEADER_TIMEOUT_S", seconds.to_string()),
+                ("READ_TIMEOUT_S", seconds.to_string()),
             ] {
                 env.insert(format!("STEPHERD__SERVER__{key}"), value);
             }
@@ -82,6 +88,17 @@ async fn deliver(world: &World, id: &str, len: usize) -> String {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&body).await.unwrap();
     rest(&mut stream).await
+}
+
+/// Waits until bodies hold this much.
+async fn held(world: &World, bytes: usize) {
+    let line = format!("\nstepherd_body_bytes {bytes}\n");
+    for _ in 0..10_000 {
+        if world.get("/metrics", Some(Town::api_token())).await.1.contains(&line) {
+            return;
+        }
+    }
+    panic!("bodies never hold {bytes} bytes: {}", world.metrics.render());
 }
 
 fn counted(world: &World, outcome: &str) -> u64 {
@@ -174,7 +191,7 @@ async fn a_body_in_pieces_without_end_is_cut_at_the_cap() {
 
 #[tokio::test]
 async fn what_all_bodies_hold_together_is_bounded_and_comes_back() {
-    let world = world().await;
+    let world = waiting(600).await;
     let mut holders = Vec::new();
     // Three that hold 80 kB each and do not go on.
     for _ in 0..3 {
@@ -191,28 +208,20 @@ async fn what_all_bodies_hold_together_is_bounded_and_comes_back() {
         stream.write_all(&body[..80_000]).await.unwrap();
         holders.push(stream);
     }
-    // Until the last of their bytes are read, a small body may still find room.
-    let mut refused = String::new();
-    for n in 0..10_000 {
-        refused = deliver(&world, &format!("d-{n}"), 20_000).await;
-        if refused.starts_with("HTTP/1.1 503 ") {
-            break;
-        }
-    }
+    held(&world, 240_000).await;
+    let refused = deliver(&world, "d-1", 20_000).await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(refused.to_lowercase().contains("\r\nretry-after: 30\r\n"), "{refused}");
-    assert!(counted(&world, "overloaded") >= 1);
+    assert_eq!(counted(&world, "overloaded"), 1);
     assert_eq!(world.get("/healthz", None).await.0, 200);
     assert_eq!(world.get("/readyz", None).await.0, 200);
+    assert!(
+        deliver(&world, "d-2", 9_000).await.starts_with("HTTP/1.1 202 "),
+        "what fits is taken"
+    );
     drop(holders);
-    let mut taken = String::new();
-    for _ in 0..10_000 {
-        taken = deliver(&world, "d-last", LIMIT).await;
-        if taken.starts_with("HTTP/1.1 202 ") {
-            break;
-        }
-    }
-    assert!(taken.starts_with("HTTP/1.1 202 "), "{taken}");
+    held(&world, 0).await;
+    assert!(deliver(&world, "d-3", LIMIT).await.starts_with("HTTP/1.1 202 "));
 }
 
 #[tokio::test]

@@ -102,7 +102,8 @@ fn a_storm_of_short_connections_passes() {
         }
     }
     assert!(get(&server, "/healthz").starts_with("HTTP/1.1 200 "));
-    assert!(get(&server, "/readyz").starts_with("HTTP/1.1 200 "));
+    let ready = get(&server, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
     let taken = memory_kb(&server).saturating_sub(before);
     assert!(taken < MEMORY_KB_MAX / 4, "what has gone still takes {taken} kB");
     server.terminate();

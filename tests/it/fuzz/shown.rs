@@ -154,7 +154,7 @@ pub fn hostile() -> impl Strategy<Value = String> {
 fn visible(text: &str) -> bool {
     text.chars().any(|c| {
         let reorders = matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}');
-        !(c.is_whitespace() || c.is_control() || reorders)
+        !(c.is_whitespace() || c.is_control() || c == '\u{2060}' || reorders)
     })
 }
 
@@ -228,6 +228,8 @@ fn shape(markdown: &str) -> Vec<String> {
     let mut shape: Vec<String> = Vec::new();
     for event in events(markdown) {
         let part = match event {
+            // Space and invisible joiners between two spans are nobody's words.
+            Event::Text(text) if text.chars().all(|c| c.is_whitespace() || c == '\u{2060}') => continue,
             Event::Text(_) => "text".to_owned(),
             Event::Code(_) => "code".to_owned(),
             other => format!("{other:?}"),
