@@ -127,38 +127,6 @@ impl Folder {
     /// Starts the server, unless it refuses to start: then what it said.
     pub fn try_serve(&self) -> Result<Server, Ran> {
         let mut child = self.spawn();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let (mut log, mut err) = (Vec::new(), String::new());
-        loop {
-            let mut line = String::new();
-            if lines.read_line(&mut line).unwrap() == 0 {
-                let code = child.wait().unwrap().code();
-                return Err(Ran {
-                    code,
-                    out: String::new(),
-                    err,
-                });
-            }
-            err.push_str(&line);
-            let Ok(said) = serde_json::from_str::<Value>(&line) else {
-                continue;
-            };
-            log.push(said.clone());
-            if said["fields"]["message"] == "stepherd listens" {
-                let address = said["fields"]["address"].as_str().unwrap().to_owned();
-                return Ok(Server {
-                    child,
-                    lines,
-                    log,
-                    address,
-                });
-            }
-        }
-    }
-
-    /// Starts the server and waits until it listens.
-    pub fn serve(&self) -> Server {
-        let mut child = self.spawn();
         let lines = BufReader::new(child.stderr.take().unwrap());
         let mut server = Server {
             child,
@@ -166,9 +134,31 @@ impl Folder {
             log: Vec::new(),
             address: String::new(),
         };
-        let listens = server.wait_for("stepherd listens");
-        server.address = listens["fields"]["address"].as_str().unwrap().to_owned();
-        server
+        let mut err = String::new();
+        while server.address.is_empty() {
+            let mut line = String::new();
+            if server.lines.read_line(&mut line).unwrap() == 0 {
+                let code = server.child.wait().unwrap().code();
+                let out = String::new();
+                return Err(Ran { code, out, err });
+            }
+            err.push_str(&line);
+            // What is said before the logs begin, and why it does not start, is said in words.
+            let Ok(said) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            if said["fields"]["message"] == "stepherd listens" {
+                server.address = said["fields"]["address"].as_str().unwrap().to_owned();
+            }
+            server.log.push(said);
+        }
+        Ok(server)
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn serve(&self) -> Server {
+        self.try_serve()
+            .unwrap_or_else(|ran| panic!("it ended before it listened: {ran:?}"))
     }
 }
 
