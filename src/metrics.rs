@@ -17,6 +17,8 @@ pub struct Metrics {
     looks: Family<LookLabels, Counter>,
     repaired: Family<RepairLabels, Counter>,
     rows: Family<RowLabels, Gauge>,
+    database: Gauge,
+    body_bytes: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,6 +83,18 @@ impl Default for Metrics {
         );
         let rows = Family::default();
         registry.register("rows", "What the database holds, by state", rows.clone());
+        let database = Gauge::default();
+        registry.register(
+            "database_up",
+            "Whether the database answered when this was asked for",
+            database.clone(),
+        );
+        let body_bytes = Gauge::default();
+        registry.register(
+            "body_bytes",
+            "What the bodies of requests that are being taken hold in memory",
+            body_bytes.clone(),
+        );
         Self {
             registry,
             deliveries,
@@ -89,12 +103,15 @@ impl Default for Metrics {
             looks,
             repaired,
             rows,
+            database,
+            body_bytes,
         }
     }
 }
 
 impl Metrics {
-    /// A request at a door: `stored`, `again`, `forged`, `malformed`, `unavailable` …
+    /// A request at a door: `stored`, `again`, `forged`, `malformed`, `unavailable`,
+    /// `overloaded` …
     pub fn delivery(&self, platform: &Platform, outcome: &str) {
         let labels = DeliveryLabels {
             platform: platform.to_string(),
@@ -150,6 +167,21 @@ impl Metrics {
         self.rows
             .get_or_create(&labels)
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Forgets how many rows there were.
+    pub fn forget_rows(&self) {
+        self.rows.clear();
+    }
+
+    /// Whether the database answers now.
+    pub fn database_answers(&self, answers: bool) {
+        self.database.set(answers.into());
+    }
+
+    /// How many bytes of bodies are held in memory now.
+    pub fn body_bytes(&self, bytes: usize) {
+        self.body_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// All of it as text.

@@ -10,6 +10,7 @@ pub mod discord;
 pub mod github;
 pub mod http;
 pub mod jira;
+pub mod mask;
 pub mod signature;
 
 use std::collections::BTreeMap;

@@ -79,6 +79,10 @@ pub struct Server {
     pub api_token: Option<Secret>,
     /// The largest request body, in bytes.
     pub body_limit_bytes: usize,
+    /// What all request bodies that are being taken may hold together, in bytes.
+    pub body_budget_bytes: usize,
+    /// How many connections there may be at once.
+    pub connections_max: usize,
     /// How long a client may take to send its headers.
     pub header_timeout: Duration,
     /// How long a client may take to send its body.
@@ -224,6 +228,8 @@ impl Default for Server {
             public_url: None,
             api_token: None,
             body_limit_bytes: 25 * 1024 * 1024,
+            body_budget_bytes: 128 * 1024 * 1024,
+            connections_max: 10_000,
             header_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
         }

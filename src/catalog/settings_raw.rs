@@ -45,6 +45,13 @@ pub(super) struct RawServer {
     /// The largest request body, in bytes. Default: 26214400 (25 MiB, what GitHub may send).
     #[schemars(range(min = 1024, max = 104_857_600))]
     pub(super) body_limit_bytes: Option<u32>,
+    /// What all request bodies that are being taken may hold together, in bytes; at least `body_limit_bytes`. More is
+    /// answered 503. Default: 134217728 (128 MiB).
+    #[schemars(range(min = 1024, max = 4_294_967_295_u32))]
+    pub(super) body_budget_bytes: Option<At<u32>>,
+    /// How many connections there may be at once; fewer if the system allows fewer open files. Default: 10000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) connections_max: Option<u32>,
     /// How long a client may take to send its headers, in seconds. Default: 10.
     #[schemars(range(min = 1, max = 600))]
     pub(super) header_timeout_s: Option<u32>,

@@ -231,13 +231,30 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn server(&mut self, raw: &RawServer) -> Server {
         let usual = Server::default();
+        let body_limit_bytes = raw
+            .body_limit_bytes
+            .map_or(usual.body_limit_bytes, |bytes| bytes as usize);
+        if let Some(at) = raw
+            .body_budget_bytes
+            .as_ref()
+            .filter(|at| (*at.get() as usize) < body_limit_bytes)
+        {
+            self.page.say_hint(
+                at.span(),
+                "`body_budget_bytes` is less than one body may have",
+                format!("at least `body_limit_bytes`, which is {body_limit_bytes}"),
+            );
+        }
         Server {
             listen: self.listen(raw.listen.as_ref()).unwrap_or(usual.listen),
             public_url: self.url(raw.public_url.as_ref()),
             api_token: self.secret(raw.api_token.as_ref(), raw.api_token_file.as_ref()),
-            body_limit_bytes: raw
-                .body_limit_bytes
-                .map_or(usual.body_limit_bytes, |bytes| bytes as usize),
+            body_limit_bytes,
+            body_budget_bytes: raw
+                .body_budget_bytes
+                .as_ref()
+                .map_or(usual.body_budget_bytes.max(body_limit_bytes), |at| *at.get() as usize),
+            connections_max: raw.connections_max.map_or(usual.connections_max, |max| max as usize),
             header_timeout: seconds(raw.header_timeout_s, usual.header_timeout),
             read_timeout: seconds(raw.read_timeout_s, usual.read_timeout),
         }

@@ -2,6 +2,6 @@
 
 mod answers;
 mod check;
-mod kit;
+pub mod kit;
 mod serve;
 mod stored;

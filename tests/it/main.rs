@@ -5,6 +5,7 @@
     reason = "helpers of the one test binary are as public as their modules need"
 )]
 
+mod abuse;
 mod adapters_backends;
 mod adapters_discord;
 mod adapters_github;
@@ -15,6 +16,7 @@ mod decide;
 mod demo;
 mod doors;
 mod edits;
+mod fuzz;
 mod grammar;
 mod policy;
 mod postgres;

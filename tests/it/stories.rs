@@ -3,7 +3,7 @@
 mod changes;
 mod commands;
 mod crash;
-mod dcr;
+pub mod dcr;
 mod discord;
 mod faults;
 mod jira;

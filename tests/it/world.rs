@@ -20,7 +20,7 @@ use stepherd::engine::{Engine, Sweep};
 use stepherd::metrics::Metrics;
 use stepherd::sandbox::town::{GUILD, Town, TownOptions, now_from};
 use stepherd::store::{RunFilter, Store, StoreError};
-use stepherd::web::{self, Web};
+use stepherd::web::{self, Budget, Limits, Web};
 use stepherd::wiring;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -169,7 +169,7 @@ impl World {
             wake,
             api_token: server.api_token.clone(),
             body_limit_bytes: server.body_limit_bytes,
-            header_timeout: server.header_timeout,
+            budget: Budget::new(server.body_budget_bytes),
             read_timeout: server.read_timeout,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -177,7 +177,10 @@ impl World {
         tokio::spawn(web::serve(
             listener,
             web::routes(web),
-            server.header_timeout,
+            Limits {
+                header_timeout: server.header_timeout,
+                connections_max: server.connections_max,
+            },
             stop.clone(),
         ));
         town.tell(&url).unwrap();

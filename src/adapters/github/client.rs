@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::{Credentials, GithubConfig};
 use crate::adapters::CallError;
 use crate::adapters::http::{permanent, retry, seconds};
+use crate::adapters::mask::Mask;
 use crate::domain::ids::Repo;
 use crate::domain::run::FailureClass;
 
@@ -107,6 +108,8 @@ enum Access {
 /// GitHub's API at one address.
 pub(super) struct Client {
     access: Access,
+    /// The account's token; an installation's is known by its form.
+    mask: Mask,
 }
 
 /// An answer that came through whole; not necessarily a good one.
@@ -149,7 +152,11 @@ impl Client {
                 }
             }
         };
-        Ok(Self { access })
+        let mask = match &config.credentials {
+            Credentials::Token(token) => Mask::new([token.clone()]),
+            Credentials::App { .. } => Mask::default(),
+        };
+        Ok(Self { access, mask })
     }
 
     /// Makes one call on behalf of whoever may in this scope; `target` is percent-encoded and starts with `/`.
@@ -164,23 +171,24 @@ impl Client {
         target: &str,
         body: Option<&Value>,
     ) -> Result<Reply, CallError> {
-        match &self.access {
-            Access::Token(client) => Ok(send(client, verb, target, body).await?),
-            Access::App { app, .. } if matches!(scope, Scope::Own) => Ok(send(app, verb, target, body).await?),
-            Access::App { app, installations } => {
-                let client = installed(app, installations, scope).await?;
-                match send(&client, verb, target, body).await {
-                    Err(refused) if refused.of_token => {
-                        // A token keeps the rights it was made with, and the app may have been given more since.
-                        // What was refused has had no effect, so asking once more repeats nothing.
-                        forget(installations, scope, &client).await;
-                        let client = installed(app, installations, scope).await?;
-                        Ok(send(&client, verb, target, body).await?)
-                    }
-                    answer => Ok(answer?),
-                }
+        let reply = match &self.access {
+            Access::Token(client) => send(client, verb, target, body).await.map_err(CallError::from),
+            Access::App { app, .. } if matches!(scope, Scope::Own) => {
+                send(app, verb, target, body).await.map_err(CallError::from)
             }
+            Access::App { app, installations } => as_installed(app, installations, scope, verb, target, body).await,
+        };
+        self.masked(reply)
+    }
+
+    /// Proxies and debug pages quote the request, credentials and all. A good answer is left as it is: a file's text
+    /// is what it is.
+    fn masked(&self, reply: Result<Reply, CallError>) -> Result<Reply, CallError> {
+        let mut reply = reply.map_err(|error| self.mask.error(error))?;
+        if !reply.is_success() {
+            self.mask.refusal(&mut reply.body);
         }
+        Ok(reply)
     }
 
     pub(super) async fn get(&self, scope: Scope<'_>, target: &str) -> Result<Reply, CallError> {
@@ -273,6 +281,27 @@ impl From<CallError> for Refused {
 impl From<Refused> for CallError {
     fn from(refused: Refused) -> Self {
         refused.error
+    }
+}
+
+async fn as_installed(
+    app: &Octocrab,
+    installations: &Mutex<BTreeMap<String, Installation>>,
+    scope: Scope<'_>,
+    verb: Verb,
+    target: &str,
+    body: Option<&Value>,
+) -> Result<Reply, CallError> {
+    let client = installed(app, installations, scope).await?;
+    match send(&client, verb, target, body).await {
+        Err(refused) if refused.of_token => {
+            // A token keeps the rights it was made with, and the app may have been given more since. What was refused
+            // has had no effect, so asking once more repeats nothing.
+            forget(installations, scope, &client).await;
+            let client = installed(app, installations, scope).await?;
+            Ok(send(&client, verb, target, body).await?)
+        }
+        answer => Ok(answer?),
     }
 }
 
