@@ -1,0 +1,201 @@
+//! `stepherd torture`: this very program under `kill -9` at random moments, while people in the town of stand-ins give
+//! commands by signed webhooks and back-ends go on; then everything is counted.
+//!
+//! The processes that are killed are real, as are their sockets and their database. Only the vendors are stand-ins,
+//! which live in the torturer and so outlive every kill.
+
+mod balancer;
+pub mod count;
+mod look;
+mod people;
+mod replica;
+mod siege;
+mod world;
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use self::count::Row;
+use self::siege::{Ended, Siege};
+use super::town::folder::Folder;
+use super::town::terminal::Terminal;
+use super::{Exit, failed, serve, show};
+use crate::clock::{Clock as _, SystemClock};
+
+/// What to do to it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TortureArgs {
+    /// How often to kill
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    kills: u32,
+    /// Decides what people and back-ends do and when to kill; each seed is another story
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many processes share the database; one at a time is killed. More than one takes PostgreSQL
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=9))]
+    replicas: u32,
+    /// An empty database of its own; else a SQLite file that is thrown away
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Leave the folder with configuration, database, logs and what stood in the town, and say where. What fails is
+    /// always left
+    #[arg(long)]
+    keep: bool,
+}
+
+const EXAMPLES: &str = "Examples:
+  stepherd torture                                    fifty kills on SQLite, in a minute or two
+  stepherd torture --kills 500 --seed 7               another story, and longer
+  stepherd torture --replicas 3 --database postgres://localhost/torture
+                                                      three replicas on PostgreSQL, one killed at a time
+
+Exit codes: 0 nothing was lost and nothing was done twice, 1 something was, or it could not be tried, 2 wrong input";
+
+/// How it went.
+struct Verdict {
+    rows: Vec<Row>,
+    ended: Ended,
+    seconds: i64,
+}
+
+impl Verdict {
+    fn is_good(&self) -> bool {
+        self.ended.troubles.is_empty() && self.rows.iter().all(Row::is_good)
+    }
+}
+
+/// Tries it. Good only if every count is right.
+pub async fn run(args: TortureArgs) -> Exit {
+    let sqlite = args.database.as_deref().is_none_or(|url| url.starts_with("sqlite:"));
+    if sqlite && args.replicas > 1 {
+        anstream::eprintln!(
+            "stepherd: a SQLite file is for one process: --replicas {} takes --database postgres://…",
+            args.replicas
+        );
+        return Exit::BadInput;
+    }
+    let stop = CancellationToken::new();
+    if let Err(error) = serve::signals(stop.clone()) {
+        return failed(format!("cannot wait for signals: {error}"));
+    }
+    let folder = match Folder::new("torture") {
+        Ok(folder) => folder,
+        Err(error) => return failed(format!("there is no room for a folder: {error}")),
+    };
+    let mut terminal = Terminal::new(args.json);
+    let tried = tokio::select! {
+        tried = attempt(&args, &folder, &mut terminal) => tried,
+        () = stop.cancelled() => Err("interrupted".to_owned()),
+    };
+    terminal.close();
+    let good = tried.as_ref().is_ok_and(Verdict::is_good);
+    let left = (args.keep || !good).then(|| folder.keep());
+    match &tried {
+        Ok(verdict) if args.json => show::json(&as_json(&args, verdict, left.as_deref())),
+        Ok(verdict) => conclude(&mut terminal, &args, verdict),
+        Err(_) => {}
+    }
+    if let Some(path) = left {
+        terminal.line(&format!("\nEverything is left in {}", path.display()));
+    }
+    match tried {
+        Ok(_) if good => Exit::Good,
+        Ok(_) => failed("something was lost, doubled or out of order"),
+        Err(why) => failed(why),
+    }
+}
+
+async fn attempt(args: &TortureArgs, folder: &Folder, terminal: &mut Terminal) -> Result<Verdict, String> {
+    let began = SystemClock.now();
+    let mut siege = Siege::lay(args, folder).await?;
+    introduce(terminal, args, folder);
+    siege.kill(terminal).await?;
+    siege.settle(terminal).await?;
+    let ended = siege.end().await;
+    let (given, seen, memory) = siege.findings().await?;
+    let rows = count::count(&given, &seen, &memory);
+    let findings = format!("{given:#?}\n{seen:#?}\n{memory:#?}\n");
+    std::fs::write(folder.path().join("findings.txt"), findings).map_err(|e| e.to_string())?;
+    Ok(Verdict {
+        rows,
+        ended,
+        seconds: SystemClock.now().duration_since(began).as_secs(),
+    })
+}
+
+fn introduce(terminal: &mut Terminal, args: &TortureArgs, folder: &Folder) {
+    let processes = match args.replicas {
+        1 => "stepherd runs as a process of its own".to_owned(),
+        n => format!("{n} stepherds run as processes of their own, behind a load balancer"),
+    };
+    terminal.line(&format!(
+        "{processes}, between stand-ins for\n\
+         GitHub, Jira, Discord, Argo CD and the cache-rebuild service. While people\n\
+         give commands, it is killed {} times with SIGKILL. Seed {}.",
+        args.kills, args.seed
+    ));
+    terminal.aside(&format!("logs and database: {}", folder.path().display()));
+}
+
+fn conclude(terminal: &mut Terminal, args: &TortureArgs, verdict: &Verdict) {
+    let Ended {
+        completed,
+        stopped,
+        troubles,
+    } = &verdict.ended;
+    terminal.stage(&format!(
+        "After {} kills and {} s: {completed} runs completed, {stopped} were stopped by people",
+        args.kills, verdict.seconds
+    ));
+    let row = |row: &Row| {
+        vec![
+            row.what.to_owned(),
+            row.counted.to_string(),
+            row.lost.len().to_string(),
+            row.doubled.len().to_string(),
+        ]
+    };
+    show::table(
+        &["WHAT", "COUNTED", "LOST", "DOUBLED"],
+        verdict.rows.iter().map(row).collect(),
+    );
+    for (how, of) in [
+        ("lost", wrong(verdict, |row| &row.lost)),
+        ("doubled", wrong(verdict, |row| &row.doubled)),
+    ] {
+        for what in of {
+            terminal.check(how, Some(what));
+        }
+    }
+    for trouble in troubles {
+        terminal.check("in order", Some(trouble));
+    }
+}
+
+fn wrong(verdict: &Verdict, which: impl Fn(&Row) -> &Vec<String>) -> Vec<&str> {
+    verdict
+        .rows
+        .iter()
+        .flat_map(|row| which(row))
+        .map(String::as_str)
+        .collect()
+}
+
+fn as_json(args: &TortureArgs, verdict: &Verdict, left: Option<&std::path::Path>) -> Value {
+    let row = |row: &Row| json!({ "what": row.what, "counted": row.counted, "lost": row.lost, "doubled": row.doubled });
+    json!({
+        "ok": verdict.is_good(),
+        "kills": args.kills,
+        "seed": args.seed,
+        "replicas": args.replicas,
+        "seconds": verdict.seconds,
+        "runs": { "completed": verdict.ended.completed, "stopped": verdict.ended.stopped },
+        "counts": verdict.rows.iter().map(row).collect::<Vec<_>>(),
+        "troubles": verdict.ended.troubles,
+        "folder": left.map(|path| path.display().to_string()),
+    })
+}
