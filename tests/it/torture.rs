@@ -1,0 +1,88 @@
+//! The torture: a short one on the real program, as somebody runs it who has just built it, and its counting.
+
+mod counting;
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The built program, away from the repository.
+fn stepherd(args: &[&str]) -> Output {
+    let elsewhere = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_stepherd"))
+        .args(args)
+        .current_dir(elsewhere.path())
+        .env(
+            "STEPHERD__GITHUB__API_URL",
+            "this would be refused if what is killed looked at it",
+        )
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn killed_again_and_again_it_loses_nothing_and_does_nothing_twice() {
+    let ran = stepherd(&["torture", "--kills", "8", "--seed", "7", "--json"]);
+    let (out, err) = (
+        String::from_utf8(ran.stdout).unwrap(),
+        String::from_utf8(ran.stderr).unwrap(),
+    );
+    let found: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}\n{err}"));
+    assert!(ran.status.success(), "{found:#}\n{err}");
+    assert_eq!(err, "");
+    assert_eq!(found["ok"], true);
+    assert_eq!(found["kills"], 8);
+    assert_eq!(found["folder"], Value::Null, "what went well leaves nothing behind");
+    let counts = found["counts"].as_array().unwrap();
+    let kinds: Vec<&str> = counts.iter().map(|row| row["what"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "deliveries",
+            "questions",
+            "orders",
+            "pull requests",
+            "syncs",
+            "rebuilds",
+            "ticket moves",
+            "cards",
+            "notices",
+            "checks",
+        ]
+    );
+    // People ask when they feel like it; everything else is part of every run.
+    for row in counts.iter().filter(|row| row["what"] != "questions") {
+        assert!(row["counted"].as_u64().unwrap() > 0, "{row}");
+    }
+    assert!(found["runs"]["completed"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_file_is_for_one_process() {
+    for database in [&[] as &[&str], &["--database", "sqlite:somewhere.db"]] {
+        let ran = stepherd(&[&["torture", "--replicas", "3"], database].concat());
+        let err = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(2));
+        assert!(
+            err.contains("a SQLite file is for one process: --replicas 3 takes"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_had_is_said_in_words() {
+    let ran = stepherd(&["torture", "--kills", "1", "--database", "sqlite:nowhere/torture.db"]);
+    let err = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{err}");
+    assert!(err.contains("nowhere"), "{err}");
+}
+
+#[test]
+fn it_says_what_it_does() {
+    let ran = stepherd(&["torture", "--help"]);
+    let out = String::from_utf8(ran.stdout).unwrap();
+    for words in ["--kills", "--seed", "--replicas", "--database", "--keep", "Examples:"] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+}
