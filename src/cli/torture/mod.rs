@@ -16,11 +16,16 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::count::Row;
-use self::siege::{Ended, Siege};
+use self::siege::{Ended, Findings, Siege};
 use super::town::folder::Folder;
 use super::town::terminal::Terminal;
 use super::{Exit, failed, serve, show};
 use crate::clock::{Clock as _, SystemClock};
+
+/// Where everything stands that was found, in the folder.
+const FINDINGS: &str = "findings.txt";
+/// How many findings of a kind are shown.
+const SHOWN: usize = 10;
 
 /// What to do to it.
 #[derive(Debug, clap::Args)]
@@ -116,10 +121,9 @@ async fn attempt(args: &TortureArgs, folder: &Folder, terminal: &mut Terminal) -
     siege.kill(terminal).await?;
     siege.settle(terminal).await?;
     let ended = siege.end().await;
-    let (given, seen, memory) = siege.findings().await?;
-    let rows = count::count(&given, &seen, &memory);
-    let findings = format!("{given:#?}\n{seen:#?}\n{memory:#?}\n");
-    std::fs::write(folder.path().join("findings.txt"), findings).map_err(|e| e.to_string())?;
+    let found = siege.findings().await?;
+    let rows = count::count(&found.given, &found.seen, &found.memory);
+    write_findings(folder, &rows, &found).map_err(|e| format!("cannot write {FINDINGS}: {e}"))?;
     Ok(Verdict {
         rows,
         ended,
@@ -128,14 +132,14 @@ async fn attempt(args: &TortureArgs, folder: &Folder, terminal: &mut Terminal) -
 }
 
 fn introduce(terminal: &mut Terminal, args: &TortureArgs, folder: &Folder) {
-    let processes = match args.replicas {
-        1 => "stepherd runs as a process of its own".to_owned(),
-        n => format!("{n} stepherds run as processes of their own, behind a load balancer"),
+    let (processes, killed) = match args.replicas {
+        1 => ("stepherd runs as a process of its own".to_owned(), "it is killed"),
+        n => (format!("{n} stepherds share the work"), "one at a time is killed"),
     };
     terminal.line(&format!(
-        "{processes}, between stand-ins for\n\
-         GitHub, Jira, Discord, Argo CD and the cache-rebuild service. While people\n\
-         give commands, it is killed {} times with SIGKILL. Seed {}.",
+        "{processes} between stand-ins for GitHub,\n\
+         Jira, Discord, Argo CD and the cache-rebuild service. While people give\n\
+         commands, {killed} {} times with SIGKILL. Seed {}.",
         args.kills, args.seed
     ));
     terminal.aside(&format!("logs and database: {}", folder.path().display()));
@@ -163,12 +167,17 @@ fn conclude(terminal: &mut Terminal, args: &TortureArgs, verdict: &Verdict) {
         &["WHAT", "COUNTED", "LOST", "DOUBLED"],
         verdict.rows.iter().map(row).collect(),
     );
-    for (how, of) in [
-        ("lost", wrong(verdict, |row| &row.lost)),
-        ("doubled", wrong(verdict, |row| &row.doubled)),
-    ] {
-        for what in of {
-            terminal.check(how, Some(what));
+    for row in verdict.rows.iter().filter(|row| !row.is_good()) {
+        for (how, which) in [("lost", &row.lost), ("doubled", &row.doubled)] {
+            for what in which.iter().take(SHOWN) {
+                terminal.check(how, Some(what));
+            }
+            if let Some(more) = which.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+                terminal.check(
+                    how,
+                    Some(&format!("… and {more} more {}, listed in {FINDINGS}", row.what)),
+                );
+            }
         }
     }
     for trouble in troubles {
@@ -176,13 +185,21 @@ fn conclude(terminal: &mut Terminal, args: &TortureArgs, verdict: &Verdict) {
     }
 }
 
-fn wrong(verdict: &Verdict, which: impl Fn(&Row) -> &Vec<String>) -> Vec<&str> {
-    verdict
-        .rows
-        .iter()
-        .flat_map(|row| which(row))
-        .map(String::as_str)
-        .collect()
+/// Everything that was found, to look into: first what is wrong, then all that was given, seen and kept.
+fn write_findings(folder: &Folder, rows: &[Row], found: &Findings) -> std::io::Result<()> {
+    let mut text = String::new();
+    for row in rows.iter().filter(|row| !row.is_good()) {
+        let lost = row.lost.iter().map(|what| ("lost", what));
+        let doubled = row.doubled.iter().map(|what| ("doubled", what));
+        for (how, what) in lost.chain(doubled) {
+            text.push_str(&format!("{}, {how}: {what}\n", row.what));
+        }
+    }
+    text.push_str(&format!(
+        "\n{:#?}\n{:#?}\n{:#?}\n",
+        found.given, found.seen, found.memory
+    ));
+    std::fs::write(folder.path().join(FINDINGS), text)
 }
 
 fn as_json(args: &TortureArgs, verdict: &Verdict, left: Option<&std::path::Path>) -> Value {

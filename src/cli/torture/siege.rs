@@ -47,6 +47,16 @@ pub(super) struct Ended {
     pub(super) troubles: Vec<String>,
 }
 
+/// What there is to count.
+pub(super) struct Findings {
+    /// What people said.
+    pub(super) given: Vec<Given>,
+    /// What stands in the town.
+    pub(super) seen: Seen,
+    /// What the database holds.
+    pub(super) memory: Memory,
+}
+
 /// The siege.
 pub(super) struct Siege {
     kills: u32,
@@ -317,7 +327,7 @@ impl Siege {
     }
 
     /// What is to be counted.
-    pub(super) async fn findings(&self) -> Result<(Vec<Given>, Seen, Memory), String> {
+    pub(super) async fn findings(&self) -> Result<Findings, String> {
         let store = match &self.store {
             Some(store) => store.clone(),
             None => Store::open(&self.database).await.map_err(|e| e.to_string())?,
@@ -326,7 +336,11 @@ impl Siege {
         store.close().await;
         let book = self.field.book();
         let town = &self.field.town;
-        Ok((look::given(town, &book), look::seen(town, &book), memory))
+        Ok(Findings {
+            given: look::given(town, &book),
+            seen: look::seen(town, &book),
+            memory,
+        })
     }
 }
 
