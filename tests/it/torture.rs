@@ -55,6 +55,10 @@ fn killed_again_and_again_it_loses_nothing_and_does_nothing_twice() {
         assert!(row["counted"].as_u64().unwrap() > 0, "{row}");
     }
     assert!(found["runs"]["completed"].as_u64().unwrap() > 0);
+    assert!(
+        !found["hits"].as_object().unwrap().is_empty(),
+        "no kill came while a run was under way"
+    );
 }
 
 #[test]

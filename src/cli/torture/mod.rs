@@ -149,12 +149,16 @@ fn conclude(terminal: &mut Terminal, args: &TortureArgs, verdict: &Verdict) {
     let Ended {
         completed,
         stopped,
+        hits,
         troubles,
     } = &verdict.ended;
     terminal.stage(&format!(
         "After {} kills and {} s: {completed} runs completed, {stopped} were stopped by people",
         args.kills, verdict.seconds
     ));
+    let hits = hits.iter().map(|(doing, times)| vec![doing.clone(), times.to_string()]);
+    show::table(&["RUNS WERE HIT AT", "TIMES"], hits.collect());
+    terminal.line("");
     let row = |row: &Row| {
         vec![
             row.what.to_owned(),
@@ -211,6 +215,7 @@ fn as_json(args: &TortureArgs, verdict: &Verdict, left: Option<&std::path::Path>
         "replicas": args.replicas,
         "seconds": verdict.seconds,
         "runs": { "completed": verdict.ended.completed, "stopped": verdict.ended.stopped },
+        "hits": verdict.ended.hits,
         "counts": verdict.rows.iter().map(row).collect::<Vec<_>>(),
         "troubles": verdict.ended.troubles,
         "folder": left.map(|path| path.display().to_string()),

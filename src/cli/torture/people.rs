@@ -75,6 +75,14 @@ impl Card {
         self.head().rsplit_once(" — ").map_or("", |(_, state)| state)
     }
 
+    /// Where the run stands, without figures.
+    pub(super) fn doing(&self) -> String {
+        let state = self.state();
+        let end = state.find([':', ',']).unwrap_or(state.len());
+        let doing = state.get(..end).unwrap_or_default();
+        doing.split(" at ").next().unwrap_or_default().to_owned()
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.state() == "completed" || self.state().starts_with("stopped by ")
     }
@@ -345,7 +353,7 @@ impl Life {
         if self.stop_after.is_some_and(|looks| self.looks > looks) && !hurry {
             self.stop_after = None;
             self.order(card, "stop").await;
-        } else if !hurry && self.dice.one_in(12) {
+        } else if !hurry && self.dice.one_in(20) {
             self.ask(card).await;
         }
     }

@@ -1,6 +1,6 @@
 //! The siege: town, load balancer and replicas are set up, killed at random moments, and left to come to rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::balancer::{Backs, Balancer};
 use super::count::{Given, Memory, Seen};
-use super::people::{Field, Life, Tenant};
+use super::people::{Card, Field, Life, Tenant};
 use super::replica::Replica;
 use super::world::{self, FARMERS};
 use super::{TortureArgs, look};
@@ -22,9 +22,9 @@ use crate::sandbox::town::{REPO, Town};
 use crate::store::Store;
 
 /// How many lives go on at once, at most and at least.
-const CROWD: (u32, u32) = (6, 3);
+const CROWD: (u32, u32) = (8, 3);
 /// How many tenants they share, so that some rebuilds wait for others.
-const TENANTS: u64 = 4;
+const TENANTS: u64 = 7;
 /// How many pull requests commands are given on.
 const PULLS: u64 = 3;
 /// How long everything may take to come to rest.
@@ -43,6 +43,8 @@ pub(super) struct Ended {
     pub(super) completed: u64,
     /// Runs that people stopped.
     pub(super) stopped: u64,
+    /// How often a run was under way with what its card said when a kill came.
+    pub(super) hits: BTreeMap<String, u32>,
     /// What went wrong besides what is counted.
     pub(super) troubles: Vec<String>,
 }
@@ -60,7 +62,10 @@ pub(super) struct Findings {
 /// The siege.
 pub(super) struct Siege {
     kills: u32,
+    /// Decides when to kill, and whom.
     dice: Dice,
+    /// Decides what people do, whatever is killed.
+    people: Dice,
     began: Timestamp,
     field: Arc<Field>,
     database: String,
@@ -72,6 +77,7 @@ pub(super) struct Siege {
     /// Runs of nobody's life that somebody has taken care of.
     cared_for: BTreeSet<String>,
     store: Option<Store>,
+    hits: BTreeMap<String, u32>,
     troubles: Vec<String>,
 }
 
@@ -118,6 +124,7 @@ impl Siege {
         }
         Ok(Self {
             kills: args.kills,
+            people: dice.another(),
             dice,
             began: SystemClock.now(),
             field,
@@ -128,6 +135,7 @@ impl Siege {
             lives: JoinSet::new(),
             cared_for: BTreeSet::new(),
             store: None,
+            hits: BTreeMap::new(),
             troubles: Vec::new(),
         })
     }
@@ -155,6 +163,10 @@ impl Siege {
                 }
             };
             tokio::time::sleep(Duration::from_millis(wait)).await;
+            let hit = self.cards().into_iter().filter(|card| !card.is_over());
+            for doing in hit.map(|card| card.doing()).collect::<Vec<_>>() {
+                *self.hits.entry(doing).or_default() += 1;
+            }
             let Some(replica) = self.replicas.get_mut(victim) else {
                 continue;
             };
@@ -173,20 +185,20 @@ impl Siege {
         while self.lives.try_join_next().is_some() {}
         let crowd = (self.kills / 4).clamp(CROWD.1, CROWD.0) as usize;
         while self.lives.len() < crowd {
-            let Some(life) = Life::new(Arc::clone(&self.field), self.dice.another()) else {
+            let Some(life) = Life::new(Arc::clone(&self.field), self.people.another()) else {
                 return;
             };
             self.lives.spawn(life.live());
         }
     }
 
+    fn cards(&self) -> Vec<Card> {
+        let tenants = self.field.tenants.iter();
+        tenants.flat_map(|tenant| self.field.cards(tenant)).collect()
+    }
+
     fn tell(&self, terminal: &mut Terminal, what: &str) {
-        let cards: Vec<_> = self
-            .field
-            .tenants
-            .iter()
-            .flat_map(|tenant| self.field.cards(tenant))
-            .collect();
+        let cards = self.cards();
         let over = cards.iter().filter(|card| card.is_over()).count();
         let seconds = SystemClock.now().duration_since(self.began).as_secs();
         terminal.rewrite(&format!(
@@ -292,11 +304,9 @@ impl Siege {
         if !self.lives.is_empty() {
             return;
         }
-        for tenant in &self.field.tenants {
-            for card in self.field.cards(tenant) {
-                if card.has_failed() && self.cared_for.insert(card.run.clone()) {
-                    self.field.stop(&card.run);
-                }
+        for card in self.cards() {
+            if card.has_failed() && self.cared_for.insert(card.run.clone()) {
+                self.field.stop(&card.run);
             }
         }
     }
@@ -307,9 +317,8 @@ impl Siege {
         for replica in &mut self.replicas {
             troubles.extend(replica.end().await.err());
         }
-        let cards = self.field.tenants.iter().flat_map(|tenant| self.field.cards(tenant));
         let (mut completed, mut stopped) = (0, 0);
-        for card in cards.filter(super::people::Card::is_over) {
+        for card in self.cards().into_iter().filter(Card::is_over) {
             if card.head().ends_with("completed") {
                 completed += 1;
             } else {
@@ -322,6 +331,7 @@ impl Siege {
         Ended {
             completed,
             stopped,
+            hits: std::mem::take(&mut self.hits),
             troubles,
         }
     }
