@@ -86,8 +86,8 @@ pub struct Server {
 /// The database.
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// Where it is: `sqlite:` and a path.
-    pub url: String,
+    /// Where it is: `sqlite:` and a path, or `postgres://user:password@host/database`.
+    pub url: Secret,
 }
 
 /// GitHub.
@@ -225,7 +225,7 @@ impl Default for Server {
 impl Default for Database {
     fn default() -> Self {
         Self {
-            url: "sqlite:stepherd.db".to_owned(),
+            url: "sqlite:stepherd.db".into(),
         }
     }
 }

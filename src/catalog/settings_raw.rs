@@ -57,8 +57,12 @@ pub(super) struct RawServer {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawDatabase {
-    /// Where it is; a relative path starts at the working directory. Default: "sqlite:stepherd.db".
+    /// Where it is: sqlite: and a path, which starts at the working directory if it is relative, or
+    /// postgres://user@host/database. With a password only as a variable or in `url_file`. Default:
+    /// "sqlite:stepherd.db".
     pub(super) url: Option<At<String>>,
+    /// A file that holds `url`.
+    pub(super) url_file: Option<At<String>>,
 }
 
 /// GitHub or GitHub Enterprise Server.

@@ -16,7 +16,8 @@ use super::settings::{
     Database, Discord, Engine, Github, Jira, JiraFlavor, Log, LogFormat, Secret, Server, Service, Settings,
 };
 use super::settings_raw::{
-    RawArgocd, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawSecret, RawServer, RawSettings,
+    RawArgocd, RawDatabase, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawSecret, RawServer,
+    RawSettings,
 };
 use super::shape;
 use crate::domain::nearest::nearest;
@@ -103,7 +104,7 @@ pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings
     let engine = Engine::default();
     let settings = Settings {
         server: reader.server(&raw.server),
-        database: reader.database(raw.database.url.as_ref()),
+        database: reader.database(&raw.database),
         github: reader.github(&raw.github),
         jira: reader.jira(&raw.jira),
         discord: reader.discord(&raw.discord),
@@ -205,6 +206,12 @@ fn place(value: &Option<At<RawSecret>>, file: &Option<At<String>>) -> Option<Ran
     value.as_ref().map(At::span).or_else(|| file.as_ref().map(At::span))
 }
 
+/// Whether the address holds a password, where it stands or among the options behind it.
+fn has_password(url: &str) -> bool {
+    url::Url::parse(url)
+        .is_ok_and(|url| url.password().is_some() || url.query_pairs().any(|(name, _)| name.contains("password")))
+}
+
 fn seconds(given: Option<u32>, usual: Duration) -> Duration {
     given.map_or(usual, |seconds| Duration::from_secs(u64::from(seconds)))
 }
@@ -242,20 +249,38 @@ impl Reader<'_> {
         parsed
     }
 
-    fn database(&mut self, url: Option<&At<String>>) -> Database {
-        let Some(at) = url else {
-            return Database::default();
+    fn database(&mut self, raw: &RawDatabase) -> Database {
+        // The address is not shown: it may hold a password.
+        let (at, url) = match (&raw.url, &raw.url_file) {
+            (Some(at), _) => {
+                self.page.hide(at.span());
+                (at.span(), at.get().clone().into())
+            }
+            (None, Some(file)) => match self.secret(None, Some(file)) {
+                Some(url) => (file.span(), url),
+                None => return Database::default(),
+            },
+            (None, None) => return Database::default(),
         };
-        if at.get().strip_prefix("sqlite:").is_none_or(str::is_empty) {
-            // The address is not shown: it may hold a password.
-            self.page.hide(at.span());
+        let text = url.expose_secret();
+        let server = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        if !server && text.strip_prefix("sqlite:").is_none_or(str::is_empty) {
             self.page.say_hint(
-                at.span(),
-                "`url` must be an SQLite database",
-                "sqlite:stepherd.db, or sqlite: and a path",
+                at,
+                "`url` must be the address of an SQLite or PostgreSQL database",
+                "sqlite:stepherd.db, or postgres://user@host/database",
+            );
+        } else if server && url::Url::parse(text).is_err() {
+            self.page
+                .say_hint(at, "`url` is no address", "postgres://user@host/database");
+        } else if raw.url.is_some() && self.page.variable(&at).is_none() && has_password(text) {
+            self.page.say_hint(
+                at,
+                "a password must not stand in this file",
+                "give the whole address as STEPHERD__DATABASE__URL, or in a file of its own by url_file",
             );
         }
-        Database { url: at.get().clone() }
+        Database { url }
     }
 
     fn github(&mut self, raw: &RawGithub) -> Github {

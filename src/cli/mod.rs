@@ -15,6 +15,8 @@ mod town;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use secrecy::ExposeSecret as _;
+
 use crate::catalog::{self, Catalog};
 use crate::store::Store;
 
@@ -57,7 +59,9 @@ fn environment() -> BTreeMap<String, String> {
 /// Opens the database that the configuration names, or says why not.
 async fn store_of(config: &Path) -> Result<Store, Exit> {
     let catalog = load(config)?;
-    Store::open(&catalog.settings.database.url).await.map_err(failed)
+    Store::open(catalog.settings.database.url.expose_secret())
+        .await
+        .map_err(failed)
 }
 
 /// Which rows to list.

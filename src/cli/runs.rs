@@ -38,7 +38,7 @@ pub async fn list(config: &Path, args: ListArgs) -> Exit {
         Err(exit) => return exit,
     };
     let filter = RunFilter {
-        thread: None,
+        place: None,
         ticket: args.ticket,
         live_only: args.live,
         pipeline: args.pipeline,

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -15,9 +18,12 @@ use crate::catalog::settings::{Log, LogFormat};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Serving, Store, StoreError};
 use crate::web::{self, Web};
 use crate::wiring;
+
+/// How often a database that cannot be used now is tried again.
+const DATABASE_POLL: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or Ctrl-C, then finishes what is in hand.
 pub async fn run(config: &Path) -> Exit {
@@ -51,9 +57,11 @@ pub async fn serve(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<(), String> {
-    let store = Store::open(&catalog.settings.database.url)
-        .await
-        .map_err(|error| error.to_string())?;
+    let Some((store, _serving)) =
+        database(catalog.settings.database.url.expose_secret(), clock.as_ref(), &stop).await?
+    else {
+        return Ok(());
+    };
     let hands = Arc::new(wiring::hands(&catalog.settings).await?);
     for (name, why) in &hands.off {
         tracing::warn!(%name, %why, "switched off");
@@ -88,6 +96,28 @@ pub async fn serve(
     store.close().await;
     tracing::info!("stepherd has ended in good order");
     served.map_err(|error| error.to_string())
+}
+
+/// The database, waited for until it can be served; `None` if told to stop before.
+async fn database(url: &str, clock: &dyn Clock, stop: &CancellationToken) -> Result<Option<(Store, Serving)>, String> {
+    loop {
+        let opened = match Store::open(url).await {
+            Ok(store) => store.serve(clock.now()).await.map(|serving| (store, serving)),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(StoreError::Unavailable(why)) => {
+                tracing::warn!(%why, "waiting for the database; trying again every {} s", DATABASE_POLL.as_secs());
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+        let again = clock.now().checked_add(DATABASE_POLL).unwrap_or(Timestamp::MAX);
+        tokio::select! {
+            () = clock.sleep_until(again) => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
 }
 
 /// SIGTERM and Ctrl-C ask for an orderly end.

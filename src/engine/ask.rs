@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::intake::{Ask, Hold};
+use super::intake::{Ask, Wait};
 use super::{Engine, STALE_MAX};
 use crate::adapters::CallError;
 use crate::domain::command::{Action, Command, Invocation, Verb};
@@ -15,11 +15,11 @@ use crate::domain::policy::{self, Answer, Lookup, Permission};
 use crate::domain::run::{By, Pinned, Run};
 use crate::domain::signal::Actor;
 use crate::domain::start::{self, FileWanted, Params};
-use crate::store::{Committed, RunFilter, StoreError};
+use crate::store::{Committed, Place, RunFilter, StoreError};
 
 impl Engine {
     /// Decides about an invocation and commits, again from the start when what it rests on changed meanwhile.
-    pub(super) async fn invoke(&self, ask: &Ask<'_>, invocation: &Invocation) -> Result<String, Hold> {
+    pub(super) async fn invoke(&self, ask: &Ask<'_>, invocation: &Invocation) -> Result<String, Wait> {
         let Some((command, verb)) = self.declared(invocation) else {
             return Ok(format!("/{} {} is not declared", invocation.command, invocation.verb));
         };
@@ -46,9 +46,7 @@ impl Engine {
                 .as_ref()
                 .map(|run| format!(" run {}", run.id))
                 .unwrap_or_default();
-            let committed = self
-                .commit(decision, run.map(|run| run.version), Some(ask.via.key.clone()), None)
-                .await?;
+            let committed = self.commit(decision, run, Some(ask.via.key.clone()), None).await?;
             match committed {
                 Committed::Stale => {}
                 Committed::AlreadyDone => return Ok("had already taken effect".to_owned()),
@@ -61,7 +59,7 @@ impl Engine {
                 }
             }
         }
-        Err(Hold::Later {
+        Err(Wait::Later {
             why: "what it rests on changes too fast".to_owned(),
             after: None,
         })
@@ -101,7 +99,7 @@ impl Engine {
             return Ok(run.map(Some).ok_or_else(|| NoRun::Unknown(id.clone())));
         }
         let filter = RunFilter {
-            thread: Some(ask.via.thread.clone()),
+            place: Some(Place::Thread(ask.via.thread.clone())),
             ..RunFilter::default()
         };
         let mut here = self.store.runs(&filter).await?;
@@ -118,17 +116,12 @@ impl Engine {
     /// The command's live runs that were asked for on this pull request or opened it, newest first.
     async fn runs_on(&self, pr: &PrRef, command: &Command) -> Result<Vec<Run>, StoreError> {
         let filter = RunFilter {
+            place: Some(Place::Pr(pr.clone())),
             live_only: true,
             pipeline: Some(command.pipeline.to_string()),
-            limit: 1000,
             ..RunFilter::default()
         };
-        let mut runs = self.store.runs(&filter).await?;
-        runs.retain(|run| {
-            let asked_on = run.subject.pinned.as_ref().is_some_and(|pinned| pinned.pr == *pr);
-            asked_on || run.prs.values().any(|opened| opened.pr == *pr)
-        });
-        Ok(runs)
+        self.store.runs(&filter).await
     }
 
     /// Whether the actor has one of the roles. Only what configuration and payload leave open is asked of platforms.
@@ -151,7 +144,7 @@ impl Engine {
         invocation: &Invocation,
         command: &Command,
         run: Option<&Run>,
-    ) -> Result<Known, Hold> {
+    ) -> Result<Known, Wait> {
         Ok(match (invocation.action, run) {
             (Action::Start, _) => Known::Start(Box::new(self.start_facts(ask, invocation, command).await?)),
             (Action::List, _) => {
@@ -169,10 +162,10 @@ impl Engine {
         })
     }
 
-    async fn start_facts(&self, ask: &Ask<'_>, invocation: &Invocation, command: &Command) -> Result<StartFacts, Hold> {
+    async fn start_facts(&self, ask: &Ask<'_>, invocation: &Invocation, command: &Command) -> Result<StartFacts, Wait> {
         let Some(plan) = self.catalog.pipelines.get(&command.pipeline) else {
             // The catalog checks this at load; a plan that is gone anyway must not start anything.
-            return Err(Hold::Later {
+            return Err(Wait::Later {
                 why: format!("pipeline {} is not configured", command.pipeline),
                 after: None,
             });
@@ -197,13 +190,22 @@ impl Engine {
 
     /// The head that whoever asked can have seen. Platforms tell times in whole seconds, so a head of the very second
     /// of the command may be newer than what was reviewed, and does not count.
-    async fn head_reviewed(&self, ask: &Ask<'_>) -> Result<HeadKnown, StoreError> {
+    ///
+    /// Several processes take deliveries in at once, so what told the head may have come first and still be in
+    /// another's hands: then this waits for it.
+    async fn head_reviewed(&self, ask: &Ask<'_>) -> Result<HeadKnown, Wait> {
         let Some(pr) = ask.pr else { return Ok(HeadKnown::NoPr) };
         let before = ask.at.checked_sub(Duration::from_secs(1)).unwrap_or(ask.at);
         let head = match ask.head {
             Some(head) => Some(head.clone()),
             None => self.store.head_before(pr, before).await?.map(|seen| seen.head),
         };
+        if head.is_none() && self.store.earlier_untried(ask.delivery).await? {
+            return Err(Wait::Later {
+                why: "earlier deliveries come first".to_owned(),
+                after: None,
+            });
+        }
         Ok(match head {
             Some(head) => HeadKnown::Recorded(Pinned { pr: pr.clone(), head }),
             None => HeadKnown::Unrecorded(pr.clone()),
@@ -211,7 +213,7 @@ impl Engine {
     }
 
     /// The parameters' values, reading the files they may stand in.
-    async fn params(&self, plan: &Pipeline, args: &Params) -> Result<Result<Params, String>, Hold> {
+    async fn params(&self, plan: &Pipeline, args: &Params) -> Result<Result<Params, String>, Wait> {
         let mut files: BTreeMap<ParamName, Option<String>> = BTreeMap::new();
         loop {
             match start::file_wanted(plan, args, &files) {
@@ -225,7 +227,7 @@ impl Engine {
         }
     }
 
-    async fn value_in_file(&self, wanted: &FileWanted) -> Result<Result<Option<String>, String>, Hold> {
+    async fn value_in_file(&self, wanted: &FileWanted) -> Result<Result<Option<String>, String>, Wait> {
         let Some(forge) = &self.hands.forge else {
             return Ok(Err(format!(
                 "`{}` stands in {}, but no forge is switched on",
@@ -233,21 +235,21 @@ impl Engine {
             )));
         };
         let vendor = self.forge_vendor();
-        if let Some(after) = self.paused(&vendor) {
+        if let Some(after) = self.paused(&vendor).await {
             let why = format!("{vendor} asked to be left alone");
-            return Err(Hold::Later {
+            return Err(Wait::Later {
                 why,
                 after: Some(after),
             });
         }
         let read = forge.read_file(&wanted.repo, &wanted.path).await;
         if let Err(error) = &read {
-            self.heed(&vendor, error);
+            self.heed(&vendor, error).await;
         }
         match read {
             Ok(None) => Ok(Ok(None)),
             Ok(Some(text)) => Ok(edit::read_value(&wanted.path, &text, &wanted.pointer).map_err(|e| e.to_string())),
-            Err(CallError::Retry { why, after, .. }) => Err(Hold::Later { why, after }),
+            Err(CallError::Retry { why, after, .. }) => Err(Wait::Later { why, after }),
             Err(CallError::Permanent { why, .. }) => {
                 Ok(Err(format!("cannot read {} of {}: {why}", wanted.path, wanted.repo)))
             }

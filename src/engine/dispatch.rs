@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
 use super::Engine;
+use super::lease::{Hold, LEASE};
 use super::pauses::{later, next_try};
 use crate::adapters::{CallError, CheckShow, CheckState, Marker};
 use crate::domain::card;
@@ -18,11 +19,9 @@ use crate::domain::doc::Doc;
 use crate::domain::effect::{Act, Deed, Effect, JobIntent, Outcome, Reply};
 use crate::domain::ids::{RunId, ThreadRef};
 use crate::domain::run::{CheckTarget, FailureClass, Run, RunState, Verdict};
-use crate::store::{ClaimedEffect, EffectSettled, Lease, Sent, StoreError};
+use crate::store::{ClaimedEffect, EffectClaim, EffectSettled, Sent, StoreError};
 
-/// Long enough for a whole batch: each effect's try ends before it (`TRY_TIMEOUT`), and what would begin too late for
-/// that is left to the next claim. Short enough that what a killed process held is taken up soon.
-const LEASE: Lease = Lease(Duration::from_secs(180));
+/// What one effect may take; longer means that something outside hangs.
 const TRY_TIMEOUT: Duration = Duration::from_secs(120);
 const BATCH: u32 = 16;
 /// A part of a step that fails so often (about half an hour) fails its step, where people see it.
@@ -66,35 +65,44 @@ impl Engine {
     pub async fn dispatch_step(&self) -> Result<usize, StoreError> {
         let claimed = self.store.claim_effects(self.clock.now(), LEASE, BATCH).await?;
         let count = claimed.len();
+        let hold = Hold::of(claimed.iter().map(|effect| (effect.claim.id, effect.claim)));
         let mut vendors: BTreeMap<String, BTreeMap<u8, Vec<ClaimedEffect>>> = BTreeMap::new();
         for effect in claimed {
             let lanes = vendors.entry(self.vendor(&effect.effect)).or_default();
             lanes.entry(effect.effect.lane()).or_default().push(effect);
         }
+        let held = &hold;
         let work = vendors.into_values().map(|lanes| async move {
             for effects in lanes.into_values() {
-                self.carry_out_lane(effects).await?;
+                self.carry_out_lane(effects, held).await?;
             }
             Ok::<(), StoreError>(())
         });
-        join_all(work).await.into_iter().collect::<Result<Vec<()>, _>>()?;
+        let renew = async |claim: &EffectClaim| self.store.renew_effect(claim, self.clock.now(), LEASE).await;
+        let done = self.holding(held, join_all(work), renew).await;
+        done.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(count)
     }
 
-    async fn carry_out_lane(&self, effects: Vec<ClaimedEffect>) -> Result<(), StoreError> {
+    async fn carry_out_lane(&self, effects: Vec<ClaimedEffect>, hold: &Hold<EffectClaim>) -> Result<(), StoreError> {
         let mut places: BTreeMap<String, Vec<ClaimedEffect>> = BTreeMap::new();
         for effect in effects {
             places.entry(place(&effect.effect)).or_default().push(effect);
         }
-        let latest = later(self.clock.now(), LEASE.0 - TRY_TIMEOUT);
         let work = places.into_values().map(|effects| async move {
-            for effect in effects.iter().take_while(|_| self.clock.now() <= latest) {
+            for effect in &effects {
                 let span = tracing::info_span!(
                     "effect",
                     run = effect.run.as_ref().map(RunId::as_str),
                     kind = kind(&effect.effect)
                 );
-                self.carry_out(effect).instrument(span).await?;
+                let lost = hold.lost(effect.claim.id);
+                tokio::select! {
+                    biased;
+                    () = lost.cancelled() => {}
+                    done = self.carry_out(effect).instrument(span) => done?,
+                }
+                hold.let_go(effect.claim.id);
             }
             Ok::<(), StoreError>(())
         });
@@ -104,7 +112,7 @@ impl Engine {
     async fn carry_out(&self, effect: &ClaimedEffect) -> Result<(), StoreError> {
         let now = self.clock.now();
         let vendor = self.vendor(&effect.effect);
-        if let Some(until) = self.pauses.until(&vendor, now) {
+        if let Some(until) = self.paused_until(&vendor).await {
             // The vendor asked to be left alone: what is urgent comes first when the time is over.
             let at = later(until, Duration::from_millis(200) * u32::from(effect.effect.lane()));
             self.store
@@ -153,7 +161,7 @@ impl Engine {
     ) -> Result<Option<EffectSettled>, StoreError> {
         let now = self.clock.now();
         tracing::warn!(failures = effect.failures, %error, "an effect did not work");
-        self.heed(vendor, &error);
+        self.heed(vendor, &error).await;
         let (why, class, retry) = match error {
             CallError::Retry { why, after, class } => (
                 why,

@@ -1,15 +1,17 @@
 //! Deliveries in, events out.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tracing::Instrument as _;
 
 use super::Engine;
+use super::lease::{Hold, LEASE};
 use super::pauses::next_try;
 use crate::adapters::{CallError, RawRequest};
 use crate::domain::card;
@@ -19,29 +21,32 @@ use crate::domain::effect::{Effect, Reply};
 use crate::domain::grammar::{self, Found};
 use crate::domain::ids::{PrRef, Sha, ThreadRef};
 use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChange, PrChanged, Said, Signal, TicketMoved};
-use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Lease, RunFilter, StoreError};
+use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Place, RunFilter, StoreError};
 
-/// Long enough for a batch, short enough that what a killed process held is taken up soon.
-const LEASE: Lease = Lease(Duration::from_secs(180));
 /// What one delivery may take; longer means that something outside hangs, and others must not wait for it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
-const BATCH: u32 = 8;
+const BATCH: u32 = 32;
 /// After so many tries (about half a day) a delivery is parked for people to look at.
 const TRIES_MAX: u32 = 150;
 
 /// Why a delivery cannot be dealt with now.
-pub(super) enum Hold {
+pub(super) enum Wait {
     /// Something outside is not available.
     Later { why: String, after: Option<Duration> },
     /// The database is in trouble.
     Store(StoreError),
 }
 
-impl From<StoreError> for Hold {
+impl From<StoreError> for Wait {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
+
+/// What a delivery says, or why that cannot be told.
+type Reading = Result<Vec<Signal>, String>;
+
+const PANICKED: &str = "stepherd itself failed on this (a panic, see its log)";
 
 /// An invocation on its way to a decision.
 pub(super) struct Ask<'a> {
@@ -54,27 +59,70 @@ pub(super) struct Ask<'a> {
     pub(super) head: Option<&'a Sha>,
     /// When it was said.
     pub(super) at: Timestamp,
+    /// What it came in.
+    pub(super) delivery: &'a ClaimedDelivery,
 }
 
 impl Engine {
-    /// Deals with a few deliveries, oldest first; how many there were.
+    /// Deals with a few deliveries; how many there were. What happened in one thread is dealt with in the order of
+    /// arrival; threads do not wait for each other.
     ///
     /// # Errors
     /// When the store cannot be used now; what was claimed comes back when its lease ends.
     pub async fn intake_step(&self) -> Result<usize, StoreError> {
         let claimed = self.store.claim_deliveries(self.clock.now(), LEASE, BATCH).await?;
-        for delivery in &claimed {
-            let span = tracing::info_span!("delivery", platform = %delivery.delivery.platform, delivery = %delivery.delivery.delivery_id);
-            let settled = self.deal_with_bounded(delivery).instrument(span).await?;
-            self.store.settle_delivery(delivery, settled, self.clock.now()).await?;
+        let count = claimed.len();
+        let hold = Hold::of(claimed.iter().map(|delivery| (delivery.seq, delivery.clone())));
+        let mut places: BTreeMap<String, Vec<(ClaimedDelivery, Reading)>> = BTreeMap::new();
+        for delivery in claimed {
+            let reading = self.read(&delivery);
+            places
+                .entry(place(&delivery, &reading))
+                .or_default()
+                .push((delivery, reading));
         }
-        Ok(claimed.len())
+        let held = &hold;
+        let work = places.into_values().map(|deliveries| async move {
+            for (delivery, reading) in &deliveries {
+                let lost = held.lost(delivery.seq);
+                tokio::select! {
+                    biased;
+                    () = lost.cancelled() => {}
+                    settled = self.take(delivery, reading) => settled?,
+                }
+                held.let_go(delivery.seq);
+            }
+            Ok::<(), StoreError>(())
+        });
+        let renew = async |claim: &ClaimedDelivery| self.store.renew_delivery(claim, self.clock.now(), LEASE).await;
+        let done = self.holding(held, join_all(work), renew).await;
+        done.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(count)
+    }
+
+    async fn take(&self, delivery: &ClaimedDelivery, reading: &Reading) -> Result<(), StoreError> {
+        let span = tracing::info_span!("delivery", platform = %delivery.delivery.platform, delivery = %delivery.delivery.delivery_id);
+        let settled = self.deal_with_bounded(delivery, reading).instrument(span).await?;
+        self.store.settle_delivery(delivery, settled, self.clock.now()).await?;
+        Ok(())
     }
 
     /// A delivery that hangs comes back later; one that makes stepherd itself fail is parked, so that neither keeps
     /// others waiting for ever.
-    async fn deal_with_bounded(&self, claimed: &ClaimedDelivery) -> Result<DeliverySettled, StoreError> {
-        let dealt = AssertUnwindSafe(tokio::time::timeout(TRY_TIMEOUT, self.deal_with(claimed))).catch_unwind();
+    async fn deal_with_bounded(
+        &self,
+        claimed: &ClaimedDelivery,
+        reading: &Reading,
+    ) -> Result<DeliverySettled, StoreError> {
+        let signals = match reading {
+            Ok(signals) => signals,
+            Err(reason) => {
+                tracing::warn!(%reason, "a verified delivery cannot be read; parked");
+                return Ok(DeliverySettled::Parked { reason: reason.clone() });
+            }
+        };
+        let dealt =
+            AssertUnwindSafe(tokio::time::timeout(TRY_TIMEOUT, self.deal_with(claimed, signals))).catch_unwind();
         match dealt.await {
             Ok(Ok(settled)) => settled,
             Ok(Err(_)) => {
@@ -82,19 +130,17 @@ impl Engine {
                 let reason = format!("it took longer than {} s", TRY_TIMEOUT.as_secs());
                 Ok(DeliverySettled::RetryAt { at, reason })
             }
-            Err(_) => {
-                let reason = "stepherd itself failed on this (a panic, see its log)".to_owned();
-                Ok(DeliverySettled::Parked { reason })
-            }
+            Err(_) => Ok(DeliverySettled::Parked {
+                reason: PANICKED.to_owned(),
+            }),
         }
     }
 
-    async fn deal_with(&self, claimed: &ClaimedDelivery) -> Result<DeliverySettled, StoreError> {
+    /// What the delivery says, or why that cannot be told.
+    fn read(&self, claimed: &ClaimedDelivery) -> Reading {
         let delivery = &claimed.delivery;
         let Some(door) = self.hands.doors.get(&delivery.platform) else {
-            return Ok(DeliverySettled::Parked {
-                reason: format!("{} is switched off now", delivery.platform),
-            });
+            return Err(format!("{} is switched off now", delivery.platform));
         };
         let request = RawRequest {
             method: "POST".to_owned(),
@@ -102,26 +148,26 @@ impl Engine {
             headers: delivery.headers.clone(),
             body: Bytes::from(delivery.body.clone()),
         };
-        let signals = match door.read(&request, delivery.received_at) {
-            Ok(signals) => signals,
-            Err(unreadable) => {
-                tracing::warn!(reason = %unreadable, "a verified delivery cannot be read; parked");
-                return Ok(DeliverySettled::Parked {
-                    reason: unreadable.to_string(),
-                });
-            }
-        };
+        let read = catch_unwind(AssertUnwindSafe(|| door.read(&request, delivery.received_at)));
+        match read {
+            Ok(Ok(signals)) => Ok(signals),
+            Ok(Err(unreadable)) => Err(unreadable.to_string()),
+            Err(_) => Err(PANICKED.to_owned()),
+        }
+    }
+
+    async fn deal_with(&self, claimed: &ClaimedDelivery, signals: &[Signal]) -> Result<DeliverySettled, StoreError> {
         let mut notes = Vec::new();
-        for signal in &signals {
-            match self.signal(signal).await {
+        for signal in signals {
+            match self.signal(signal, claimed).await {
                 Ok(note) => notes.push(note),
-                Err(Hold::Store(error)) => return Err(error),
-                Err(Hold::Later { why, .. }) if claimed.attempts >= TRIES_MAX => {
+                Err(Wait::Store(error)) => return Err(error),
+                Err(Wait::Later { why, .. }) if claimed.attempts >= TRIES_MAX => {
                     return Ok(DeliverySettled::Parked {
                         reason: format!("keeps failing: {why}"),
                     });
                 }
-                Err(Hold::Later { why, after }) => {
+                Err(Wait::Later { why, after }) => {
                     tracing::warn!(reason = %why, "a delivery has to wait");
                     let at = next_try(self.clock.now(), claimed.attempts, after, self.clock.random());
                     return Ok(DeliverySettled::RetryAt { at, reason: why });
@@ -131,18 +177,18 @@ impl Engine {
         Ok(DeliverySettled::Done { note: notes.join("; ") })
     }
 
-    async fn signal(&self, signal: &Signal) -> Result<String, Hold> {
+    async fn signal(&self, signal: &Signal, delivery: &ClaimedDelivery) -> Result<String, Wait> {
         match signal {
-            Signal::Said(said) => self.said(said).await,
-            Signal::Invoked(invoked) => self.invoked(invoked).await,
-            Signal::TicketMoved(moved) => self.ticket_moved(moved).await,
-            Signal::PrChanged(changed) => self.pr_changed(changed).await,
+            Signal::Said(said) => self.said(said, delivery).await,
+            Signal::Invoked(invoked) => self.invoked(invoked, delivery).await,
+            Signal::TicketMoved(moved) => self.ticket_moved(moved, delivery).await,
+            Signal::PrChanged(changed) => self.pr_changed(changed, delivery).await,
             Signal::Hint(hint) => self.hint(hint).await,
             Signal::Nothing(why) => Ok(why.clone()),
         }
     }
 
-    async fn said(&self, said: &Said) -> Result<String, Hold> {
+    async fn said(&self, said: &Said, delivery: &ClaimedDelivery) -> Result<String, Wait> {
         if said.actor.kind != ActorKind::Human {
             return Ok("written by a bot: never obeyed".to_owned());
         }
@@ -171,6 +217,7 @@ impl Engine {
                     pr: said.pr.as_ref(),
                     head: None,
                     at: said.at,
+                    delivery,
                 })
                 .await?,
             );
@@ -178,24 +225,24 @@ impl Engine {
         Ok(notes.join("; "))
     }
 
-    async fn still_stands(&self, said: &Said) -> Result<bool, Hold> {
+    async fn still_stands(&self, said: &Said) -> Result<bool, Wait> {
         let platform = said.thread.platform.as_str();
         let Some(threads) = self.hands.threads.get(&said.thread.platform) else {
             return Ok(false);
         };
-        if let Some(after) = self.paused(platform) {
-            return Err(Hold::Later {
+        if let Some(after) = self.paused(platform).await {
+            return Err(Wait::Later {
                 why: format!("{platform} asked to be left alone"),
                 after: Some(after),
             });
         }
         let stands = threads.still_stands(said).await;
         if let Err(error) = &stands {
-            self.heed(platform, error);
+            self.heed(platform, error).await;
         }
         match stands {
             Ok(stands) => Ok(stands),
-            Err(CallError::Retry { why, after, .. }) => Err(Hold::Later { why, after }),
+            Err(CallError::Retry { why, after, .. }) => Err(Wait::Later { why, after }),
             Err(CallError::Permanent { why, .. }) => {
                 tracing::warn!(%why, "cannot read a message again, so it is not obeyed");
                 Ok(false)
@@ -203,7 +250,7 @@ impl Engine {
         }
     }
 
-    async fn invoked(&self, invoked: &Invoked) -> Result<String, Hold> {
+    async fn invoked(&self, invoked: &Invoked, delivery: &ClaimedDelivery) -> Result<String, Wait> {
         let platform = &invoked.thread.platform;
         let found = grammar::resolve(
             &invoked.command,
@@ -231,11 +278,12 @@ impl Engine {
             pr: None,
             head: None,
             at: invoked.at,
+            delivery,
         })
         .await
     }
 
-    async fn ask(&self, ask: Ask<'_>) -> Result<String, Hold> {
+    async fn ask(&self, ask: Ask<'_>) -> Result<String, Wait> {
         match &ask.found {
             Found::Invocation(invocation) => self.invoke(&ask, invocation).await,
             Found::Misread(text) => {
@@ -246,7 +294,7 @@ impl Engine {
         }
     }
 
-    async fn ticket_moved(&self, moved: &TicketMoved) -> Result<String, Hold> {
+    async fn ticket_moved(&self, moved: &TicketMoved, delivery: &ClaimedDelivery) -> Result<String, Wait> {
         let wanted = |on: &TriggerOn| on.means_ticket(&moved.ticket, &moved.to);
         let context = serde_json::json!({ "ticket": moved.ticket.as_str(), "fields": moved.fields });
         let event = TriggerEvent {
@@ -256,12 +304,13 @@ impl Engine {
             pr: None,
             head: None,
             at: moved.at,
+            delivery,
             context,
         };
         self.triggered(&event, wanted).await
     }
 
-    async fn pr_changed(&self, changed: &PrChanged) -> Result<String, Hold> {
+    async fn pr_changed(&self, changed: &PrChanged, delivery: &ClaimedDelivery) -> Result<String, Wait> {
         if matches!(changed.change, PrChange::Opened | PrChange::Pushed) {
             self.store
                 .record_head(
@@ -288,41 +337,31 @@ impl Engine {
             // Whoever adds a label may have looked at an older head; only who pushes is sure to know the new one.
             head: matches!(changed.change, PrChange::Opened | PrChange::Pushed).then_some(&changed.head),
             at: changed.at,
+            delivery,
             context,
         };
         self.triggered(&event, wanted).await
     }
 
-    async fn hint(&self, hint: &Hint) -> Result<String, Hold> {
-        let filter = RunFilter {
-            live_only: true,
-            limit: 1000,
-            ..RunFilter::default()
-        };
-        let runs = self.store.runs(&filter).await?;
-        let about = |run: &&crate::domain::run::Run| {
-            let mut opened = run.prs.values();
-            opened.any(|pr| pr.pr.repo == hint.repo && pr.head == hint.head)
-        };
-        let touched: Vec<_> = runs.iter().filter(about).map(|run| run.id.clone()).collect();
-        self.store.touch(&touched).await?;
+    async fn hint(&self, hint: &Hint) -> Result<String, Wait> {
+        let touched = self.store.runs_at_head(&hint.repo, &hint.head).await?;
+        self.store.touch(&touched, self.clock.now()).await?;
         Ok(format!("{} runs look at once", touched.len()))
     }
 
     /// Runs of this thread are looked at soon: webhooks are hints, looking is what counts.
     async fn look_soon(&self, thread: &ThreadRef) -> Result<(), StoreError> {
         let filter = RunFilter {
-            thread: Some(thread.clone()),
+            place: Some(Place::Thread(thread.clone())),
             live_only: true,
             ..RunFilter::default()
         };
         let runs = self.store.runs(&filter).await?;
-        self.store
-            .touch(&runs.into_iter().map(|run| run.id).collect::<Vec<_>>())
-            .await
+        let runs: Vec<_> = runs.into_iter().map(|run| run.id).collect();
+        self.store.touch(&runs, self.clock.now()).await
     }
 
-    async fn triggered(&self, event: &TriggerEvent<'_>, wanted: impl Fn(&TriggerOn) -> bool) -> Result<String, Hold> {
+    async fn triggered(&self, event: &TriggerEvent<'_>, wanted: impl Fn(&TriggerOn) -> bool) -> Result<String, Wait> {
         if event.actor.kind != ActorKind::Human {
             return Ok("done by a bot: triggers nothing".to_owned());
         }
@@ -350,7 +389,7 @@ impl Engine {
         command: &Command,
         trigger: &Trigger,
         place: usize,
-    ) -> Result<String, Hold> {
+    ) -> Result<String, Wait> {
         let mut args = Vec::new();
         for (name, template) in &trigger.args {
             match template.render(&event.context) {
@@ -378,9 +417,22 @@ impl Engine {
             pr: event.pr,
             head: event.head,
             at: event.at,
+            delivery: event.delivery,
         })
         .await
     }
+}
+
+/// Where what the delivery says happened. Deliveries that say nothing are each a place of their own.
+fn place(delivery: &ClaimedDelivery, reading: &Reading) -> String {
+    let thread = reading.iter().flatten().find_map(|signal| match signal {
+        Signal::Said(said) => Some(&said.thread),
+        Signal::Invoked(invoked) => Some(&invoked.thread),
+        Signal::TicketMoved(moved) => Some(&moved.thread),
+        Signal::PrChanged(changed) => Some(&changed.thread),
+        Signal::Hint(_) | Signal::Nothing(_) => None,
+    });
+    thread.map_or_else(|| delivery.seq.to_string(), ToString::to_string)
 }
 
 /// Names a command within its text by what it says, not by its place among others: which lines are commands depends on
@@ -421,5 +473,6 @@ struct TriggerEvent<'a> {
     pr: Option<&'a PrRef>,
     head: Option<&'a Sha>,
     at: Timestamp,
+    delivery: &'a ClaimedDelivery,
     context: serde_json::Value,
 }

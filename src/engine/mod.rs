@@ -2,11 +2,13 @@
 //!
 //! *Intake* turns stored deliveries into events, *dispatch* carries out effects, *sweep* looks at what runs and at
 //! the clock. None of them decides anything, and none keeps anything in memory that the database could not give
-//! back: kill the process at any moment and the next one goes on. Each loop's `step` can be called by hand.
+//! back: kill the process at any moment and the next one goes on. Any number of processes can do so on one database:
+//! what one works on it has claimed. Each loop's `step` can be called by hand.
 
 mod ask;
 mod dispatch;
 mod intake;
+mod lease;
 mod pauses;
 mod sweep;
 
@@ -18,12 +20,12 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::adapters::{CallError, Hands};
+use crate::adapters::Hands;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::domain::decide::{Decision, Event, Facts, decide};
+use crate::domain::decide::{Decision, Event, Facts, decide, next_wake};
 use crate::domain::ids::RunId;
-use crate::domain::run::FailureClass;
+use crate::domain::run::Run;
 use crate::metrics::Metrics;
 use crate::store::{Commit, Committed, EffectClaim, RunWrite, Store, StoreError};
 
@@ -31,8 +33,9 @@ pub use sweep::Sweep;
 
 /// How often a loop looks for work that nobody told it of.
 const POLL: Duration = Duration::from_secs(1);
-/// How many dispatch loops run side by side, so that one hanging vendor does not keep the others waiting.
+/// How many loops of a kind run side by side, so that one hanging vendor does not keep the others waiting.
 const DISPATCHERS: usize = 4;
+const INTAKES: usize = 2;
 /// How often a decision is made again because the run changed meanwhile, before the work is put back.
 const STALE_MAX: u32 = 16;
 
@@ -46,6 +49,8 @@ pub struct Engine {
     metrics: Arc<Metrics>,
     wake: Arc<Notify>,
     pauses: Arc<pauses::Pauses>,
+    /// Names this process among those that work on the database.
+    replica: Arc<str>,
 }
 
 impl Engine {
@@ -60,6 +65,7 @@ impl Engine {
         wake: Arc<Notify>,
     ) -> Self {
         Self {
+            replica: format!("{:016x}", clock.random()).into(),
             store,
             hands,
             catalog,
@@ -72,22 +78,22 @@ impl Engine {
 
     /// Runs the three loops until told to stop; each finishes the work in its hands first.
     pub async fn run(&self, stop: CancellationToken) {
-        let intake = self.turn("intake", stop.clone(), async |engine: &Self| engine.intake_step().await);
+        let intake = join_all(
+            (0..INTAKES).map(|_| self.turn("intake", stop.clone(), async |engine: &Self| engine.intake_step().await)),
+        );
         let dispatch = join_all((0..DISPATCHERS).map(|_| {
             self.turn("dispatch", stop.clone(), async |engine: &Self| {
                 engine.dispatch_step().await
             })
         }));
-        let sweep = self.sweep_loop(stop);
-        tokio::join!(intake, dispatch, sweep);
-    }
-
-    async fn sweep_loop(&self, stop: CancellationToken) {
-        let sweep = tokio::sync::Mutex::new(Sweep::default());
-        self.turn("sweep", stop, async |engine: &Self| {
-            engine.sweep_step(&mut *sweep.lock().await).await
-        })
-        .await;
+        let sweep = self.sweep_loop(&stop);
+        let hints = async {
+            tokio::select! {
+                () = self.store.relay_hints(&self.wake) => {}
+                () = stop.cancelled() => {}
+            }
+        };
+        tokio::join!(intake, dispatch, sweep, hints);
     }
 
     /// One loop: steps while there is work, then waits to be woken or for the poll interval.
@@ -112,25 +118,6 @@ impl Engine {
         }
     }
 
-    /// A vendor that asks to be left alone is left alone, by all three loops.
-    fn heed(&self, vendor: &str, error: &CallError) {
-        if let CallError::Retry {
-            after,
-            class: FailureClass::RateLimit,
-            ..
-        } = error
-        {
-            self.pauses.pause(vendor, self.clock.now(), *after);
-        }
-    }
-
-    /// For how long the vendor is still to be left alone.
-    fn paused(&self, vendor: &str) -> Option<Duration> {
-        let now = self.clock.now();
-        let until = self.pauses.until(vendor, now)?;
-        Duration::try_from(until.duration_since(now)).ok()
-    }
-
     fn facts(&self) -> Facts {
         Facts {
             now: self.clock.now(),
@@ -149,7 +136,7 @@ impl Engine {
             if decision.is_nothing() && settles.is_none() {
                 return Ok(());
             }
-            match self.commit(decision, Some(run.version), None, settles).await? {
+            match self.commit(decision, Some(&run), None, settles).await? {
                 Committed::Stale => {}
                 Committed::Done | Committed::AlreadyDone | Committed::LeaseLost => return Ok(()),
             }
@@ -157,11 +144,11 @@ impl Engine {
         Err(StoreError::Unavailable(format!("run {id} changes too fast")))
     }
 
-    /// One transaction for all that was decided.
+    /// One transaction for all that was decided about the run as it was read.
     async fn commit(
         &self,
         decision: Decision,
-        version: Option<u64>,
+        before: Option<&Run>,
         key: Option<String>,
         settles: Option<EffectClaim>,
     ) -> Result<Committed, StoreError> {
@@ -169,15 +156,20 @@ impl Engine {
             let run = decision.run.as_ref().map(|run| run.id.as_str()).unwrap_or_default();
             tracing::info!(run, seq = entry.seq, what = ?entry.what, "run changed");
         }
+        let now = self.clock.now();
         let commit = Commit {
             key,
-            run: decision.run.map(|run| RunWrite { run, expected: version }),
+            run: decision.run.map(|run| RunWrite {
+                wake: next_wake(before, &run, now),
+                run,
+                expected: before.map(|run| run.version),
+            }),
             history: decision.history,
             effects: decision.effects,
             locks: decision.locks,
             settles,
         };
-        let committed = self.store.commit(&commit, self.clock.now()).await?;
+        let committed = self.store.commit(&commit, now).await?;
         if committed == Committed::Done {
             self.wake.notify_waiters();
         }

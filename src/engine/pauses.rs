@@ -1,33 +1,103 @@
 //! When to try again, and whom to leave alone till then.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+use super::Engine;
+use crate::adapters::CallError;
+use crate::domain::run::FailureClass;
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// What a limit that names no time costs: vendors ask for at least a minute.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-/// Vendors that have asked to be left alone. Lost on a restart, which costs one more refusal.
-#[derive(Debug, Default)]
-pub(super) struct Pauses(Mutex<HashMap<String, Timestamp>>);
+/// How old what is known about pauses may be.
+const FRESH: Duration = Duration::from_secs(1);
 
-impl Pauses {
+/// Vendors that have asked to be left alone, as the store knows them: all processes keep to it.
+#[derive(Debug, Default)]
+pub(super) struct Pauses(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    read_at: Option<Timestamp>,
+    until: HashMap<String, Timestamp>,
+}
+
+impl Engine {
     /// Until when the vendor is to be left alone.
-    pub(super) fn until(&self, vendor: &str, now: Timestamp) -> Option<Timestamp> {
-        let pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pauses.get(vendor).copied().filter(|until| *until > now)
+    pub(super) async fn paused_until(&self, vendor: &str) -> Option<Timestamp> {
+        let now = self.clock.now();
+        if self.pauses.stale(now) {
+            match self.store.pauses(now).await {
+                Ok(pauses) => self.pauses.learn(pauses, now),
+                Err(error) => tracing::warn!(%error, "cannot read who is to be left alone"),
+            }
+        }
+        self.pauses.until(vendor, now)
     }
 
-    /// The vendor asked to be left alone.
-    pub(super) fn pause(&self, vendor: &str, now: Timestamp, after: Option<Duration>) {
+    /// For how long the vendor is still to be left alone.
+    pub(super) async fn paused(&self, vendor: &str) -> Option<Duration> {
+        let until = self.paused_until(vendor).await?;
+        Duration::try_from(until.duration_since(self.clock.now())).ok()
+    }
+
+    /// A vendor that asks to be left alone is left alone, by all loops of all processes.
+    pub(super) async fn heed(&self, vendor: &str, error: &CallError) {
+        let CallError::Retry {
+            after,
+            class: FailureClass::RateLimit,
+            ..
+        } = error
+        else {
+            return;
+        };
+        let now = self.clock.now();
         let until = later(now, after.unwrap_or(LIMIT_WAIT));
-        let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pauses.retain(|_, until| *until > now);
-        let entry = pauses.entry(vendor.to_owned()).or_insert(until);
+        self.pauses.pause(vendor, until);
+        if let Err(error) = self.store.pause(vendor, until).await {
+            tracing::warn!(%error, vendor, "other processes cannot be told to leave a vendor alone");
+        }
+    }
+}
+
+impl Pauses {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stale(&self, now: Timestamp) -> bool {
+        self.known()
+            .read_at
+            .is_none_or(|at| later(at, FRESH) <= now || at > now)
+    }
+
+    fn learn(&self, pauses: Vec<(String, Timestamp)>, now: Timestamp) {
+        let mut known = self.known();
+        known.until.retain(|_, until| *until > now);
+        for (vendor, until) in pauses {
+            known.lengthen(vendor, until);
+        }
+        known.read_at = Some(now);
+    }
+
+    fn until(&self, vendor: &str, now: Timestamp) -> Option<Timestamp> {
+        self.known().until.get(vendor).copied().filter(|until| *until > now)
+    }
+
+    fn pause(&self, vendor: &str, until: Timestamp) {
+        self.known().lengthen(vendor.to_owned(), until);
+    }
+}
+
+impl Known {
+    fn lengthen(&mut self, vendor: String, until: Timestamp) {
+        let entry = self.until.entry(vendor).or_insert(until);
         *entry = (*entry).max(until);
     }
 }

@@ -1,145 +1,246 @@
 //! Looking: at jobs, at pull requests that cannot be merged yet, at queues and at the clock.
 //!
-//! When to look is kept in memory and rebuilt from the runs' states after a restart; an observation that changes
-//! nothing writes nothing.
+//! Each process looks at the runs of the shards it holds. When to look next is stored with every change of a run, and
+//! kept in memory from one look to the next: an observation that changes nothing writes nothing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
-use super::Engine;
+use super::lease::{HEARTBEAT, LEASE};
 use super::pauses::later;
+use super::{Engine, POLL};
 use crate::adapters::CallError;
-use crate::domain::decide::{Event, Glance, Look, glance};
+use crate::domain::decide::{Event, Look, glance};
 use crate::domain::effect::{JobIntent, Outcome};
 use crate::domain::ids::RunId;
-use crate::domain::run::{FailureClass, Observation, ObservedState, Run};
-use crate::store::StoreError;
+use crate::domain::run::{FailureClass, Observation, ObservedState};
+use crate::store::{RunWake, Shards, StoreError};
 
-/// How many changed runs are read at a time.
-const PAGE: u32 = 200;
+/// How many runs are read at a time.
+const PAGE: u32 = 1000;
 /// How many runs are looked at side by side.
-const BATCH: usize = 16;
+const LOOKS_MAX: usize = 128;
 /// After so many looks in a row that came to nothing, the card says that the back-end cannot be reached.
 const BLIND_MAX: u32 = 3;
+/// A run that makes stepherd itself fail is tried again after this long; the others do not wait for it.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
 
-/// When to look at which run.
-#[derive(Debug, Default)]
+/// When to look at which run, for the shards that this process holds.
+#[derive(Default)]
 pub struct Sweep {
+    held: Shards,
+    renew_at: Option<Timestamp>,
     seen_change: i64,
     agenda: BTreeSet<(Timestamp, RunId)>,
     when: HashMap<RunId, Timestamp>,
-    blind: HashMap<(RunId, String), u32>,
-    known: HashMap<RunId, Known>,
+    /// Runs that are being looked at, with when they were asked to be looked at meanwhile.
+    busy: HashMap<RunId, Option<RunWake>>,
+    looking: FuturesUnordered<BoxFuture<'static, Looking>>,
+    blind: BTreeMap<(RunId, String), u32>,
 }
 
-/// A run as it was when it was last taken up.
-#[derive(Debug)]
-struct Known {
-    version: u64,
-    looks: Vec<Look>,
-}
+/// A look that has ended.
+type Looking = (RunId, Result<Looked, StoreError>);
 
 impl Sweep {
     fn set(&mut self, run: &RunId, at: Option<Timestamp>) {
         if let Some(before) = self.when.remove(run) {
             self.agenda.remove(&(before, run.clone()));
         }
-        match at {
-            Some(at) => {
-                self.when.insert(run.clone(), at);
-                self.agenda.insert((at, run.clone()));
-            }
-            None => self.blind.retain(|(id, _), _| id != run),
+        if let Some(at) = at {
+            self.when.insert(run.clone(), at);
+            self.agenda.insert((at, run.clone()));
         }
     }
 
-    /// Takes up a run that changed. What it needs looked at now for the first time is looked at now, and so is a run
-    /// that somebody touched (it changed, its version did not). A run whose looking itself made it change keeps its
-    /// time: otherwise a job that progresses at every look would be looked at without rest.
-    fn take_up(&mut self, run: &Run, now: Timestamp) {
-        let wanted = glance(run);
-        let known = self.known.get(&run.id);
-        let at = if wanted.queued {
-            Some(now)
-        } else if wanted.looks.is_empty() {
-            wanted.deadline
-        } else if known.is_some_and(|known| known.version < run.version && known.looks == wanted.looks) {
-            self.when.get(&run.id).copied().or(Some(now))
-        } else {
-            Some(now)
-        };
-        self.set(&run.id, at);
-        if wanted.looks.is_empty() {
-            self.known.remove(&run.id);
-        } else {
-            self.known.insert(
-                run.id.clone(),
-                Known {
-                    version: run.version,
-                    looks: wanted.looks,
-                },
-            );
+    /// Takes up a run that changed. One that is being looked at right now gets its time afterwards.
+    fn take_up(&mut self, wake: RunWake) {
+        match self.busy.get_mut(&wake.run) {
+            Some(meanwhile) => *meanwhile = Some(wake),
+            None => self.set(&wake.run, wake.at),
         }
     }
 
-    fn due(&mut self, now: Timestamp) -> Vec<RunId> {
-        let due: Vec<RunId> = self
-            .agenda
-            .iter()
-            .take_while(|(at, _)| *at <= now)
-            .take(BATCH)
-            .map(|(_, run)| run.clone())
-            .collect();
-        for run in &due {
-            self.set(run, Some(Timestamp::MAX));
+    /// The next run that is due, if another one may be looked at now.
+    fn due(&mut self, now: Timestamp) -> Option<RunId> {
+        if self.looking.len() >= LOOKS_MAX {
+            return None;
         }
-        due
+        let (at, run) = self.agenda.first()?;
+        if *at > now {
+            return None;
+        }
+        let run = run.clone();
+        self.set(&run, None);
+        self.busy.insert(run.clone(), None);
+        Some(run)
+    }
+
+    /// Forgets the runs of other shards.
+    fn drop_others(&mut self) {
+        let gone: Vec<RunId> = self.when.keys().filter(|run| !self.held.have(run)).cloned().collect();
+        for run in &gone {
+            self.set(run, None);
+        }
+    }
+
+    /// When there is something to do if nothing happens before.
+    fn next(&self) -> Option<Timestamp> {
+        self.agenda.first().map(|(at, _)| *at)
     }
 }
 
 impl Engine {
-    /// Takes up what changed and looks at what is due; how many runs were looked at.
+    /// Takes up what changed and looks at all that is due; how many runs were looked at.
     ///
     /// # Errors
     /// When the store cannot be used now.
     pub async fn sweep_step(&self, sweep: &mut Sweep) -> Result<usize, StoreError> {
+        let mut looked = self.begin_looks(sweep).await?;
+        let mut trouble = None;
+        while let Some(ended) = sweep.looking.next().await {
+            trouble = self.end_look(sweep, ended).await.err().or(trouble);
+            looked += self.start_due(sweep);
+        }
+        trouble.map_or(Ok(looked), Err)
+    }
+
+    /// Looks at what is due, when it is due, until told to stop.
+    pub(super) async fn sweep_loop(&self, stop: &CancellationToken) {
+        let mut sweep = Sweep::default();
+        while !stop.is_cancelled() {
+            // Registered before the step, so that a wake-up during the step is not lost.
+            let woken = self.wake.notified();
+            if let Err(error) = self.begin_looks(&mut sweep).await {
+                tracing::error!(loop_name = "sweep", %error, "the store is in trouble; trying again");
+            }
+            let poll = later(self.clock.now(), POLL);
+            let next = sweep.next().filter(|_| sweep.looking.len() < LOOKS_MAX);
+            let idle = self.clock.sleep_until(next.map_or(poll, |next| next.min(poll)));
+            let mut idle = pin!(idle);
+            let mut woken = pin!(woken);
+            // Looks that end are put down one by one; what changed meanwhile is taken up now and then, all at once.
+            loop {
+                tokio::select! {
+                    Some(ended) = sweep.looking.next() => {
+                        if let Err(error) = self.end_look(&mut sweep, ended).await {
+                            tracing::error!(loop_name = "sweep", %error, "the store is in trouble; trying again");
+                        }
+                        self.start_due(&mut sweep);
+                    }
+                    () = &mut woken => break,
+                    () = &mut idle => break,
+                    () = stop.cancelled() => break,
+                }
+            }
+        }
+        while let Some(ended) = sweep.looking.next().await {
+            if let Err(error) = self.end_look(&mut sweep, ended).await {
+                tracing::error!(loop_name = "sweep", %error, "the store is in trouble");
+            }
+        }
+        if let Err(error) = self.store.leave_shards(&self.replica).await {
+            tracing::warn!(%error, "the other processes will notice only in a while that this one has ended");
+        }
+    }
+
+    /// Renews the shards, takes up what changed, and begins to look at what is due; how many runs that is.
+    async fn begin_looks(&self, sweep: &mut Sweep) -> Result<usize, StoreError> {
         let now = self.clock.now();
+        if sweep.renew_at.is_none_or(|at| at <= now) {
+            self.hold_shards(sweep, now).await?;
+        }
         loop {
-            let changed = self.store.runs_changed_since(sweep.seen_change, PAGE).await?;
+            let changed = self
+                .store
+                .runs_changed_since(sweep.seen_change, sweep.held, PAGE)
+                .await?;
             let full = changed.len() == PAGE as usize;
-            for (change, run) in changed {
-                sweep.seen_change = sweep.seen_change.max(change);
-                sweep.take_up(&run, now);
+            for changed in changed {
+                sweep.seen_change = sweep.seen_change.max(changed.change);
+                sweep.take_up(changed.wake);
             }
             if !full {
                 break;
             }
         }
-        let due = sweep.due(now);
-        let looked = join_all(due.iter().map(|run| self.look_at(run))).await;
-        let mut trouble = None;
-        for (run, looked) in due.iter().zip(looked) {
-            let scheduled = match looked {
-                Ok(looked) => self.schedule(sweep, run, &looked).await,
-                Err(error) => Err(error),
-            };
-            // Every run that was due gets a time again, whatever happened to the others.
-            if let Err(error) = scheduled {
-                sweep.set(run, Some(later(now, Duration::from_secs(1))));
-                trouble = Some(error);
-            }
-        }
-        trouble.map_or(Ok(due.len()), Err)
+        Ok(self.start_due(sweep))
     }
 
-    async fn schedule(&self, sweep: &mut Sweep, run: &RunId, looked: &Looked) -> Result<(), StoreError> {
+    /// Takes up the runs of shards that are newly held, and forgets those of shards that are no longer.
+    async fn hold_shards(&self, sweep: &mut Sweep, now: Timestamp) -> Result<(), StoreError> {
+        // Read before the runs are: what changes in between is seen twice rather than not at all.
+        let change = self.store.last_change().await?;
+        let held = self.store.hold_shards(&self.replica, now, LEASE).await?;
+        let new = held.without(sweep.held);
+        let mut after = None;
+        while !new.is_empty() {
+            let page = self.store.wakes(new, after.as_ref(), PAGE).await?;
+            let full = page.len() == PAGE as usize;
+            after = page.last().map(|wake| wake.run.clone());
+            page.into_iter().for_each(|wake| sweep.take_up(wake));
+            if !full {
+                break;
+            }
+        }
+        if sweep.held.is_empty() {
+            sweep.seen_change = change;
+        }
+        sweep.held = held;
+        sweep.drop_others();
+        sweep.renew_at = Some(later(now, HEARTBEAT));
+        Ok(())
+    }
+
+    fn start_due(&self, sweep: &mut Sweep) -> usize {
+        let mut started = 0;
+        let now = self.clock.now();
+        while let Some(run) = sweep.due(now) {
+            let engine = self.clone();
+            sweep.looking.push(Box::pin(async move {
+                let looked = AssertUnwindSafe(engine.look_at(&run)).catch_unwind().await;
+                let looked = looked.unwrap_or_else(|_| {
+                    tracing::error!(%run, "stepherd itself failed while looking (a panic, see its log)");
+                    Ok(Looked {
+                        next: Some(later(engine.clock.now(), AFTER_PANIC)),
+                        ..Looked::default()
+                    })
+                });
+                (run, looked)
+            }));
+            started += 1;
+        }
+        started
+    }
+
+    /// Puts down when a run that was looked at is to be looked at next.
+    async fn end_look(&self, sweep: &mut Sweep, (run, looked): Looking) -> Result<(), StoreError> {
+        let meanwhile = sweep.busy.remove(&run).flatten();
+        // Every run that was due gets a time again, whatever happened.
+        let soon = Some(later(self.clock.now(), Duration::from_secs(1)));
+        let next = looked.as_ref().map_or(soon, |looked| looked.next);
+        sweep.set(&run, meanwhile.map_or(next, |wake| wake.at));
+        if !sweep.held.have(&run) {
+            sweep.set(&run, None);
+        }
+        if !sweep.when.contains_key(&run) {
+            sweep.blind.retain(|(id, _), _| *id != run);
+        }
+        self.count_misses(sweep, &run, &looked?).await
+    }
+
+    async fn count_misses(&self, sweep: &mut Sweep, run: &RunId, looked: &Looked) -> Result<(), StoreError> {
         for name in &looked.clear {
             sweep.blind.remove(&(run.clone(), name.clone()));
         }
-        sweep.set(run, looked.next);
         for (job, why) in &looked.blind {
             let misses = sweep.blind.entry((run.clone(), job.job.clone())).or_default();
             *misses += 1;
@@ -168,7 +269,7 @@ impl Engine {
         if wanted.deadline.is_some_and(|at| at <= now) {
             self.apply(id, &Event::Woke, None).await?;
         }
-        looked.next = next_look(&wanted, now);
+        looked.next = wanted.after_look(now);
         Ok(looked)
     }
 
@@ -177,7 +278,7 @@ impl Engine {
             Look::Merge { .. } => self.forge_vendor(),
             Look::Job { intent, .. } => intent.backend.to_string(),
         };
-        if self.paused(&vendor).is_some() {
+        if self.paused(&vendor).await.is_some() {
             return Ok(());
         }
         let event = match look {
@@ -199,10 +300,6 @@ impl Engine {
                 intent,
                 started,
             } => {
-                let vendor = intent.backend.as_str();
-                if self.paused(vendor).is_some() {
-                    return Ok(());
-                }
                 let job = JobLook {
                     step: step.clone(),
                     attempt: *attempt,
@@ -229,7 +326,7 @@ impl Engine {
             Err(error) => {
                 self.metrics.look("failed");
                 tracing::warn!(run = %id, vendor, %error, "cannot look now");
-                self.heed(&vendor, &error);
+                self.heed(&vendor, &error).await;
                 Ok(())
             }
         }
@@ -273,15 +370,6 @@ impl JobLook {
             seen,
         }
     }
-}
-
-/// A queued run waits to be touched; a watched one is looked at again; a deadline comes in any case.
-fn next_look(wanted: &Glance, now: Timestamp) -> Option<Timestamp> {
-    let again = (!wanted.looks.is_empty()).then(|| later(now, wanted.every));
-    [again, wanted.deadline.filter(|at| *at > now)]
-        .into_iter()
-        .flatten()
-        .min()
 }
 
 fn unknown(detail: String) -> Observation {

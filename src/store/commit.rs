@@ -1,8 +1,9 @@
 //! The one write of the engine: all of a decision, or nothing.
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 
+use super::shards::shard_of;
+use super::sql::{Tx, sql};
 use super::{Commit, Committed, EffectClaim, LockChange, RunWrite, Store, StoreError, rows};
 use crate::domain::effect::{Act, Deed, Effect};
 use crate::domain::ids::{LockName, RunId};
@@ -16,18 +17,21 @@ impl Store {
     /// a run, or a run whose version does not follow the expected one.
     pub async fn commit(&self, commit: &Commit, now: Timestamp) -> Result<Committed, StoreError> {
         well_formed(commit)?;
-        let mut tx = self.write().await?;
+        let mut tx = self.write("commit").await?;
         let committed = carry_out(&mut tx, commit, now).await?;
         match committed {
             // What `AlreadyDone` has written by now is only that the effect is settled.
-            Committed::Done | Committed::AlreadyDone => tx.commit().await?,
+            Committed::Done | Committed::AlreadyDone => {
+                tx.commit().await?;
+                self.stir();
+            }
             Committed::Stale | Committed::LeaseLost => tx.rollback().await?,
         }
         Ok(committed)
     }
 }
 
-async fn carry_out(tx: &mut SqliteConnection, commit: &Commit, now: Timestamp) -> Result<Committed, StoreError> {
+async fn carry_out(tx: &mut Tx, commit: &Commit, now: Timestamp) -> Result<Committed, StoreError> {
     if let Some(key) = &commit.key
         && !accept(tx, key, now).await?
     {
@@ -53,7 +57,7 @@ async fn carry_out(tx: &mut SqliteConnection, commit: &Commit, now: Timestamp) -
                     return Ok(Committed::Stale);
                 }
             }
-            LockChange::Leave => leave(tx, run).await?,
+            LockChange::Leave => leave(tx, run, now).await?,
         }
     }
     for effect in &commit.effects {
@@ -78,18 +82,18 @@ fn well_formed(commit: &Commit) -> Result<(), StoreError> {
 }
 
 /// `false` if the key was there already.
-async fn accept(tx: &mut SqliteConnection, key: &str, now: Timestamp) -> Result<bool, StoreError> {
-    let inserted = sqlx::query("INSERT INTO accepted (key, at) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING")
+async fn accept(tx: &mut Tx, key: &str, now: Timestamp) -> Result<bool, StoreError> {
+    let inserted = sql("INSERT INTO accepted (key, at) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING")
         .bind(key)
         .bind(rows::millis(now))
         .execute(tx)
         .await?;
-    Ok(inserted.rows_affected() == 1)
+    Ok(inserted == 1)
 }
 
-async fn next_change(tx: &mut SqliteConnection) -> Result<i64, StoreError> {
-    let next = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'change' RETURNING value")
-        .fetch_one(tx)
+async fn next_change(tx: &mut Tx) -> Result<i64, StoreError> {
+    let (next,) = sql("UPDATE counters SET value = value + 1 WHERE name = 'change' RETURNING value")
+        .one::<(i64,)>(tx)
         .await?;
     Ok(next)
 }
@@ -105,18 +109,18 @@ fn label(run: &Run) -> &'static str {
 }
 
 /// `false` if the stored run is not the expected one.
-async fn write_run(tx: &mut SqliteConnection, write: &RunWrite, now: Timestamp) -> Result<bool, StoreError> {
+async fn write_run(tx: &mut Tx, write: &RunWrite, now: Timestamp) -> Result<bool, StoreError> {
     const INSERT: &str = "
-        INSERT INTO runs (id, version, change, pipeline, ticket, state, live, asked_at, updated_at, body)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        INSERT INTO runs (id, version, change, pipeline, ticket, state, live, asked_at, updated_at, body, wake_at, shard)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         ON CONFLICT (id) DO NOTHING";
     const REPLACE: &str = "
         UPDATE runs SET version = $2, change = $3, pipeline = $4, ticket = $5, state = $6, live = $7, asked_at = $8,
-            updated_at = $9, body = $10
-        WHERE id = $1 AND version = $11";
+            updated_at = $9, body = $10, wake_at = $11
+        WHERE id = $1 AND version = $12";
     let run = &write.run;
     let change = next_change(tx).await?;
-    let statement = sqlx::query(if write.expected.is_some() { REPLACE } else { INSERT })
+    let statement = sql(if write.expected.is_some() { REPLACE } else { INSERT })
         .bind(run.id.as_str())
         .bind(rows::int(run.version))
         .bind(change)
@@ -126,13 +130,24 @@ async fn write_run(tx: &mut SqliteConnection, write: &RunWrite, now: Timestamp) 
         .bind(i64::from(!matches!(run.state, RunState::Finished { .. })))
         .bind(rows::millis(run.asked_at))
         .bind(rows::millis(now))
-        .bind(rows::encode(run)?);
+        .bind(rows::encode(run)?)
+        .bind(write.wake.map(rows::millis));
     let statement = match write.expected {
         Some(expected) => statement.bind(rows::int(expected)),
-        None => statement,
+        None => statement.bind(i64::from(shard_of(&run.id))),
     };
-    if statement.execute(&mut *tx).await?.rows_affected() == 0 {
+    if statement.execute(tx).await? == 0 {
         return Ok(false);
+    }
+    let opened = run.prs.values().map(|opened| (&opened.pr, &opened.head));
+    let pinned = run.subject.pinned.iter().map(|pinned| (&pinned.pr, &pinned.head));
+    for (pr, head) in opened.chain(pinned) {
+        sql("INSERT INTO run_prs (pr, head, run_id) VALUES ($1, $2, $3) ON CONFLICT (pr, head, run_id) DO NOTHING")
+            .bind(pr.to_string())
+            .bind(head.as_str())
+            .bind(run.id.as_str())
+            .execute(tx)
+            .await?;
     }
     for thread in &run.audience {
         add_thread(tx, &run.id, &rows::thread_text(thread)).await?;
@@ -141,8 +156,8 @@ async fn write_run(tx: &mut SqliteConnection, write: &RunWrite, now: Timestamp) 
 }
 
 /// Lets the run be spoken to in this thread.
-pub(super) async fn add_thread(tx: &mut SqliteConnection, run: &RunId, thread: &str) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO run_threads (thread, run_id) VALUES ($1, $2) ON CONFLICT (thread, run_id) DO NOTHING")
+pub(super) async fn add_thread(tx: &mut Tx, run: &RunId, thread: &str) -> Result<(), StoreError> {
+    sql("INSERT INTO run_threads (thread, run_id) VALUES ($1, $2) ON CONFLICT (thread, run_id) DO NOTHING")
         .bind(thread)
         .bind(run.as_str())
         .execute(tx)
@@ -150,8 +165,8 @@ pub(super) async fn add_thread(tx: &mut SqliteConnection, run: &RunId, thread: &
     Ok(())
 }
 
-async fn append(tx: &mut SqliteConnection, run: &RunId, entry: &History) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO history (run_id, seq, at, body) VALUES ($1, $2, $3, $4)")
+async fn append(tx: &mut Tx, run: &RunId, entry: &History) -> Result<(), StoreError> {
+    sql("INSERT INTO history (run_id, seq, at, body) VALUES ($1, $2, $3, $4)")
         .bind(run.as_str())
         .bind(rows::int(entry.seq))
         .bind(rows::millis(entry.at))
@@ -162,11 +177,11 @@ async fn append(tx: &mut SqliteConnection, run: &RunId, entry: &History) -> Resu
 }
 
 /// `false` if a queue is not as it was read. A run that is in a queue keeps its place there.
-async fn join(tx: &mut SqliteConnection, run: &RunId, queues: &[(LockName, Vec<RunId>)]) -> Result<bool, StoreError> {
+async fn join(tx: &mut Tx, run: &RunId, queues: &[(LockName, Vec<RunId>)]) -> Result<bool, StoreError> {
     for (name, expected) in queues {
-        let current: Vec<String> = sqlx::query_scalar("SELECT run_id FROM locks WHERE name = $1 ORDER BY place")
+        let current: Vec<String> = sql("SELECT run_id FROM locks WHERE name = $1 ORDER BY place")
             .bind(name.as_str())
-            .fetch_all(&mut *tx)
+            .column(tx)
             .await?;
         if !current
             .iter()
@@ -175,58 +190,50 @@ async fn join(tx: &mut SqliteConnection, run: &RunId, queues: &[(LockName, Vec<R
         {
             return Ok(false);
         }
-        sqlx::query(
-            "INSERT INTO locks (name, place, run_id)
+        sql("INSERT INTO locks (name, place, run_id)
              SELECT $1, COALESCE(MAX(place), 0) + 1, $2 FROM locks WHERE name = $1
-             ON CONFLICT (name, run_id) DO NOTHING",
-        )
+             ON CONFLICT (name, run_id) DO NOTHING")
         .bind(name.as_str())
         .bind(run.as_str())
-        .execute(&mut *tx)
+        .execute(tx)
         .await?;
     }
     Ok(true)
 }
 
 /// Each run that shares a queue gets a change number of its own, so that reading changes page by page misses none.
-async fn leave(tx: &mut SqliteConnection, run: &RunId) -> Result<(), StoreError> {
-    let others: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT other.run_id FROM locks AS mine
+async fn leave(tx: &mut Tx, run: &RunId, now: Timestamp) -> Result<(), StoreError> {
+    let others: Vec<String> = sql("SELECT DISTINCT other.run_id FROM locks AS mine
          JOIN locks AS other ON other.name = mine.name AND other.run_id <> mine.run_id
-         WHERE mine.run_id = $1 ORDER BY other.run_id",
-    )
+         WHERE mine.run_id = $1 ORDER BY other.run_id")
     .bind(run.as_str())
-    .fetch_all(&mut *tx)
+    .column(tx)
     .await?;
-    sqlx::query("DELETE FROM locks WHERE run_id = $1")
+    sql("DELETE FROM locks WHERE run_id = $1")
         .bind(run.as_str())
-        .execute(&mut *tx)
+        .execute(tx)
         .await?;
     for other in others {
-        mark_changed(tx, &other).await?;
+        mark_changed(tx, &other, now).await?;
     }
     Ok(())
 }
 
-/// Gives the run the next change number.
-pub(super) async fn mark_changed(tx: &mut SqliteConnection, run: &str) -> Result<(), StoreError> {
+/// Gives the run the next change number and has it looked at now.
+pub(super) async fn mark_changed(tx: &mut Tx, run: &str, now: Timestamp) -> Result<(), StoreError> {
     let change = next_change(tx).await?;
-    sqlx::query("UPDATE runs SET change = $2 WHERE id = $1")
+    sql("UPDATE runs SET change = $2, wake_at = $3 WHERE id = $1 AND live = 1")
         .bind(run)
         .bind(change)
-        .execute(&mut *tx)
+        .bind(rows::millis(now))
+        .execute(tx)
         .await?;
     Ok(())
 }
 
 /// Reports and checks show a level: asked for again, they are due again. One that is under way right now is left
 /// to its holder and becomes due when that one is done (its generation has moved). All others happen once.
-async fn ask_for(
-    tx: &mut SqliteConnection,
-    run: Option<&RunId>,
-    effect: &Effect,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+async fn ask_for(tx: &mut Tx, run: Option<&RunId>, effect: &Effect, now: Timestamp) -> Result<(), StoreError> {
     const ONCE: &str = "
         INSERT INTO effects (key, run_id, lane, body, due, since, state, failures, reason, epoch, generation, unclear)
         VALUES ($1, $2, $3, $4, $5, $5, 'pending', 0, '', 0, 1, 0)
@@ -251,7 +258,7 @@ async fn ask_for(
         }) => LEVEL,
         Effect::Act(_) | Effect::Notice { .. } | Effect::Reply(_) | Effect::Acknowledge { .. } => ONCE,
     };
-    sqlx::query(statement)
+    sql(statement)
         .bind(effect.key(run))
         .bind(run.map(RunId::as_str))
         .bind(i64::from(effect.lane()))
@@ -264,24 +271,18 @@ async fn ask_for(
 
 /// `false` if somebody else has claimed or settled it meanwhile. The epoch counts on, so that a claim settles once
 /// even if the effect becomes pending again.
-pub(super) async fn settle_done(
-    tx: &mut SqliteConnection,
-    claim: EffectClaim,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let updated = sqlx::query(
-        "UPDATE effects SET
+pub(super) async fn settle_done(tx: &mut Tx, claim: EffectClaim, now: Timestamp) -> Result<bool, StoreError> {
+    let updated = sql("UPDATE effects SET
             state = CASE WHEN generation = $3 THEN 'done' ELSE 'pending' END,
             due = CASE WHEN generation = $3 THEN due ELSE $4 END,
             since = CASE WHEN generation = $3 THEN since ELSE $4 END,
             failures = 0, reason = '', unclear = 0, lease_until = NULL, epoch = epoch + 1, settled_at = $4
-         WHERE id = $1 AND epoch = $2 AND state = 'pending'",
-    )
+         WHERE id = $1 AND epoch = $2 AND state = 'pending'")
     .bind(claim.id)
     .bind(claim.epoch)
     .bind(claim.generation)
     .bind(rows::millis(now))
     .execute(tx)
     .await?;
-    Ok(updated.rows_affected() == 1)
+    Ok(updated == 1)
 }

@@ -2,10 +2,50 @@
 
 use jiff::Timestamp;
 
+use super::inbox::NewRow;
 use super::rows::{self, Headers};
-use super::sqlite::CLAIM_DELIVERIES;
+use super::sql::{Conn, Linked, Text, Tx, sql, storable};
 use super::{ClaimedDelivery, DeliverySettled, DeliveryView, Lease, NewDelivery, Recorded, Store, StoreError};
 use crate::domain::ids::Platform;
+
+/// Smaller bodies gain nothing by packing.
+const PACK_FROM: usize = 512;
+/// The body as it came.
+const PLAIN: i64 = 0;
+/// The body as an LZ4 block behind its length.
+const PACKED: i64 = 1;
+
+macro_rules! claim {
+    ($skip_locked:literal) => {
+        concat!(
+            "WITH free AS MATERIALIZED (
+                SELECT seq FROM deliveries
+                WHERE state = 'pending' AND due <= $1 AND (lease_until IS NULL OR lease_until <= $1)
+                ORDER BY seq LIMIT $3 ",
+            $skip_locked,
+            ")
+             UPDATE deliveries SET epoch = epoch + 1, attempts = attempts + 1, lease_until = $2
+             FROM free WHERE deliveries.seq = free.seq
+             RETURNING deliveries.seq, epoch, attempts, platform, delivery_id, kind, target, received_at"
+        )
+    };
+}
+
+/// $1 now, $2 end of the lease, $3 limit.
+const CLAIM: Text = Text::Two {
+    sqlite: claim!(""),
+    postgres: claim!("FOR UPDATE SKIP LOCKED"),
+};
+
+macro_rules! views {
+    ($rest:literal) => {
+        concat!(
+            "SELECT d.seq, d.platform, d.delivery_id, d.kind, d.target, d.received_at, d.state, d.note, d.attempts,
+                d.body_bytes FROM deliveries AS d ",
+            $rest
+        )
+    };
+}
 
 #[derive(sqlx::FromRow)]
 struct ClaimedRow {
@@ -22,59 +62,55 @@ struct DeliveryRow {
     delivery_id: String,
     kind: String,
     target: String,
+    received_at: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct BodyRow {
+    form: i64,
     headers: String,
     body: Vec<u8>,
-    received_at: i64,
 }
 
 #[derive(sqlx::FromRow)]
 struct ViewRow {
     seq: i64,
-    platform: String,
-    delivery_id: String,
-    kind: String,
-    received_at: i64,
     state: String,
     note: String,
     attempts: i64,
     body_bytes: i64,
-}
-
-#[derive(sqlx::FromRow)]
-struct WholeRow {
     #[sqlx(flatten)]
-    view: ViewRow,
-    target: String,
-    headers: String,
-    body: Vec<u8>,
+    delivery: DeliveryRow,
 }
 
 impl Store {
-    /// Makes the delivery durable, due at once, unless it already is.
+    /// Makes the delivery durable, due at once, unless it already is. Many at a time are one commit; what is under
+    /// way goes on although the future is dropped.
+    ///
+    /// # Errors
+    /// `Unavailable` at once if too many wait already.
     pub async fn record_delivery(&self, delivery: &NewDelivery) -> Result<Recorded, StoreError> {
-        let headers = rows::encode(&Headers(delivery.headers.clone()))?;
-        let mut tx = self.write().await?;
-        let inserted = sqlx::query(
-            "INSERT INTO deliveries (platform, delivery_id, kind, target, headers, body, received_at,
-                state, note, due, attempts, epoch)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', '', $7, 0, 0)
-             ON CONFLICT (platform, delivery_id) DO NOTHING",
-        )
-        .bind(delivery.platform.as_str())
-        .bind(&delivery.delivery_id)
-        .bind(&delivery.kind)
-        .bind(&delivery.target)
-        .bind(headers)
-        .bind(&delivery.body)
-        .bind(rows::millis(delivery.received_at))
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(if inserted.rows_affected() == 1 {
-            Recorded::New
+        let (form, body) = if delivery.body.len() < PACK_FROM {
+            (PLAIN, delivery.body.clone())
         } else {
-            Recorded::Again
-        })
+            (PACKED, lz4_flex::block::compress_prepend_size(&delivery.body))
+        };
+        let row = NewRow {
+            platform: delivery.platform.to_string(),
+            delivery_id: storable(delivery.delivery_id.clone()),
+            kind: delivery.kind.clone(),
+            target: delivery.target.clone(),
+            received_at: rows::millis(delivery.received_at),
+            body_bytes: rows::int(delivery.body.len() as u64),
+            form,
+            headers: rows::encode(&Headers(delivery.headers.clone()))?,
+            body,
+        };
+        let recorded = self.inbox.record(row).await?;
+        if recorded == Recorded::New {
+            self.stir();
+        }
+        Ok(recorded)
     }
 
     /// Claims pending deliveries that are due and that nobody holds, in the order of arrival. One that cannot be
@@ -85,18 +121,19 @@ impl Store {
         lease: Lease,
         limit: u32,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        let mut tx = self.write().await?;
-        let mut claimed: Vec<ClaimedRow> = sqlx::query_as(CLAIM_DELIVERIES)
-            .bind(rows::millis(now))
-            .bind(rows::lease_end(now, lease.0))
+        let mut tx = self.write("claim_deliveries").await?;
+        let lease_now = self.lease_now(&mut tx, now).await?;
+        let mut claimed: Vec<ClaimedRow> = sql(CLAIM)
+            .bind(lease_now)
+            .bind(rows::lease_end(lease_now, lease.0))
             .bind(i64::from(limit))
-            .fetch_all(&mut *tx)
+            .all(&mut tx)
             .await?;
         claimed.sort_by_key(|row| row.seq);
         let mut readable = Vec::with_capacity(claimed.len());
         for row in claimed {
             let (seq, epoch) = (row.seq, row.epoch);
-            match row.delivery.read(seq) {
+            match row.delivery.read(seq, body(&mut tx, seq).await?) {
                 Ok(delivery) => readable.push(ClaimedDelivery {
                     seq,
                     epoch,
@@ -115,6 +152,25 @@ impl Store {
         Ok(readable)
     }
 
+    /// Holds the delivery for another lease. `false` if somebody else has claimed or settled it meanwhile.
+    pub async fn renew_delivery(
+        &self,
+        claimed: &ClaimedDelivery,
+        now: Timestamp,
+        lease: Lease,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.write("renew_delivery").await?;
+        let lease_now = self.lease_now(&mut tx, now).await?;
+        let renewed = sql("UPDATE deliveries SET lease_until = $3 WHERE seq = $1 AND epoch = $2 AND state = 'pending'")
+            .bind(claimed.seq)
+            .bind(claimed.epoch)
+            .bind(rows::lease_end(lease_now, lease.0))
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await?;
+        Ok(renewed == 1)
+    }
+
     /// Settles a delivery. `false` if somebody else has claimed or settled it meanwhile: nothing was done.
     pub async fn settle_delivery(
         &self,
@@ -122,38 +178,34 @@ impl Store {
         settled: DeliverySettled,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write("settle_delivery").await?;
         let held = settle(&mut tx, claimed.seq, claimed.epoch, &settled, now).await?;
         tx.commit().await?;
         Ok(held)
     }
 
+    /// Whether the platform sent something earlier that nobody has finished a first try of.
+    pub async fn earlier_untried(&self, claimed: &ClaimedDelivery) -> Result<bool, StoreError> {
+        let found = sql("SELECT seq FROM deliveries
+             WHERE state = 'pending' AND seq < $1 AND platform = $2 AND settled_at IS NULL LIMIT 1")
+        .bind(claimed.seq)
+        .bind(claimed.delivery.platform.as_str())
+        .optional::<(i64,)>(&mut self.read().await?)
+        .await?;
+        Ok(found.is_some())
+    }
+
     /// Deliveries, newest first: those in this state, or all.
     pub async fn deliveries(&self, state: Option<&str>, limit: u32) -> Result<Vec<DeliveryView>, StoreError> {
-        let found: Vec<ViewRow> = match state {
-            Some(state) => {
-                sqlx::query_as(
-                    "SELECT seq, platform, delivery_id, kind, received_at, state, note, attempts,
-                        length(body) AS body_bytes
-                     FROM deliveries WHERE state = $1 ORDER BY seq DESC LIMIT $2",
-                )
-                .bind(state)
-                .bind(i64::from(limit))
-                .fetch_all(&self.reader)
-                .await?
-            }
-            None => {
-                sqlx::query_as(
-                    "SELECT seq, platform, delivery_id, kind, received_at, state, note, attempts,
-                        length(body) AS body_bytes
-                     FROM deliveries ORDER BY seq DESC LIMIT $1",
-                )
-                .bind(i64::from(limit))
-                .fetch_all(&self.reader)
-                .await?
-            }
+        // The states that are few have indexes of their own, which are used only where the text names the state.
+        let statement = match state {
+            None => sql(views!("ORDER BY d.seq DESC LIMIT $1")),
+            Some("pending") => sql(views!("WHERE d.state = 'pending' ORDER BY d.seq DESC LIMIT $1")),
+            Some("parked") => sql(views!("WHERE d.state = 'parked' ORDER BY d.seq DESC LIMIT $1")),
+            Some(_) => sql(views!("WHERE d.state = 'done' ORDER BY d.seq DESC LIMIT $1")),
         };
-        found.into_iter().map(ViewRow::read).collect()
+        let found: Vec<ViewRow> = statement.bind(i64::from(limit)).all(&mut self.read().await?).await?;
+        found.iter().map(ViewRow::read).collect()
     }
 
     /// A delivery by its platform's id.
@@ -162,51 +214,56 @@ impl Store {
         platform: &Platform,
         delivery_id: &str,
     ) -> Result<Option<(DeliveryView, NewDelivery)>, StoreError> {
-        let found: Option<WholeRow> = sqlx::query_as(
-            "SELECT seq, platform, delivery_id, kind, received_at, state, note, attempts,
-                length(body) AS body_bytes, target, headers, body
-             FROM deliveries WHERE platform = $1 AND delivery_id = $2",
-        )
-        .bind(platform.as_str())
-        .bind(delivery_id)
-        .fetch_optional(&self.reader)
-        .await?;
-        found.map(WholeRow::read).transpose()
+        let mut conn = self.read().await?;
+        let found = sql(views!("WHERE d.platform = $1 AND d.delivery_id = $2"))
+            .bind(platform.as_str())
+            .bind(delivery_id)
+            .optional(&mut conn)
+            .await?;
+        whole(&mut conn, found).await
     }
 
     /// A delivery by its row number.
     pub async fn delivery_by_seq(&self, seq: i64) -> Result<Option<(DeliveryView, NewDelivery)>, StoreError> {
-        let found: Option<WholeRow> = sqlx::query_as(
-            "SELECT seq, platform, delivery_id, kind, received_at, state, note, attempts,
-                length(body) AS body_bytes, target, headers, body
-             FROM deliveries WHERE seq = $1",
-        )
-        .bind(seq)
-        .fetch_optional(&self.reader)
-        .await?;
-        found.map(WholeRow::read).transpose()
+        let mut conn = self.read().await?;
+        let found = sql(views!("WHERE d.seq = $1")).bind(seq).optional(&mut conn).await?;
+        whole(&mut conn, found).await
     }
 
     /// Makes a parked or done delivery pending again, due now, as if it had never been claimed. `false` if it is
     /// pending already or does not exist.
     pub async fn replay_delivery(&self, seq: i64, now: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
-        let replayed = sqlx::query(
+        let mut tx = self.write("replay_delivery").await?;
+        let replayed = sql(
             "UPDATE deliveries SET state = 'pending', due = $2, attempts = 0, note = '', settled_at = NULL
              WHERE seq = $1 AND state IN ('parked', 'done')",
         )
         .bind(seq)
         .bind(rows::millis(now))
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         tx.commit().await?;
-        Ok(replayed.rows_affected() == 1)
+        self.stir();
+        Ok(replayed == 1)
     }
+}
+
+async fn body(on: &mut impl Linked, seq: i64) -> Result<Option<BodyRow>, StoreError> {
+    Ok(sql("SELECT form, headers, body FROM delivery_bodies WHERE seq = $1")
+        .bind(seq)
+        .optional(on)
+        .await?)
+}
+
+async fn whole(conn: &mut Conn, found: Option<ViewRow>) -> Result<Option<(DeliveryView, NewDelivery)>, StoreError> {
+    let Some(row) = found else { return Ok(None) };
+    let body = body(conn, row.seq).await?;
+    Ok(Some((row.read()?, row.delivery.read(row.seq, body)?)))
 }
 
 /// The epoch counts on, so that a claim settles once even if the delivery becomes pending again.
 async fn settle(
-    tx: &mut sqlx::SqliteConnection,
+    tx: &mut Tx,
     seq: i64,
     epoch: i64,
     settled: &DeliverySettled,
@@ -217,7 +274,7 @@ async fn settle(
         DeliverySettled::Parked { reason } => ("parked", reason, None),
         DeliverySettled::RetryAt { at, reason } => ("pending", reason, Some(rows::millis(*at))),
     };
-    let updated = sqlx::query(
+    let updated = sql(
         "UPDATE deliveries SET state = $3, note = $4, due = COALESCE($5, due), lease_until = NULL,
             epoch = epoch + 1, settled_at = $6
          WHERE seq = $1 AND epoch = $2 AND state = 'pending'",
@@ -230,52 +287,46 @@ async fn settle(
     .bind(rows::millis(now))
     .execute(tx)
     .await?;
-    Ok(updated.rows_affected() == 1)
+    Ok(updated == 1)
 }
 
 impl DeliveryRow {
-    fn read(self, seq: i64) -> Result<NewDelivery, StoreError> {
-        let headers: Headers = rows::decode(&format!("the headers of delivery {seq}"), &self.headers)?;
+    fn read(self, seq: i64, body: Option<BodyRow>) -> Result<NewDelivery, StoreError> {
+        let body = body.ok_or_else(|| rows::unreadable(&format!("delivery {seq}"), "its body is gone"))?;
+        let headers: Headers = rows::decode(&format!("the headers of delivery {seq}"), &body.headers)?;
+        let body = match body.form {
+            PLAIN => body.body,
+            PACKED => lz4_flex::block::decompress_size_prepended(&body.body)
+                .map_err(|e| rows::unreadable(&format!("the body of delivery {seq}"), e))?,
+            other => {
+                let why = format!("a newer stepherd wrote it (form {other})");
+                return Err(rows::unreadable(&format!("the body of delivery {seq}"), why));
+            }
+        };
         Ok(NewDelivery {
             platform: rows::name("a delivery's platform", &self.platform)?,
             delivery_id: self.delivery_id,
             kind: self.kind,
             target: self.target,
             headers: headers.0,
-            body: self.body,
+            body,
             received_at: rows::time(self.received_at)?,
         })
     }
 }
 
 impl ViewRow {
-    fn read(self) -> Result<DeliveryView, StoreError> {
+    fn read(&self) -> Result<DeliveryView, StoreError> {
         Ok(DeliveryView {
             seq: self.seq,
-            platform: rows::name("a delivery's platform", &self.platform)?,
-            delivery_id: self.delivery_id,
-            kind: self.kind,
-            received_at: rows::time(self.received_at)?,
-            state: self.state,
-            note: self.note,
+            platform: rows::name("a delivery's platform", &self.delivery.platform)?,
+            delivery_id: self.delivery.delivery_id.clone(),
+            kind: self.delivery.kind.clone(),
+            received_at: rows::time(self.delivery.received_at)?,
+            state: self.state.clone(),
+            note: self.note.clone(),
             attempts: rows::tries(self.attempts),
             body_bytes: rows::count(self.body_bytes),
         })
-    }
-}
-
-impl WholeRow {
-    fn read(self) -> Result<(DeliveryView, NewDelivery), StoreError> {
-        let delivery = DeliveryRow {
-            platform: self.view.platform.clone(),
-            delivery_id: self.view.delivery_id.clone(),
-            kind: self.view.kind.clone(),
-            target: self.target,
-            headers: self.headers,
-            body: self.body,
-            received_at: self.view.received_at,
-        };
-        let delivery = delivery.read(self.view.seq)?;
-        Ok((self.view.read()?, delivery))
     }
 }

@@ -3,10 +3,42 @@
 use jiff::Timestamp;
 
 use super::commit::settle_done;
-use super::sqlite::CLAIM_EFFECTS;
+use super::sql::{Text, Tx, sql};
 use super::{ClaimedEffect, EffectClaim, EffectSettled, EffectView, Lease, Store, StoreError, rows};
 use crate::domain::effect::Effect;
 use crate::domain::ids::RunId;
+
+macro_rules! claim {
+    ($skip_locked:literal) => {
+        concat!(
+            "WITH free AS MATERIALIZED (
+                SELECT id FROM effects
+                WHERE state = 'pending' AND due <= $1 AND (lease_until IS NULL OR lease_until <= $1)
+                ORDER BY lane, due, id LIMIT $3 ",
+            $skip_locked,
+            ")
+             UPDATE effects SET epoch = epoch + 1, lease_until = $2,
+                unclear = CASE WHEN lease_until IS NULL THEN unclear ELSE 1 END
+             FROM free WHERE effects.id = free.id
+             RETURNING effects.id, epoch, generation, key, run_id, lane, body, due, failures, unclear, since"
+        )
+    };
+}
+
+/// $1 now, $2 end of the lease, $3 limit. A lease that is still there was never settled.
+const CLAIM: Text = Text::Two {
+    sqlite: claim!(""),
+    postgres: claim!("FOR UPDATE SKIP LOCKED"),
+};
+
+macro_rules! views {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, run_id, key, state, due, failures, reason FROM effects ",
+            $rest
+        )
+    };
+}
 
 #[derive(sqlx::FromRow)]
 struct ClaimedRow {
@@ -43,12 +75,13 @@ impl Store {
         lease: Lease,
         limit: u32,
     ) -> Result<Vec<ClaimedEffect>, StoreError> {
-        let mut tx = self.write().await?;
-        let mut claimed: Vec<ClaimedRow> = sqlx::query_as(CLAIM_EFFECTS)
-            .bind(rows::millis(now))
-            .bind(rows::lease_end(now, lease.0))
+        let mut tx = self.write("claim_effects").await?;
+        let lease_now = self.lease_now(&mut tx, now).await?;
+        let mut claimed: Vec<ClaimedRow> = sql(CLAIM)
+            .bind(lease_now)
+            .bind(rows::lease_end(lease_now, lease.0))
             .bind(i64::from(limit))
-            .fetch_all(&mut *tx)
+            .all(&mut tx)
             .await?;
         claimed.sort_by_key(|row| (row.lane, row.due, row.id));
         let mut readable = Vec::with_capacity(claimed.len());
@@ -72,6 +105,20 @@ impl Store {
         Ok(readable)
     }
 
+    /// Holds the effect for another lease. `false` if somebody else has claimed or settled it meanwhile.
+    pub async fn renew_effect(&self, claim: &EffectClaim, now: Timestamp, lease: Lease) -> Result<bool, StoreError> {
+        let mut tx = self.write("renew_effect").await?;
+        let lease_now = self.lease_now(&mut tx, now).await?;
+        let renewed = sql("UPDATE effects SET lease_until = $3 WHERE id = $1 AND epoch = $2 AND state = 'pending'")
+            .bind(claim.id)
+            .bind(claim.epoch)
+            .bind(rows::lease_end(lease_now, lease.0))
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await?;
+        Ok(renewed == 1)
+    }
+
     /// Settles an effect. `false` if somebody else has claimed or settled it meanwhile: nothing was done. An effect
     /// that was carried out but has been asked for again since it was claimed stays pending, due now.
     pub async fn settle_effect(
@@ -80,7 +127,7 @@ impl Store {
         settled: EffectSettled,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
+        let mut tx = self.write("settle_effect").await?;
         let held = settle(&mut tx, *claim, &settled, now).await?;
         tx.commit().await?;
         Ok(held)
@@ -88,62 +135,44 @@ impl Store {
 
     /// Effects, newest first: those in this state, or all.
     pub async fn effects(&self, state: Option<&str>, limit: u32) -> Result<Vec<EffectView>, StoreError> {
-        let found: Vec<ViewRow> = match state {
-            Some(state) => {
-                sqlx::query_as(
-                    "SELECT id, run_id, key, state, due, failures, reason FROM effects
-                     WHERE state = $1 ORDER BY id DESC LIMIT $2",
-                )
-                .bind(state)
-                .bind(i64::from(limit))
-                .fetch_all(&self.reader)
-                .await?
-            }
-            None => {
-                sqlx::query_as(
-                    "SELECT id, run_id, key, state, due, failures, reason FROM effects ORDER BY id DESC LIMIT $1",
-                )
-                .bind(i64::from(limit))
-                .fetch_all(&self.reader)
-                .await?
-            }
+        // The states that are few have indexes of their own, which are used only where the text names the state.
+        let statement = match state {
+            None => sql(views!("ORDER BY id DESC LIMIT $1")),
+            Some("pending") => sql(views!("WHERE state = 'pending' ORDER BY id DESC LIMIT $1")),
+            Some("parked") => sql(views!("WHERE state = 'parked' ORDER BY id DESC LIMIT $1")),
+            Some(_) => sql(views!("WHERE state = 'done' ORDER BY id DESC LIMIT $1")),
         };
+        let found: Vec<ViewRow> = statement.bind(i64::from(limit)).all(&mut self.read().await?).await?;
         found.into_iter().map(ViewRow::read).collect()
     }
 
     /// All effects of a run, in the order in which they were first asked for.
     pub async fn effects_of(&self, run: &RunId) -> Result<Vec<EffectView>, StoreError> {
-        let found: Vec<ViewRow> = sqlx::query_as(
-            "SELECT id, run_id, key, state, due, failures, reason FROM effects WHERE run_id = $1 ORDER BY id",
-        )
-        .bind(run.as_str())
-        .fetch_all(&self.reader)
-        .await?;
+        let found: Vec<ViewRow> = sql(views!("WHERE run_id = $1 ORDER BY id"))
+            .bind(run.as_str())
+            .all(&mut self.read().await?)
+            .await?;
         found.into_iter().map(ViewRow::read).collect()
     }
 
     /// Makes a parked effect pending again, due now, its failures forgotten. `false` if it is not parked.
     pub async fn release_effect(&self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
-        let released = sqlx::query(
+        let mut tx = self.write("release_effect").await?;
+        let released = sql(
             "UPDATE effects SET state = 'pending', due = $2, failures = 0, settled_at = NULL
              WHERE id = $1 AND state = 'parked'",
         )
         .bind(id)
         .bind(rows::millis(now))
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         tx.commit().await?;
-        Ok(released.rows_affected() == 1)
+        self.stir();
+        Ok(released == 1)
     }
 }
 
-async fn settle(
-    tx: &mut sqlx::SqliteConnection,
-    claim: EffectClaim,
-    settled: &EffectSettled,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
+async fn settle(tx: &mut Tx, claim: EffectClaim, settled: &EffectSettled, now: Timestamp) -> Result<bool, StoreError> {
     const FAILED: &str = "
         UPDATE effects SET state = $3, due = COALESCE($4, due), failures = failures + 1, reason = $5, unclear = 1,
             lease_until = NULL, epoch = epoch + 1, settled_at = $6
@@ -154,19 +183,19 @@ async fn settle(
     let (state, due, reason) = match settled {
         EffectSettled::Done => return settle_done(tx, claim, now).await,
         EffectSettled::NotBefore { at } => {
-            let updated = sqlx::query(TOO_EARLY)
+            let updated = sql(TOO_EARLY)
                 .bind(claim.id)
                 .bind(claim.epoch)
                 .bind(rows::millis(*at))
                 .bind(rows::millis(now))
                 .execute(tx)
                 .await?;
-            return Ok(updated.rows_affected() == 1);
+            return Ok(updated == 1);
         }
         EffectSettled::RetryAt { at, reason } => ("pending", Some(rows::millis(*at)), reason),
         EffectSettled::Parked { reason } => ("parked", None, reason),
     };
-    let updated = sqlx::query(FAILED)
+    let updated = sql(FAILED)
         .bind(claim.id)
         .bind(claim.epoch)
         .bind(state)
@@ -175,7 +204,7 @@ async fn settle(
         .bind(rows::millis(now))
         .execute(tx)
         .await?;
-    Ok(updated.rows_affected() == 1)
+    Ok(updated == 1)
 }
 
 impl ClaimedRow {

@@ -1,29 +1,132 @@
 //! THE MEMORY: deliveries, runs, history, locks, effects and sent messages, behind a few verbs.
 //!
 //! The store decides nothing and calls nothing. Whatever belongs together is one transaction. Time comes in as an
-//! argument. SQLite (embedded) is the first engine; the verbs are shaped so that PostgreSQL can be the second: the
-//! SQL is plain and takes `$1`, and what differs stands in `sqlite.rs` alone.
+//! argument, and on PostgreSQL leases go by the database's own clock. Two engines: SQLite, embedded, for one serving
+//! process; PostgreSQL for any number of them. The verbs are written once, over `sql.rs`; what is special about an
+//! engine stands in `sqlite.rs` and `postgres.rs`.
 
 mod commit;
+mod cursors;
 mod deliveries;
 mod effects;
+mod gate;
+mod inbox;
 mod messages;
 mod open;
+mod pauses;
+mod postgres;
 pub mod rows;
 mod runs;
+mod shards;
+mod sql;
 mod sqlite;
 pub mod types;
 
-pub use open::check_sqlite_version;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sqlx::{PgPool, SqlitePool};
+use tokio::sync::Notify;
+
+pub use gate::{Gate, Point};
+pub use open::Serving;
+pub use shards::Shards;
+pub use sqlite::check_version as check_sqlite_version;
 pub use types::*;
 
-use sqlx::SqlitePool;
+use gate::Gates;
+use inbox::Inbox;
+use sql::{Conn, Tx, TxInner};
 
 /// A handle on the database. Clones share its connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
-    /// One connection: writers queue here instead of at the file's lock, where they would time out.
-    writer: SqlitePool,
-    /// Several connections that cannot write; the same as `writer` for a database in memory.
-    reader: SqlitePool,
+    db: Db,
+    inbox: Inbox,
+    gates: Gates,
+    /// Told when there may be work for other processes on the same database.
+    hint: Arc<Notify>,
+}
+
+/// The engine under the store.
+#[derive(Clone)]
+enum Db {
+    Sqlite {
+        /// One connection: writers queue here instead of at the file's lock, where they would time out.
+        writer: SqlitePool,
+        /// Several connections that cannot write; the same as `writer` for a database in memory.
+        reader: SqlitePool,
+        /// Absent for a database in memory.
+        path: Option<Arc<Path>>,
+    },
+    Postgres(PgPool),
+}
+
+impl Db {
+    async fn write(&self, verb: &'static str, gates: &Gates) -> Result<Tx, StoreError> {
+        let inner = match self {
+            Self::Sqlite { writer, .. } => TxInner::Sqlite(sqlite::begin(writer).await?),
+            Self::Postgres(pool) => TxInner::Postgres(postgres::begin(pool).await?),
+        };
+        let gates = gates.clone();
+        Ok(Tx { inner, verb, gates })
+    }
+
+    async fn read(&self) -> Result<Conn, StoreError> {
+        Ok(match self {
+            Self::Sqlite { reader, .. } => Conn::Sqlite(reader.acquire().await?),
+            Self::Postgres(pool) => Conn::Postgres(pool.acquire().await?),
+        })
+    }
+}
+
+impl Store {
+    /// Puts a gate at both sides of every commit of this handle and its clones.
+    #[must_use]
+    pub fn gated(self, gate: Arc<dyn Gate>) -> Self {
+        let gates = Gates(Some(gate));
+        Self {
+            inbox: Inbox::start(self.db.clone(), gates.clone()),
+            gates,
+            ..self
+        }
+    }
+
+    /// Begins a transaction that may write.
+    async fn write(&self, verb: &'static str) -> Result<Tx, StoreError> {
+        self.db.write(verb, &self.gates).await
+    }
+
+    /// A connection for reading.
+    async fn read(&self) -> Result<Conn, StoreError> {
+        self.db.read().await
+    }
+
+    /// The time that leases go by: the given one where one process serves alone, the database's where several do,
+    /// whose own clocks may differ.
+    async fn lease_now(&self, tx: &mut Tx, now: Timestamp) -> Result<i64, StoreError> {
+        let now = rows::millis(now);
+        match self.db {
+            Db::Sqlite { .. } => Ok(now),
+            Db::Postgres(_) => {
+                let (now,) = sql::sql("SELECT stepherd_now($1)").bind(now).one::<(i64,)>(tx).await?;
+                Ok(now)
+            }
+        }
+    }
+
+    /// There may be something to do, also for other processes.
+    fn stir(&self) {
+        self.hint.notify_one();
+    }
+
+    /// Tells `wake` when another process on the same database may have made work, and tells the others when this one
+    /// has. Only a hint, so that nobody has to wait for the next poll. Runs until it is dropped.
+    pub async fn relay_hints(&self, wake: &Notify) {
+        match &self.db {
+            Db::Sqlite { .. } => std::future::pending().await,
+            Db::Postgres(pool) => postgres::relay(pool, &self.hint, wake).await,
+        }
+    }
 }

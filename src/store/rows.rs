@@ -102,8 +102,8 @@ pub(super) fn time(millis: i64) -> Result<Timestamp, StoreError> {
 }
 
 /// The end of a lease that begins now, as it is stored.
-pub(super) fn lease_end(now: Timestamp, lease: Duration) -> i64 {
-    millis(now).saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
+pub(super) fn lease_end(now: i64, lease: Duration) -> i64 {
+    now.saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A count as it is stored.

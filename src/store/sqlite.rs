@@ -1,81 +1,269 @@
-//! What is special about SQLite: how a write begins, how rows are claimed, what its errors mean. A second engine
-//! replaces this file, `open.rs` and the migrations, and nothing else.
+//! What is special about SQLite: files, one writer, and what its errors mean.
 
-use sqlx::{Sqlite, Transaction};
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
 
-use super::{Store, StoreError};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+use super::{Db, StoreError};
+
+/// Built in. After adding a file there, touch this one: cargo notices changed migrations but not new ones.
+static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 
 /// Takes the write lock at once. A deferred transaction that writes after reading fails with
 /// `SQLITE_BUSY_SNAPSHOT` when somebody else wrote in between, and no busy timeout helps.
-/// PostgreSQL: `BEGIN`.
 const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 
-/// Claims deliveries; $1 now, $2 end of the lease, $3 limit. PostgreSQL: `FOR UPDATE SKIP LOCKED` ends the inner
-/// `SELECT`.
-pub(super) const CLAIM_DELIVERIES: &str = "
-    UPDATE deliveries SET epoch = epoch + 1, attempts = attempts + 1, lease_until = $2
-    WHERE seq IN (
-        SELECT seq FROM deliveries
-        WHERE state = 'pending' AND due <= $1 AND (lease_until IS NULL OR lease_until <= $1)
-        ORDER BY seq LIMIT $3)
-    RETURNING seq, epoch, attempts, platform, delivery_id, kind, target, headers, body, received_at";
+/// Older ones can lose committed data when two connections write and checkpoint a WAL file at once (the WAL-reset
+/// bug, fixed in this version).
+const VERSION_MIN: [u32; 3] = [3, 51, 3];
 
-/// Claims effects; $1 now, $2 end of the lease, $3 limit. A lease that is still there was never settled.
-/// PostgreSQL: `FOR UPDATE SKIP LOCKED` ends the inner `SELECT`.
-pub(super) const CLAIM_EFFECTS: &str = "
-    UPDATE effects SET epoch = epoch + 1, lease_until = $2,
-        unclear = CASE WHEN lease_until IS NULL THEN unclear ELSE 1 END
-    WHERE id IN (
-        SELECT id FROM effects
-        WHERE state = 'pending' AND due <= $1 AND (lease_until IS NULL OR lease_until <= $1)
-        ORDER BY lane, due, id LIMIT $3)
-    RETURNING id, epoch, generation, key, run_id, lane, body, due, failures, unclear, since";
+/// How long a writer in another process is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Store {
-    /// Begins a transaction that may write. Dropping it undoes it.
-    pub(super) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.begin().await?)
-    }
+/// How long a verb waits for a connection of ours.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// The same with the driver's own error, for `open` to explain.
-    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
-        self.writer.begin_with(BEGIN_WRITE).await
+/// Enough for a page, the sweep and a few commands at once.
+const READERS: u32 = 4;
+
+/// `SQLITE_BUSY`: somebody else holds the write lock.
+const BUSY: i32 = 5;
+/// `SQLITE_READONLY`.
+const READ_ONLY: i32 = 8;
+/// `SQLITE_CORRUPT`.
+const CORRUPT: i32 = 11;
+/// `SQLITE_FULL`: the disk is full.
+const FULL: i32 = 13;
+/// `SQLITE_CANTOPEN`.
+const CANNOT_OPEN: i32 = 14;
+/// `SQLITE_NOTADB`.
+const NOT_A_DATABASE: i32 = 26;
+
+/// Begins a transaction that may write.
+pub(super) async fn begin(writer: &SqlitePool) -> sqlx::Result<Transaction<'static, Sqlite>> {
+    writer.begin_with(BEGIN_WRITE).await
+}
+
+/// Holds the file's lock for whoever serves it; the system frees it with the process, however that ends.
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".serving");
+    let open = File::options().create(true).truncate(false).write(true).open(&name);
+    let unusable = |error: io::Error| StoreError::Unusable(format!("{} cannot be locked: {error}", path.display()));
+    let file = open.map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(format!(
+            "another stepherd serves {}: SQLite takes one at a time (PostgreSQL takes any number)",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
     }
 }
 
-impl From<sqlx::Error> for StoreError {
-    /// Busy, full and failing disks pass or get repaired; a file that is no database does not.
-    fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::ColumnDecode { index, source } => Self::Unreadable {
-                what: format!("column {index}"),
-                why: source.to_string(),
-            },
-            sqlx::Error::Database(refused) => match primary_code(refused.as_ref()) {
-                Some(CORRUPT) => Self::Unusable(format!(
-                    "the database is damaged ({refused}): stop stepherd and restore a backup"
-                )),
-                Some(NOT_A_DATABASE) => Self::Unusable(format!("the file is not a SQLite database ({refused})")),
-                Some(READ_ONLY) => Self::Unusable(format!("the database cannot be written ({refused})")),
-                _ => Self::Unavailable(refused.to_string()),
-            },
-            _ => Self::Unavailable(error.to_string()),
+/// Opens the file, creating or migrating it if need be.
+pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
+    let in_memory = url == "sqlite::memory:" || url.contains("mode=memory");
+    let options = options(url, in_memory)?;
+    let path = options.get_filename().to_owned();
+    let writer = connect(&options).await.map_err(|error| explain(&path, error))?;
+    let reader = if in_memory {
+        writer.clone()
+    } else {
+        pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"))
+    };
+    match prepare(&writer, &path, in_memory).await {
+        Ok(()) => Ok(Db::Sqlite {
+            writer,
+            reader,
+            path: (!in_memory).then(|| path.into()),
+        }),
+        Err(error) => {
+            writer.close().await;
+            Err(error)
         }
     }
 }
 
-/// `SQLITE_BUSY`: somebody else holds the write lock.
-pub(super) const BUSY: i32 = 5;
-/// `SQLITE_READONLY`.
-pub(super) const READ_ONLY: i32 = 8;
-/// `SQLITE_CORRUPT`.
-const CORRUPT: i32 = 11;
-/// `SQLITE_CANTOPEN`.
-pub(super) const CANNOT_OPEN: i32 = 14;
-/// `SQLITE_NOTADB`.
-pub(super) const NOT_A_DATABASE: i32 = 26;
+async fn prepare(writer: &SqlitePool, path: &Path, in_memory: bool) -> Result<(), StoreError> {
+    let explain = |error: sqlx::Error| explain(path, error);
+    check_version(&version(writer).await.map_err(explain)?)?;
+    let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(writer)
+        .await
+        .map_err(explain)?;
+    if !in_memory && journal != "wal" {
+        return Err(StoreError::Unusable(format!(
+            "{} cannot use a write-ahead log there (journal mode `{journal}`): put it on a local disk, not on a \
+             network file system",
+            path.display()
+        )));
+    }
+    // All migrations are one transaction, which also keeps a second process that starts now waiting.
+    let mut tx = begin(writer).await.map_err(explain)?;
+    let (tables, ours): (i64, i64) = sqlx::query_as(
+        "SELECT COUNT(*), COALESCE(SUM(name = '_sqlx_migrations'), 0) FROM sqlite_schema WHERE type = 'table'",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(explain)?;
+    if tables > 0 && ours == 0 {
+        return Err(StoreError::Unusable(format!(
+            "{} belongs to another program: give stepherd a file of its own",
+            path.display()
+        )));
+    }
+    // Not `run`, whose future cannot be sent to another thread.
+    let migrated = MIGRATIONS.run_direct(None, &mut *tx, false).await;
+    migrated.map_err(|e| explain_migration(&MIGRATIONS, &path.display().to_string(), e, explain))?;
+    // A file that cannot be written opens all the same and fails only at the first change, so here is one.
+    sqlx::query("UPDATE counters SET value = value")
+        .execute(&mut *tx)
+        .await
+        .map_err(explain)?;
+    tx.commit().await.map_err(explain)
+}
+
+/// Connects the writer. Switching a new file to the write-ahead log takes a lock that SQLite does not wait for, so
+/// of several processes that start at once all but one are told that it is busy: they try again.
+async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let mut waited = Duration::ZERO;
+    loop {
+        let connected = pool(1).connect_with(options.clone()).await;
+        let busy = matches!(&connected, Err(sqlx::Error::Database(e)) if primary_code(e.as_ref()) == Some(BUSY));
+        if !busy || waited >= BUSY_TIMEOUT {
+            return connected;
+        }
+        tokio::time::sleep(PAUSE).await;
+        waited += PAUSE;
+    }
+}
+
+pub(super) async fn version(pool: &SqlitePool) -> sqlx::Result<String> {
+    sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await
+}
+
+fn options(url: &str, in_memory: bool) -> Result<SqliteConnectOptions, StoreError> {
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(|e| StoreError::Unusable(format!("the database's address `{url}` cannot be read: {e}")))?
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .synchronous(SqliteSynchronous::Full);
+    if in_memory {
+        return Ok(options);
+    }
+    let path = options.get_filename();
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(missing) = parent.filter(|parent| !parent.is_dir()) {
+        return Err(StoreError::Unusable(format!(
+            "the directory {} for the database does not exist: create it, owned by the user stepherd runs as",
+            missing.display()
+        )));
+    }
+    if path.is_dir() {
+        return Err(StoreError::Unusable(format!(
+            "{} is a directory: name a file in it, `{}/stepherd.db`",
+            path.display(),
+            path.display()
+        )));
+    }
+    Ok(options.journal_mode(SqliteJournalMode::Wal))
+}
+
+/// Connections stay: a database in memory lives as long as its connection, and reopening a file gains nothing.
+fn pool(size: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+/// Whether this version of SQLite is one that keeps what it was given.
+///
+/// # Errors
+/// `Unusable`, saying what to do, if it is not.
+pub fn check_version(version: &str) -> Result<(), StoreError> {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let found = std::array::from_fn(|_| parts.next().unwrap_or(0));
+    if VERSION_MIN <= found {
+        return Ok(());
+    }
+    let [major, minor, patch] = VERSION_MIN;
+    Err(StoreError::Unusable(format!(
+        "SQLite {version} can lose committed data; {major}.{minor}.{patch} or newer is needed: build stepherd with its \
+         own Cargo.lock"
+    )))
+}
+
+fn explain(path: &Path, error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(primary_code);
+    let path = path.display();
+    let advice = match code {
+        Some(BUSY) => return StoreError::Unavailable(format!("another process holds {path} ({error})")),
+        Some(READ_ONLY) => {
+            "it cannot be written: make the file and its directory writable for the user stepherd runs as"
+        }
+        Some(CANNOT_OPEN) => {
+            "it cannot be opened: the file and its directory must be readable and writable for the \
+                              user stepherd runs as"
+        }
+        Some(NOT_A_DATABASE) => "it is not a SQLite database: name another file, or move this one away",
+        Some(CORRUPT) => "it is damaged: restore a backup",
+        Some(FULL) => "the disk is full: make room",
+        _ => "it cannot be used",
+    };
+    StoreError::Unusable(format!("the database {path}: {advice} ({error})"))
+}
+
+/// What a failed migration means for whoever runs this version of stepherd.
+pub(super) fn explain_migration(
+    migrations: &Migrator,
+    database: &str,
+    error: MigrateError,
+    explain: impl Fn(sqlx::Error) -> StoreError,
+) -> StoreError {
+    let known = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
+    match error {
+        MigrateError::VersionMissing(found) => StoreError::Unusable(format!(
+            "a newer stepherd migrated {database} (schema {found}, this one knows up to {known}): run that version or a \
+             newer one, or restore a backup from before"
+        )),
+        MigrateError::VersionMismatch(found) => StoreError::Unusable(format!(
+            "schema {found} of {database} is not the one this stepherd was built with: run the version that made it"
+        )),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => explain(error),
+        other => StoreError::Unusable(format!("{database} cannot be migrated: {other}")),
+    }
+}
+
+/// What an error of SQLite's means, if it is one that does not pass.
+pub(super) fn verdict(refused: &dyn sqlx::error::DatabaseError) -> Option<StoreError> {
+    match primary_code(refused)? {
+        CORRUPT => Some(StoreError::Unusable(format!(
+            "the database is damaged ({refused}): stop stepherd and restore a backup"
+        ))),
+        NOT_A_DATABASE => Some(StoreError::Unusable(format!(
+            "the file is not a SQLite database ({refused})"
+        ))),
+        READ_ONLY => Some(StoreError::Unusable(format!(
+            "the database cannot be written ({refused})"
+        ))),
+        _ => None,
+    }
+}
 
 /// The primary result code; the driver gives the extended one, whose low byte it is.
-pub(super) fn primary_code(error: &dyn sqlx::error::DatabaseError) -> Option<i32> {
+fn primary_code(error: &dyn sqlx::error::DatabaseError) -> Option<i32> {
+    error.try_downcast_ref::<SqliteError>()?;
     error.code()?.parse::<i32>().ok().map(|code| code & 0xff)
 }

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 pub use crate::domain::decide::LockChange;
 use crate::domain::effect::Effect;
-use crate::domain::ids::{Platform, RunId, Sha, ThreadRef, TicketKey};
+use crate::domain::ids::{Platform, PrRef, RunId, Sha, ThreadRef, TicketKey};
 use crate::domain::run::{History, Run};
 use crate::domain::signal::MessageRef;
 
 /// Why a verb did not work.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot take or give it now; trying again later may help.
     #[error("the database is not available: {0}")]
@@ -139,6 +139,37 @@ pub struct RunWrite {
     pub run: Run,
     /// The version that was read; absent for a new run.
     pub expected: Option<u64>,
+    /// When it is to be looked at next; absent if it waits for something that comes by itself.
+    pub wake: Option<Timestamp>,
+}
+
+/// When a run is to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunWake {
+    /// The run.
+    pub run: RunId,
+    /// When, as far as the last commit knew; absent if never.
+    pub at: Option<Timestamp>,
+}
+
+/// A run that was written or touched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunChange {
+    /// Counts up over all runs.
+    pub change: i64,
+    /// When it is to be looked at now.
+    pub wake: RunWake,
+}
+
+/// Work that this process does for all, until its lease ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedCursor {
+    /// Which work.
+    pub name: String,
+    /// How far it has come; absent the first time.
+    pub value: Option<String>,
+    /// Fencing: only the newest claim can settle it.
+    pub epoch: i64,
 }
 
 /// What became of a commit.
@@ -228,8 +259,8 @@ pub struct EffectView {
 /// Which runs to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct RunFilter {
-    /// Only runs with this thread in their audience (or opened for them).
-    pub thread: Option<ThreadRef>,
+    /// Only runs that belong there.
+    pub place: Option<Place>,
     /// Only runs about this ticket.
     pub ticket: Option<TicketKey>,
     /// Only runs that are not finished.
@@ -238,6 +269,15 @@ pub struct RunFilter {
     pub pipeline: Option<String>,
     /// At most so many; 0 means 50.
     pub limit: u32,
+}
+
+/// Where runs belong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A thread in their audience, or opened for them.
+    Thread(ThreadRef),
+    /// A pull request that they opened or were asked for on.
+    Pr(PrRef),
 }
 
 /// A message of ours that stands in a thread.
@@ -283,6 +323,4 @@ pub struct Counts {
     pub runs_active: u64,
     /// Runs that stopped on a failure.
     pub runs_stopped: u64,
-    /// Runs that ended.
-    pub runs_finished: u64,
 }

@@ -66,7 +66,7 @@ pub(super) async fn runs(State(web): State<Web>, headers: HeaderMap, Query(query
         Err(error) => return problem(StatusCode::BAD_REQUEST, &format!("ticket: {error}")),
     };
     let filter = RunFilter {
-        thread: None,
+        place: None,
         ticket,
         live_only: query.live,
         pipeline: query.pipeline,

@@ -53,7 +53,6 @@ pub(super) async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Respo
             ("runs", "queued", counts.runs_queued),
             ("runs", "active", counts.runs_active),
             ("runs", "stopped", counts.runs_stopped),
-            ("runs", "finished", counts.runs_finished),
         ];
         for (what, state, count) in rows {
             web.metrics.rows(what, state, count);

@@ -17,6 +17,7 @@ mod doors;
 mod edits;
 mod grammar;
 mod policy;
+mod postgres;
 mod sandbox_github;
 mod sandbox_law;
 mod store_law;

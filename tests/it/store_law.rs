@@ -8,32 +8,65 @@ mod golden;
 mod golden_values;
 mod memory;
 mod queues;
+mod replicas;
 mod samples;
+mod server;
 
 use stepherd::store::Store;
+
+use crate::postgres::Database;
 use tempfile::TempDir;
 
 /// An engine with an empty database, kept alive as long as the test runs.
 pub(crate) struct Engine {
     pub(crate) store: Store,
     _dir: Option<TempDir>,
+    database: Option<Database>,
+}
+
+impl Engine {
+    async fn end(self) {
+        self.store.close().await;
+        if let Some(database) = self.database {
+            database.drop().await;
+        }
+    }
 }
 
 async fn sqlite_file() -> Engine {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&samples::url(&dir)).await.unwrap();
-    Engine { store, _dir: Some(dir) }
+    Engine {
+        store,
+        _dir: Some(dir),
+        database: None,
+    }
 }
 
 async fn sqlite_memory() -> Engine {
     let store = Store::open("sqlite::memory:").await.unwrap();
-    Engine { store, _dir: None }
+    Engine {
+        store,
+        _dir: None,
+        database: None,
+    }
+}
+
+async fn postgres() -> Engine {
+    let database = Database::new().await;
+    let store = database.store().await;
+    Engine {
+        store,
+        _dir: None,
+        database: Some(database),
+    }
 }
 
 macro_rules! laws {
     ($($module:ident: $($law:ident)+;)+) => {
         laws!(@engine sqlite_file, $($module: $($law)+;)+);
         laws!(@engine sqlite_memory, $($module: $($law)+;)+);
+        laws!(@engine postgres, $($module: $($law)+;)+);
     };
     (@engine $engine:ident, $($module:ident: $($law:ident)+;)+) => {
         mod $engine {
@@ -42,7 +75,7 @@ macro_rules! laws {
                 async fn $law() {
                     let engine = super::$engine().await;
                     super::$module::$law(engine.store.clone()).await;
-                    engine.store.close().await;
+                    engine.end().await;
                 }
             )+)+
         }
@@ -93,4 +126,15 @@ laws! {
         a_thread_opened_with_a_message_leads_to_the_run
         the_head_before_a_time_is_the_newest_one_then_known
         everything_is_counted;
+    replicas:
+        shards_are_shared_out_fairly_and_taken_over_when_a_lease_ends
+        one_who_slept_through_its_lease_gets_back_only_what_nobody_took
+        a_run_is_woken_by_whoever_holds_its_shard
+        a_renewed_lease_keeps_others_out_and_a_lost_one_is_not_renewed
+        who_serves_alone_takes_up_at_once_what_a_dead_one_held
+        one_process_at_a_time_does_what_is_done_for_all
+        a_pause_is_known_to_all_and_never_shortened
+        runs_are_found_by_their_pull_requests
+        what_outside_text_holds_can_be_stored
+        many_deliveries_at_once_are_each_stored_once_and_answered;
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -76,7 +77,7 @@ impl Show {
         let env = std::collections::BTreeMap::new();
         let catalog = catalog::load(&folder.config(), &env).map_err(|problems| problems.to_string())?;
         town::register(&catalog).await?;
-        let store = Store::open(&catalog.settings.database.url)
+        let store = Store::open(catalog.settings.database.url.expose_secret())
             .await
             .map_err(|e| e.to_string())?;
         // A thread of its own, as it would have a process of its own.

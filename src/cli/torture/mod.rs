@@ -12,6 +12,7 @@ mod replica;
 mod siege;
 mod world;
 
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -41,8 +42,8 @@ pub struct TortureArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=9))]
     replicas: u32,
     /// An empty database of its own; else a SQLite file that is thrown away
-    #[arg(long, value_name = "URL")]
-    database: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = secret)]
+    database: Option<SecretString>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -60,6 +61,11 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 nothing was lost and nothing was done twice, 1 something was, or it could not be tried, 2 wrong input";
 
+/// The address may hold a password.
+fn secret(url: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(SecretString::from(url))
+}
+
 /// How it went.
 struct Verdict {
     rows: Vec<Row>,
@@ -75,7 +81,8 @@ impl Verdict {
 
 /// Tries it. Good only if every count is right.
 pub async fn run(args: TortureArgs) -> Exit {
-    let sqlite = args.database.as_deref().is_none_or(|url| url.starts_with("sqlite:"));
+    let url = args.database.as_ref().map(ExposeSecret::expose_secret);
+    let sqlite = url.is_none_or(|url| url.starts_with("sqlite:"));
     if sqlite && args.replicas > 1 {
         anstream::eprintln!(
             "stepherd: a SQLite file is for one process: --replicas {} takes --database postgres://…",

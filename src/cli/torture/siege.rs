@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret as _;
 use tokio::task::JoinSet;
 
 use super::balancer::{Backs, Balancer};
@@ -90,7 +91,8 @@ impl Siege {
         folder.configure(&town, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let catalog = catalog::load(&folder.config(), &std::collections::BTreeMap::new());
         town::register(&catalog.map_err(|problems| problems.to_string())?).await?;
-        let database = args.database.clone().unwrap_or_else(|| folder.database());
+        let given = args.database.as_ref().map(|url| url.expose_secret().to_owned());
+        let database = given.unwrap_or_else(|| folder.database());
         if args.database.is_some() {
             must_be_empty(&database).await?;
         }

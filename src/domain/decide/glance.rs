@@ -102,6 +102,37 @@ pub fn glance(run: &Run) -> Glance {
     }
 }
 
+/// When the run is to be looked at next, as far as can be told when it is committed. What it needs looked at for the
+/// first time is looked at now. A run that changed because it was looked at keeps its pace: otherwise a job that
+/// progresses at every look would be looked at without rest.
+pub fn next_wake(before: Option<&Run>, after: &Run, now: Timestamp) -> Option<Timestamp> {
+    let wanted = glance(after);
+    if wanted.queued {
+        return Some(now);
+    }
+    if wanted.looks.is_empty() {
+        return wanted.deadline;
+    }
+    let known = before.is_some_and(|before| glance(before).looks == wanted.looks);
+    let look = if known { wanted.next_look(now) } else { now };
+    Some(wanted.deadline.map_or(look, |deadline| deadline.min(look)))
+}
+
+impl Glance {
+    /// When to look again after a look at this time.
+    fn next_look(&self, now: Timestamp) -> Timestamp {
+        now.checked_add(self.every).unwrap_or(Timestamp::MAX)
+    }
+
+    /// What comes next after a look at this time: the next look, or a deadline that is not over. A queued run waits
+    /// to be told that its queue has moved.
+    pub fn after_look(&self, now: Timestamp) -> Option<Timestamp> {
+        let again = (!self.looks.is_empty()).then(|| self.next_look(now));
+        let deadline = self.deadline.filter(|at| *at > now);
+        again.into_iter().chain(deadline).min()
+    }
+}
+
 /// Whether an act is still to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {

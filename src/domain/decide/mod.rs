@@ -25,7 +25,7 @@ use super::start::Params;
 use crate::domain::ids::{PrRef, StepName, ThreadRef};
 
 pub use asked::answering_roles;
-pub use glance::{Glance, Look, Wanted, glance, wanted};
+pub use glance::{Glance, Look, Wanted, glance, next_wake, wanted};
 pub use target::target;
 
 /// Something that happened.

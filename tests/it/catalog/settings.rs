@@ -19,6 +19,10 @@ fn broken_settings_are_told_what_and_where() {
         ("[server]\nlissten = \"127.0.0.1:1\"", &[]),
         ("server = 1", &[("STEPHERD__SERVER__LISTEN", "127.0.0.1:1")]),
         ("[database]\nurl = \"postgres://u:hunter2@host/db\"", &[]),
+        ("[database]\nurl = \"postgres://u@host/db?password=hunter2\"", &[]),
+        ("[database]\nurl = \"mysql://u:hunter2@host/db\"", &[]),
+        ("", &[("STEPHERD__DATABASE__URL", "postgres://u:hunter2@:9x/db")]),
+        ("", &[("STEPHERD__DATABASE__URL", "postgres://u:hunter2@host/db")]),
         ("[github]\napi_url = \"https://u:hunter2@host\"", &[]),
         ("[github]\napi_url = \"ftp://host\"", &[]),
         ("[github]\nenabled = true", &[]),
@@ -71,8 +75,23 @@ fn broken_settings_are_told_what_and_where() {
     config/stepherd.toml:1:10: `server` must be a table, not a whole number
 
     > url = "postgres://u:hunter2@host/db"
-    config/stepherd.toml:2:7: `url` must be an SQLite database
-      hint: sqlite:stepherd.db, or sqlite: and a path
+    config/stepherd.toml:2:7: a password must not stand in this file
+      hint: give the whole address as STEPHERD__DATABASE__URL, or in a file of its own by url_file
+
+    > url = "postgres://u@host/db?password=hunter2"
+    config/stepherd.toml:2:7: a password must not stand in this file
+      hint: give the whole address as STEPHERD__DATABASE__URL, or in a file of its own by url_file
+
+    > url = "mysql://u:hunter2@host/db"
+    config/stepherd.toml:2:7: `url` must be the address of an SQLite or PostgreSQL database
+      hint: sqlite:stepherd.db, or postgres://user@host/database
+
+    > STEPHERD__DATABASE__URL
+    environment: STEPHERD__DATABASE__URL: `url` is no address
+      hint: postgres://user@host/database
+
+    > STEPHERD__DATABASE__URL
+    no problem
 
     > api_url = "https://u:hunter2@host"
     config/stepherd.toml:2:11: an address must not hold a user name, a password, a query or a fragment

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use stepherd::domain::ids::RunId;
-use stepherd::store::{Commit, Committed, EffectSettled, LockChange, RunFilter, Store, StoreError};
+use stepherd::store::{Commit, Committed, EffectSettled, LockChange, Place, RunFilter, Shards, Store, StoreError};
 
 use super::samples::{
     act, ask, at, claim_effect, done, entry, everything, finished, id, join, load, lock, name, next, queue, reply,
@@ -47,7 +47,7 @@ pub(super) async fn a_commit_stores_all_of_its_parts(store: Store) {
     assert!(store.run(&id(2)).await.unwrap().is_none());
     for place in [1, 77] {
         let filter = RunFilter {
-            thread: Some(thread(place)),
+            place: Some(Place::Thread(thread(place))),
             ..RunFilter::default()
         };
         assert_eq!(store.runs(&filter).await.unwrap().len(), 1);
@@ -241,8 +241,8 @@ pub(super) async fn every_write_of_a_run_gets_the_next_change_number(store: Stor
         done(&store, &start(number)).await;
     }
     let changed = async |since, limit| -> Vec<(i64, RunId)> {
-        let found = store.runs_changed_since(since, limit).await.unwrap();
-        found.into_iter().map(|(change, run)| (change, run.id)).collect()
+        let found = store.runs_changed_since(since, Shards::ALL, limit).await.unwrap();
+        found.into_iter().map(|found| (found.change, found.wake.run)).collect()
     };
     let all = changed(0, 9).await;
     assert_eq!(
@@ -291,7 +291,7 @@ pub(super) async fn runs_are_found_by_what_they_are_about(store: Store) {
     }
     for (place, ticket, live_only, pipeline, limit, expected) in CASES {
         let filter = RunFilter {
-            thread: (place > 0).then(|| thread(place)),
+            place: (place > 0).then(|| Place::Thread(thread(place))),
             ticket: ticket.parse().ok(),
             live_only,
             pipeline: Some(pipeline.to_owned()).filter(|text| !text.is_empty()),

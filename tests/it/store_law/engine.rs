@@ -1,7 +1,7 @@
 //! What is special about the embedded engine: files.
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
-use stepherd::store::{Committed, DeliverySettled, RunFilter, Store, StoreError, check_sqlite_version};
+use stepherd::store::{Committed, DeliverySettled, Place, RunFilter, Store, StoreError, check_sqlite_version};
 use tempfile::TempDir;
 
 use super::samples::{
@@ -129,7 +129,8 @@ async fn the_file_is_kept_the_safe_way() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir).await;
     store.ping().await.unwrap();
-    check_sqlite_version(&store.sqlite_version().await.unwrap()).unwrap();
+    let version = store.engine_version().await.unwrap();
+    check_sqlite_version(version.strip_prefix("SQLite ").unwrap()).unwrap();
     let pool = by_hand(&dir).await;
     let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
         .fetch_one(&pool)
@@ -222,8 +223,8 @@ async fn what_cannot_be_a_database_of_ours_is_refused_with_advice() {
     let why = unusable(&place("notes.txt")).await;
     assert!(why.contains("not a SQLite database"), "{why}");
 
-    let why = unusable("postgres://localhost/stepherd").await;
-    assert!(why.contains("sqlite:"), "{why}");
+    let why = unusable("mysql://localhost/stepherd").await;
+    assert!(why.contains("sqlite:") && why.contains("postgres:"), "{why}");
 
     let why = unusable(&place("x.db?mode=sideways")).await;
     assert!(why.contains("cannot be read"), "{why}");
@@ -255,7 +256,7 @@ async fn rows_of_a_newer_version_are_refused_or_parked_never_guessed_at() {
         r#"UPDATE runs SET body = replace(body, '{"v":1,', '{"v":2,')"#,
         r#"UPDATE history SET body = replace(body, '{"v":1,', '{"v":2,')"#,
         r#"UPDATE effects SET body = replace(body, '{"v":1,', '{"v":2,') WHERE lane = 0"#,
-        r#"UPDATE deliveries SET headers = '{"v":2,"headers":[]}'"#,
+        r#"UPDATE delivery_bodies SET headers = '{"v":2,"headers":[]}'"#,
     ] {
         assert!(sqlx::query(statement).execute(&pool).await.unwrap().rows_affected() > 0);
     }
@@ -272,7 +273,7 @@ async fn rows_of_a_newer_version_are_refused_or_parked_never_guessed_at() {
         Err(StoreError::Unreadable { .. })
     ));
     let filter = RunFilter {
-        thread: Some(thread(1)),
+        place: Some(Place::Thread(thread(1))),
         ..RunFilter::default()
     };
     assert_eq!(

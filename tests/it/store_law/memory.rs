@@ -2,7 +2,7 @@
 
 use stepherd::domain::ids::PrRef;
 use stepherd::domain::signal::MessageRef;
-use stepherd::store::{Counts, DeliverySettled, EffectSettled, HeadSeen, RunFilter, Sent, Store};
+use stepherd::store::{Counts, DeliverySettled, EffectSettled, HeadSeen, Place, RunFilter, Sent, Store};
 
 use super::samples::{
     ask, at, attempt, by, claim_delivery, claim_effect, delivery, done, finished, id, name, reply, report, start,
@@ -64,7 +64,7 @@ pub(super) async fn a_thread_opened_with_a_message_leads_to_the_run(store: Store
         Some(card.clone())
     );
     let filter = RunFilter {
-        thread: card.opened,
+        place: card.opened.map(Place::Thread),
         ..RunFilter::default()
     };
     let found: Vec<_> = store
@@ -168,7 +168,6 @@ pub(super) async fn everything_is_counted(store: Store) {
         runs_queued: 1,
         runs_active: 2,
         runs_stopped: 1,
-        runs_finished: 2,
     };
     assert_eq!(store.counts().await.unwrap(), expected);
 }

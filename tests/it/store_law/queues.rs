@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use stepherd::domain::ids::RunId;
-use stepherd::store::{Committed, LockChange, Store};
+use stepherd::store::{Committed, LockChange, Shards, Store};
 
 use super::samples::{at, done, id, join, leave, load, lock, next, queue, start};
 
@@ -36,16 +36,19 @@ pub(super) async fn leaving_marks_the_runs_that_share_a_queue_as_changed(store: 
     for (number, names) in [(1, vec!["a", "b"]), (2, vec!["a"]), (3, vec!["a", "b"]), (4, vec!["c"])] {
         assert_eq!(join(&store, number, &names).await, Committed::Done);
     }
-    let before = store.runs_changed_since(0, 9).await.unwrap().pop().unwrap().0;
+    let before = store.last_change().await.unwrap();
     let versions = [load(&store, 2).await.version, load(&store, 3).await.version];
     assert_eq!(leave(&store, 1).await, Committed::Done);
-    let changed = store.runs_changed_since(before, 9).await.unwrap();
-    let mut runs: Vec<RunId> = changed.iter().map(|(_, run)| run.id.clone()).collect();
+    let changed = store.runs_changed_since(before, Shards::ALL, 9).await.unwrap();
+    let mut runs: Vec<RunId> = changed.iter().map(|changed| changed.wake.run.clone()).collect();
     runs.sort();
     let mut expected = [id(1), id(2), id(3)];
     expected.sort();
     assert_eq!(runs, expected, "each once, and not the run in another queue");
-    assert!(changed.is_sorted_by(|a, b| a.0 < b.0), "each with a number of its own");
+    assert!(
+        changed.is_sorted_by(|a, b| a.change < b.change),
+        "each with a number of its own"
+    );
     assert_eq!([load(&store, 2).await.version, load(&store, 3).await.version], versions);
     assert_eq!(queue(&store, "b").await, [id(3)]);
 }

@@ -13,7 +13,8 @@ use stepherd::domain::pipeline::{Pipeline, StepKind, StepSpec, TellSpec};
 use stepherd::domain::run::{Attempt, By, CheckTarget, Happened, History, Phase, Run, RunState, Subject, Verdict};
 use stepherd::domain::template::Template;
 use stepherd::store::{
-    ClaimedDelivery, ClaimedEffect, Commit, Committed, Lease, LockChange, NewDelivery, RunFilter, RunWrite, Store, rows,
+    ClaimedDelivery, ClaimedEffect, Commit, Committed, Lease, LockChange, NewDelivery, Place, RunFilter, RunWrite,
+    Shards, Store, rows,
 };
 use tempfile::TempDir;
 
@@ -165,6 +166,7 @@ pub(crate) fn start(number: u64) -> Commit {
         run: Some(RunWrite {
             run: run(number),
             expected: None,
+            wake: None,
         }),
         ..Commit::default()
     }
@@ -178,6 +180,7 @@ pub(crate) fn next(mut run: Run) -> Commit {
         run: Some(RunWrite {
             run,
             expected: Some(expected),
+            wake: None,
         }),
         ..Commit::default()
     }
@@ -234,13 +237,14 @@ pub(crate) async fn claim_effect(store: &Store, now: Timestamp) -> Option<Claime
 /// All that the verbs show, for comparing before and after.
 pub(crate) async fn everything(store: &Store) -> String {
     let mut all = format!("{:?}\n", store.counts().await.unwrap());
-    for (change, run) in store.runs_changed_since(0, 1000).await.unwrap() {
+    for changed in store.runs_changed_since(0, Shards::ALL, 1000).await.unwrap() {
+        let (change, run) = (changed.change, store.run(&changed.wake.run).await.unwrap().unwrap());
         all += &format!("{change} {}\n", rows::encode(&run).unwrap());
         for entry in store.history(&run.id).await.unwrap() {
             all += &format!("{}\n", rows::encode(&entry).unwrap());
         }
         let filter = RunFilter {
-            thread: run.audience.first().cloned(),
+            place: run.audience.first().cloned().map(Place::Thread),
             ..RunFilter::default()
         };
         all += &format!("{}\n", store.runs(&filter).await.unwrap().len());

@@ -198,13 +198,14 @@ async fn a_step_of_one_repository_is_not_taken_for_done_because_another_one_was_
 #[tokio::test]
 async fn the_first_answer_wins_and_the_second_hears_whose_it_was() {
     let world = asked().await;
-    // Both are on their way before either is dealt with.
+    // The second is given before the first has shown anywhere.
     world
         .town
         .github
         .comment(CLUSTER_REPO, 1, "ada", "/provision answer yes")
         .unwrap();
     world.deliver().await;
+    world.intake().await;
     world
         .town
         .jira

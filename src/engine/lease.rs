@@ -1,0 +1,89 @@
+//! Holding on to what was claimed.
+//!
+//! A lease is short, so that what a dead process held is taken up soon; whoever lives renews it. Who has lost one
+//! stops working: somebody else does it now, and the store takes nothing from the loser any more.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Engine;
+use super::pauses::later;
+use crate::store::{Lease, StoreError};
+
+/// How long a claim lasts if nobody renews it.
+pub(super) const LEASE: Lease = Lease(Duration::from_secs(10));
+/// How often it is renewed: three can go missing.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(3);
+
+/// Claims in hand, by row.
+pub(super) struct Hold<C>(Mutex<BTreeMap<i64, (C, CancellationToken)>>);
+
+impl<C: Clone> Hold<C> {
+    pub(super) fn of(claims: impl IntoIterator<Item = (i64, C)>) -> Self {
+        let held = claims
+            .into_iter()
+            .map(|(row, claim)| (row, (claim, CancellationToken::new())));
+        Self(Mutex::new(held.collect()))
+    }
+
+    /// Cancelled when the claim is lost.
+    pub(super) fn lost(&self, row: i64) -> CancellationToken {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(&row).map(|(_, lost)| lost.clone()).unwrap_or_default()
+    }
+
+    /// The claim is settled, or given up.
+    pub(super) fn let_go(&self, row: i64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&row);
+    }
+
+    fn claims(&self) -> Vec<(i64, C)> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter().map(|(row, (claim, _))| (*row, claim.clone())).collect()
+    }
+
+    fn lose(&self, row: i64) {
+        tracing::warn!(row, "a lease was lost: somebody else has taken over");
+        self.lost(row).cancel();
+        self.let_go(row);
+    }
+}
+
+impl Engine {
+    /// Does the work while renewing all that it holds.
+    pub(super) async fn holding<C: Clone, T>(
+        &self,
+        hold: &Hold<C>,
+        work: impl Future<Output = T>,
+        renew: impl AsyncFn(&C) -> Result<bool, StoreError>,
+    ) -> T {
+        let mut work = pin!(work);
+        let mut held_until = later(self.clock.now(), LEASE.0);
+        loop {
+            let beat = later(self.clock.now(), HEARTBEAT);
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.clock.sleep_until(beat) => {}
+            }
+            let before = self.clock.now();
+            let mut all_renewed = true;
+            for (row, claim) in hold.claims() {
+                match renew(&claim).await {
+                    Ok(true) => {}
+                    Ok(false) => hold.lose(row),
+                    // Not to know whether it is still held is to have lost it once the lease is over.
+                    Err(_) if before >= held_until => hold.lose(row),
+                    Err(_) => all_renewed = false,
+                }
+            }
+            if all_renewed {
+                held_until = later(before, LEASE.0);
+            }
+        }
+    }
+}

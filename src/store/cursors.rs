@@ -1,0 +1,60 @@
+//! Work that one process does from time to time for all of them, and how far it has come.
+
+use jiff::Timestamp;
+
+use super::sql::sql;
+use super::{ClaimedCursor, Lease, Store, StoreError, rows};
+
+impl Store {
+    /// Claims the work of this name, if it is due and nobody holds it. The first time it is due at once.
+    pub async fn claim_cursor(
+        &self,
+        name: &str,
+        now: Timestamp,
+        lease: Lease,
+    ) -> Result<Option<ClaimedCursor>, StoreError> {
+        let mut tx = self.write("claim_cursor").await?;
+        let lease_now = self.lease_now(&mut tx, now).await?;
+        sql("INSERT INTO cursors (name, due, epoch) VALUES ($1, 0, 0) ON CONFLICT (name) DO NOTHING")
+            .bind(name)
+            .execute(&mut tx)
+            .await?;
+        let claimed: Option<(Option<String>, i64)> = sql("UPDATE cursors SET epoch = epoch + 1, lease_until = $3
+             WHERE name = $1 AND due <= $2 AND (lease_until IS NULL OR lease_until <= $2)
+             RETURNING value, epoch")
+        .bind(name)
+        .bind(lease_now)
+        .bind(rows::lease_end(lease_now, lease.0))
+        .optional(&mut tx)
+        .await?;
+        tx.commit().await?;
+        Ok(claimed.map(|(value, epoch)| ClaimedCursor {
+            name: name.to_owned(),
+            value,
+            epoch,
+        }))
+    }
+
+    /// Remembers how far the work has come (`None` keeps what was known), and when it is due again. `false` if
+    /// another process has taken it over meanwhile: nothing was done.
+    pub async fn settle_cursor(
+        &self,
+        claimed: &ClaimedCursor,
+        value: Option<&str>,
+        due: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.write("settle_cursor").await?;
+        let settled = sql(
+            "UPDATE cursors SET value = COALESCE($3, value), due = $4, lease_until = NULL, epoch = epoch + 1
+             WHERE name = $1 AND epoch = $2",
+        )
+        .bind(&claimed.name)
+        .bind(claimed.epoch)
+        .bind(value)
+        .bind(rows::millis(due))
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await?;
+        Ok(settled == 1)
+    }
+}

@@ -1,0 +1,106 @@
+//! A real PostgreSQL for the tests: the one that `STEPHERD_TEST_DATABASE_URL` names, or a private one that ends with
+//! this process. There is no running without: absent means a failure that says what to do.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use stepherd::store::Store;
+
+/// The server's address, and what keeps it running: its end of the pipe closes with this process.
+struct Server {
+    url: String,
+    _private: Option<Mutex<Child>>,
+}
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| match std::env::var("STEPHERD_TEST_DATABASE_URL") {
+        Ok(url) => Server { url, _private: None },
+        Err(_) => private(),
+    })
+}
+
+fn private() -> Server {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("postgres-{}", std::process::id()));
+    let mut child = Command::new("bash")
+        .arg(root.join("tests/postgres.sh"))
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("bash runs tests/postgres.sh");
+    let mut said = String::new();
+    BufReader::new(child.stdout.as_mut().expect("it is piped"))
+        .read_line(&mut said)
+        .unwrap();
+    let url = said
+        .trim()
+        .strip_prefix("url ")
+        .expect("a PostgreSQL to test with: see what tests/postgres.sh said above");
+    Server {
+        url: url.to_owned(),
+        _private: Some(Mutex::new(child)),
+    }
+}
+
+async fn admin() -> PgConnection {
+    PgConnection::connect(&server().url).await.unwrap()
+}
+
+/// A new, empty database of its own.
+pub struct Database {
+    name: String,
+    /// As `Store::open` takes it.
+    pub url: String,
+}
+
+impl Database {
+    pub async fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("stepherd_test_{}_{number}", std::process::id());
+        let create = format!("CREATE DATABASE {name}");
+        admin().await.execute(AssertSqlSafe(create)).await.unwrap();
+        let mut url = url::Url::parse(&server().url).unwrap();
+        url.set_path(&format!("/{name}"));
+        Self { name, url: url.into() }
+    }
+
+    /// A store on it that goes by the time it is told, as tests turn it, and not by the server's clock.
+    pub async fn store(&self) -> Store {
+        let store = Store::open(&self.url).await.unwrap();
+        self.turn_clock_by_hand().await;
+        store
+    }
+
+    /// From now on leases go by the time that each process takes it to be.
+    pub async fn turn_clock_by_hand(&self) {
+        let function = "CREATE OR REPLACE FUNCTION stepherd_now(BIGINT) RETURNS BIGINT LANGUAGE sql AS 'SELECT $1'";
+        self.by_hand().await.execute(function).await.unwrap();
+    }
+
+    /// A connection behind the store's back.
+    pub async fn by_hand(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.unwrap()
+    }
+
+    /// The server's socket, for proxies.
+    pub fn socket(&self) -> std::path::PathBuf {
+        let options = PgConnectOptions::from_str(&self.url).unwrap();
+        let folder = options.get_socket().expect("the tests' own server listens on a socket");
+        folder.join(format!(".s.PGSQL.{}", options.get_port()))
+    }
+
+    /// Ends it; a failed test leaves it behind to be looked at, if the server outlives the test.
+    pub async fn drop(self) {
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        admin().await.execute(AssertSqlSafe(drop)).await.unwrap();
+    }
+}
