@@ -5,6 +5,9 @@ mod counting;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use stepherd::store::{NewDelivery, Store};
+
+use super::postgres::Database;
 
 /// The built program, away from the repository.
 fn stepherd(args: &[&str]) -> Output {
@@ -20,9 +23,9 @@ fn stepherd(args: &[&str]) -> Output {
         .unwrap()
 }
 
-#[test]
-fn killed_again_and_again_it_loses_nothing_and_does_nothing_twice() {
-    let ran = stepherd(&["torture", "--kills", "8", "--seed", "7", "--json"]);
+/// Runs the torture, which must find nothing; what it counted.
+fn finds_nothing(args: &[&str]) -> Value {
+    let ran = stepherd(&[&["torture", "--json"], args].concat());
     let (out, err) = (
         String::from_utf8(ran.stdout).unwrap(),
         String::from_utf8(ran.stderr).unwrap(),
@@ -31,8 +34,14 @@ fn killed_again_and_again_it_loses_nothing_and_does_nothing_twice() {
     assert!(ran.status.success(), "{found:#}\n{err}");
     assert_eq!(err, "");
     assert_eq!(found["ok"], true);
-    assert_eq!(found["kills"], 8);
     assert_eq!(found["folder"], Value::Null, "what went well leaves nothing behind");
+    found
+}
+
+#[test]
+fn killed_again_and_again_it_loses_nothing_and_does_nothing_twice() {
+    let found = finds_nothing(&["--kills", "8", "--seed", "7"]);
+    assert_eq!(found["kills"], 8);
     let counts = found["counts"].as_array().unwrap();
     let kinds: Vec<&str> = counts.iter().map(|row| row["what"].as_str().unwrap()).collect();
     assert_eq!(
@@ -59,6 +68,47 @@ fn killed_again_and_again_it_loses_nothing_and_does_nothing_twice() {
         !found["hits"].as_object().unwrap().is_empty(),
         "no kill came while a run was under way"
     );
+}
+
+#[tokio::test]
+async fn of_three_replicas_one_at_a_time_may_be_killed() {
+    let database = Database::new().await;
+    let args = [
+        "--kills",
+        "6",
+        "--seed",
+        "3",
+        "--replicas",
+        "3",
+        "--database",
+        &database.url,
+    ];
+    let found = finds_nothing(&args);
+    assert_eq!(found["replicas"], 3);
+    assert!(found["runs"]["completed"].as_u64().unwrap() > 0);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_in_use_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("in-use.db").display());
+    let store = Store::open(&url).await.unwrap();
+    let delivery = NewDelivery {
+        platform: "github".parse().unwrap(),
+        delivery_id: "d-1".to_owned(),
+        kind: "ping".to_owned(),
+        target: "/webhooks/github".to_owned(),
+        headers: Vec::new(),
+        body: b"{}".to_vec(),
+        received_at: "2026-11-21T00:00:00Z".parse().unwrap(),
+    };
+    store.record_delivery(&delivery).await.unwrap();
+    store.close().await;
+    let ran = stepherd(&["torture", "--kills", "1", "--database", &url]);
+    let err = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{err}");
+    assert!(err.contains("the database is in use"), "{err}");
 }
 
 #[test]
