@@ -1,9 +1,9 @@
 //! What the demo and the torture have in common: the town on the machine's clock, stepherd's folder in it, the
 //! terminal, and reading what people read.
 
-pub(in crate::cli) mod folder;
-pub(in crate::cli) mod terminal;
-pub(in crate::cli) mod words;
+pub(crate) mod folder;
+pub(crate) mod terminal;
+pub(crate) mod words;
 
 use crate::adapters::discord::{Discord, registration};
 use crate::catalog::Catalog;
