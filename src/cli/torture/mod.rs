@@ -105,7 +105,9 @@ pub async fn run(args: TortureArgs) -> Exit {
     };
     terminal.close();
     let good = tried.as_ref().is_ok_and(Verdict::is_good);
-    let left = (args.keep || !good).then(|| folder.keep());
+    // Before the first start there is nothing to look into.
+    let begun = folder.log(&siege::log_name(0)).exists();
+    let left = (begun && (args.keep || !good)).then(|| folder.keep());
     match &tried {
         Ok(verdict) if args.json => show::json(&as_json(&args, verdict, left.as_deref())),
         Ok(verdict) => conclude(&mut terminal, &args, verdict),

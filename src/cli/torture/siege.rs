@@ -104,7 +104,7 @@ impl Siege {
             ("NO_COLOR".to_owned(), "1".to_owned()),
         ];
         let replica = |number: usize| {
-            let log = folder.log(&format!("replica-{}", number + 1));
+            let log = folder.log(&log_name(number));
             Replica::new(number, &folder.config(), log, env.clone(), backs.clone())
         };
         let mut replicas: Vec<Replica> = (0..count).map(replica).collect();
@@ -354,6 +354,11 @@ impl Siege {
             memory,
         })
     }
+}
+
+/// What a replica's log is called.
+pub(super) fn log_name(replica: usize) -> String {
+    format!("replica-{}", replica + 1)
 }
 
 /// Tenants of the siege's own, each followed in a channel of its own.
