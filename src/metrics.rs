@@ -15,6 +15,7 @@ pub struct Metrics {
     commands: Family<CommandLabels, Counter>,
     effects: Family<EffectLabels, Counter>,
     looks: Family<LookLabels, Counter>,
+    repaired: Family<RepairLabels, Counter>,
     rows: Family<RowLabels, Gauge>,
 }
 
@@ -42,6 +43,12 @@ struct LookLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RepairLabels {
+    platform: String,
+    what: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RowLabels {
     what: String,
     state: String,
@@ -66,6 +73,12 @@ impl Default for Metrics {
             "Looks at back-ends and pull requests, by how it went",
             looks.clone(),
         );
+        let repaired = Family::default();
+        registry.register(
+            "repaired",
+            "What webhooks had not told and looking found, or that was delivered again",
+            repaired.clone(),
+        );
         let rows = Family::default();
         registry.register("rows", "What the database holds, by state", rows.clone());
         Self {
@@ -74,6 +87,7 @@ impl Default for Metrics {
             commands,
             effects,
             looks,
+            repaired,
             rows,
         }
     }
@@ -114,6 +128,17 @@ impl Metrics {
                 outcome: outcome.to_owned(),
             })
             .inc();
+    }
+
+    /// Things that no webhook had told: `comment`, `transition` …; `redelivered` for deliveries asked for again.
+    pub fn repaired(&self, platform: &Platform, what: &str, count: usize) {
+        let labels = RepairLabels {
+            platform: platform.to_string(),
+            what: what.to_owned(),
+        };
+        self.repaired
+            .get_or_create(&labels)
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// How many rows of a kind are in a state now.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::domain::ids::Repo;
+
 /// A secret: never shown, never logged, wiped when dropped.
 pub type Secret = SecretString;
 
@@ -109,6 +111,8 @@ pub struct Github {
     pub token: Option<Secret>,
     /// The account that `token` belongs to: what it writes is never obeyed.
     pub own_account_id: Option<u64>,
+    /// The only repositories that are looked through for comments no webhook told; all if empty.
+    pub repositories: Vec<Repo>,
 }
 
 /// Jira.
@@ -136,6 +140,8 @@ pub struct Jira {
     pub email: Option<String>,
     /// Cloud: the API token. Data Center: a personal access token.
     pub token: Option<Secret>,
+    /// Keys of the only projects that are looked at for what no webhook told; all if empty.
+    pub projects: Vec<String>,
 }
 
 /// Kinds of Jira.
@@ -177,6 +183,8 @@ pub struct Service {
 pub struct Engine {
     /// The least time between two edits of the same message.
     pub edit_spacing: Duration,
+    /// How often what no webhook told is looked for; zero: never.
+    pub repair_interval: Duration,
 }
 
 /// Logs.
@@ -241,6 +249,7 @@ impl Default for Github {
             private_key: None,
             token: None,
             own_account_id: None,
+            repositories: Vec::new(),
         }
     }
 }
@@ -261,6 +270,7 @@ impl Default for Engine {
     fn default() -> Self {
         Self {
             edit_spacing: Duration::from_secs(5),
+            repair_interval: Duration::from_secs(300),
         }
     }
 }

@@ -95,6 +95,9 @@ pub(super) struct RawGithub {
     /// The number of the account that `token` belongs to: what it writes is never obeyed.
     #[schemars(range(min = 1))]
     pub(super) own_account_id: Option<u32>,
+    /// The only repositories (owner/name) that are looked through for comments that no webhook told. Without it: all
+    /// that stepherd may see, up to a hundred.
+    pub(super) repositories: Option<Vec<At<String>>>,
 }
 
 /// Jira Cloud or Data Center. One of the four secrets that prove webhooks switches it on.
@@ -136,6 +139,9 @@ pub(super) struct RawJira {
     pub(super) token: Option<At<RawSecret>>,
     /// A file that holds `token`.
     pub(super) token_file: Option<At<String>>,
+    /// Keys of the only projects that are looked at for comments and transitions that no webhook told. Without it: all
+    /// that stepherd may see.
+    pub(super) projects: Option<Vec<At<String>>>,
 }
 
 /// Kinds of Jira.
@@ -197,6 +203,9 @@ pub(super) struct RawEngine {
     /// The least time between two edits of the same message, in seconds. Default: 5.
     #[schemars(range(min = 0, max = 3600))]
     pub(super) edit_spacing_s: Option<u32>,
+    /// How often what no webhook told is looked for, in seconds; 0 means never. Default: 300.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub(super) repair_interval_s: Option<u32>,
 }
 
 /// Logs, on standard error.

@@ -45,7 +45,8 @@ pub(super) fn overlay<'t>(
                 page.say_env(name, "there is no such setting", hint);
                 continue;
             }
-            let Some(value) = env_value(form, value) else {
+            let span = page.overlay(name);
+            let Some(value) = env_value(form, value, &span) else {
                 let wanted: Vec<&str> = shape::types(shape::unwrapped(form))
                     .into_iter()
                     .map(shape::spoken)
@@ -53,7 +54,6 @@ pub(super) fn overlay<'t>(
                 page.say_env(name, &format!("the value must be {}", wanted.join(" or ")), None);
                 continue;
             };
-            let span = page.overlay(name);
             let entry = table
                 .entry(Spanned::new(span.clone(), section.to_owned().into()))
                 .or_insert_with(|| Spanned::new(span.clone(), DeValue::Table(DeTable::new())));
@@ -80,7 +80,8 @@ fn variables(schema: &serde_json::Value) -> Vec<String> {
         .collect()
 }
 
-fn env_value<'t>(form: &serde_json::Value, text: &'t str) -> Option<DeValue<'t>> {
+/// A list is written with commas.
+fn env_value<'t>(form: &serde_json::Value, text: &'t str, span: &Range<usize>) -> Option<DeValue<'t>> {
     let form = shape::unwrapped(form);
     let types = shape::types(form);
     if types.contains(&"boolean") {
@@ -89,6 +90,11 @@ fn env_value<'t>(form: &serde_json::Value, text: &'t str) -> Option<DeValue<'t>>
     if types.contains(&"integer") {
         text.parse::<i64>().ok()?;
         return DeValue::parse(text).ok().map(Spanned::into_inner);
+    }
+    if types.contains(&"array") {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items = items.map(|item| Spanned::new(span.clone(), DeValue::String(item.into())));
+        return Some(DeValue::Array(items.collect()));
     }
     Some(DeValue::String(text.into()))
 }
@@ -112,6 +118,7 @@ pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings
         dcr: reader.dcr(&raw.dcr),
         engine: Engine {
             edit_spacing: seconds(raw.engine.edit_spacing_s, engine.edit_spacing),
+            repair_interval: seconds(raw.engine.repair_interval_s, engine.repair_interval),
         },
         log: Log {
             format: match raw.log.format {
@@ -304,6 +311,11 @@ impl Reader<'_> {
             private_key: self.secret(raw.private_key.as_ref(), raw.private_key_file.as_ref()),
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
             own_account_id: raw.own_account_id.map(u64::from),
+            repositories: self.names(
+                raw.repositories.as_deref(),
+                "a repository is written owner/name",
+                |name| name.parse().ok(),
+            ),
         }
     }
 
@@ -329,7 +341,24 @@ impl Reader<'_> {
             own_account_id: raw.own_account_id.as_ref().map(|at| at.get().clone()),
             email: raw.email.as_ref().map(|at| at.get().clone()),
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
+            projects: self.names(raw.projects.as_deref(), "a project's key is like SREPROV", |name| {
+                // They become part of a search.
+                let fits = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+                (!name.is_empty() && name.bytes().all(fits)).then(|| name.to_owned())
+            }),
         }
+    }
+
+    /// The names in a list; what is none is told.
+    fn names<T>(&mut self, given: Option<&[At<String>]>, form: &str, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let mut names = Vec::new();
+        for at in given.unwrap_or_default() {
+            match read(at.get()) {
+                Some(name) => names.push(name),
+                None => self.page.say(at.span(), format!("`{}`: {form}", at.get())),
+            }
+        }
+        names
     }
 
     fn discord(&mut self, raw: &RawDiscord) -> Discord {

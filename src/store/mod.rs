@@ -5,6 +5,7 @@
 //! process; PostgreSQL for any number of them. The verbs are written once, over `sql.rs`; what is special about an
 //! engine stands in `sqlite.rs` and `postgres.rs`.
 
+mod accepted;
 mod commit;
 mod cursors;
 mod deliveries;

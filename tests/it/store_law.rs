@@ -1,6 +1,7 @@
 //! What every engine under the store must keep. Each law takes an empty store; an engine is one line in `laws!`.
 
 mod commits;
+mod cursors;
 mod deliveries;
 mod effects;
 mod engine;
@@ -90,6 +91,9 @@ laws! {
         a_delivery_to_be_tried_again_waits_until_it_is_due
         a_parked_delivery_stays_until_it_is_replayed
         deliveries_are_listed_and_found_as_they_came;
+    cursors:
+        hastened_work_is_due_unless_somebody_does_it
+        what_was_accepted_is_known_by_the_whole_parts_of_its_key;
     commits:
         a_commit_stores_all_of_its_parts
         a_key_is_accepted_once_and_settles_the_effect_all_the_same

@@ -8,6 +8,8 @@ mod discord;
 mod faults;
 mod jira;
 mod locks;
+mod outage;
 mod provision;
+mod repair;
 mod retries;
 mod scene;

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use stepherd::adapters::discord::{Discord, registration};
+use stepherd::adapters::{Hands, Missed};
 use stepherd::catalog::{self, Catalog};
 use stepherd::clock::{Clock, SystemClock};
 use stepherd::domain::ids::RunId;
@@ -18,7 +19,7 @@ use stepherd::domain::run::Run;
 use stepherd::engine::{Engine, Sweep};
 use stepherd::metrics::Metrics;
 use stepherd::sandbox::town::{GUILD, Town, TownOptions, now_from};
-use stepherd::store::{RunFilter, Store};
+use stepherd::store::{RunFilter, Store, StoreError};
 use stepherd::web::{self, Web};
 use stepherd::wiring;
 use tokio::net::TcpListener;
@@ -85,6 +86,7 @@ pub struct World {
     engine: Engine,
     sweep: tokio::sync::Mutex<Sweep>,
     catalog: Arc<Catalog>,
+    hands: Arc<Hands>,
     /// Ends stepherd's doors with the world.
     _doors: DropGuard,
     dir: tempfile::TempDir,
@@ -160,7 +162,7 @@ impl World {
         let server = &catalog.settings.server;
         let web = Web {
             store: store.clone(),
-            hands,
+            hands: hands.clone(),
             catalog: catalog.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -197,6 +199,7 @@ impl World {
             engine,
             sweep,
             catalog,
+            hands,
             _doors: stop.drop_guard(),
             dir,
         }
@@ -245,6 +248,11 @@ impl World {
         self.engine.sweep_step(&mut *self.sweep.lock().await).await.unwrap()
     }
 
+    /// The same where the store may be away.
+    pub async fn try_sweep(&self) -> Result<usize, StoreError> {
+        self.engine.sweep_step(&mut *self.sweep.lock().await).await
+    }
+
     /// One turn of the intake alone, for stories that stop in the middle.
     pub async fn intake(&self) -> usize {
         self.engine.intake_step().await.unwrap()
@@ -253,6 +261,37 @@ impl World {
     /// One turn of the dispatch alone.
     pub async fn dispatch(&self) -> usize {
         self.engine.dispatch_step().await.unwrap()
+    }
+
+    /// One turn of the repair alone: what no webhook told is put into the inbox.
+    pub async fn repair(&self) -> usize {
+        self.engine.repair_step().await.unwrap()
+    }
+
+    /// The first turn of the repair after a start.
+    pub async fn repair_at_start(&self) -> usize {
+        self.engine.repair_start().await.unwrap()
+    }
+
+    /// All that a platform can be seen to have told since then, by webhooks or not.
+    pub async fn missed(&self, platform: &str, since: Timestamp) -> Missed {
+        let catchup = &self.hands.catchups[&platform.parse().unwrap()];
+        catchup.missed(since, self.clock.now()).await
+    }
+
+    /// Another stepherd on the same database, with connections and clients of its own.
+    pub async fn replica(&self) -> Engine {
+        self.replica_by(self.clock.clone()).await
+    }
+
+    /// As `replica`, by another clock.
+    pub async fn replica_by(&self, clock: Arc<dyn Clock>) -> Engine {
+        let store = Store::open(self.catalog.settings.database.url.expose_secret())
+            .await
+            .unwrap();
+        let hands = Arc::new(wiring::hands(&self.catalog.settings).await.unwrap());
+        let (metrics, wake) = (self.metrics.clone(), Arc::new(Notify::new()));
+        Engine::new(store, hands, self.catalog.clone(), clock, metrics, wake)
     }
 
     /// Sends the webhooks that wait; whether there were any.

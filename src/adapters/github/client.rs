@@ -61,6 +61,15 @@ pub(super) enum Scope<'a> {
     Repo(&'a Repo),
     /// The one of this organisation.
     Org(&'a str),
+    /// The one of this number, on this account.
+    Installation {
+        /// Its number.
+        id: u64,
+        /// The account's name.
+        login: &'a str,
+    },
+    /// None: the app itself. A token's account is always only itself.
+    Own,
 }
 
 impl Scope<'_> {
@@ -68,6 +77,8 @@ impl Scope<'_> {
         match self {
             Self::Repo(repo) => repo.owner(),
             Self::Org(org) => org,
+            Self::Installation { login, .. } => login,
+            Self::Own => "",
         }
         .to_ascii_lowercase()
     }
@@ -76,6 +87,8 @@ impl Scope<'_> {
         match self {
             Self::Repo(repo) => format!("/repos/{repo}/installation"),
             Self::Org(org) => format!("/orgs/{org}/installation"),
+            Self::Installation { id, .. } => format!("/app/installations/{id}"),
+            Self::Own => "/app".to_owned(),
         }
     }
 }
@@ -100,6 +113,8 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
+    /// Where the next page begins, for lists that are paged by cursor. Only that is taken from the `Link` header.
+    pub(super) next: Option<String>,
     body: Value,
     call: String,
 }
@@ -151,6 +166,7 @@ impl Client {
     ) -> Result<Reply, CallError> {
         match &self.access {
             Access::Token(client) => Ok(send(client, verb, target, body).await?),
+            Access::App { app, .. } if matches!(scope, Scope::Own) => Ok(send(app, verb, target, body).await?),
             Access::App { app, installations } => {
                 let client = installed(app, installations, scope).await?;
                 match send(&client, verb, target, body).await {
@@ -173,9 +189,7 @@ impl Client {
 
     /// As the app itself or the token's account: `/app`, `/user`.
     pub(super) async fn get_own(&self, target: &str) -> Result<Reply, CallError> {
-        match &self.access {
-            Access::Token(client) | Access::App { app: client, .. } => Ok(send(client, Verb::Get, target, None).await?),
-        }
+        self.get(Scope::Own, target).await
     }
 
     /// Whatever `pick` finds first in a list's pages. The address of the next page is made here and not taken from
@@ -189,8 +203,10 @@ impl Client {
             let target = format!("{list}{joint}per_page={PAGE_LEN}&page={page}");
             let mut body: Value = self.get(scope, &target).await?.json()?;
             // Some lists come wrapped, with a count beside them.
-            if let Some(wrapped) = body.get_mut("check_runs") {
-                body = wrapped.take();
+            for name in ["check_runs", "repositories"] {
+                if let Some(wrapped) = body.get_mut(name) {
+                    body = wrapped.take();
+                }
             }
             let Value::Array(items) = body else {
                 return Err(undocumented(&format!("GET {list}"), "not a list"));
@@ -363,8 +379,24 @@ async fn send(client: &Octocrab, verb: Verb, target: &str, body: Option<&Value>)
             let of_token = status == 403 && message.contains("not accessible by integration");
             Err(Refused { error, of_token })
         }
-        None => Ok(Reply { status, body, call }),
+        None => Ok(Reply {
+            status,
+            next: next_cursor(&headers),
+            body,
+            call,
+        }),
     }
+}
+
+/// The `cursor` of the address that `Link` calls the next one.
+fn next_cursor(headers: &HeaderMap) -> Option<String> {
+    let link = headers.get("link")?.to_str().ok()?;
+    let next = link.split(',').find(|part| part.contains("rel=\"next\""))?;
+    let address = next.split_once('<')?.1.split_once('>')?.0;
+    let (_, query) = address.split_once('?')?;
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == "cursor")
+        .map(|(_, cursor)| cursor.into_owned())
 }
 
 /// What a status means for every call alike. `None` where the caller has to know what was asked.

@@ -9,6 +9,7 @@ mod auth;
 mod checks;
 mod deeds;
 mod git;
+mod hooklog;
 mod mail;
 mod objects;
 mod people;

@@ -363,6 +363,8 @@ fn the_shipped_settings_show_every_key_with_its_default() {
                         "app_id",
                         "own_account_id",
                         "application_id",
+                        "repositories",
+                        "projects",
                     ]
                     .contains(&key)
                     && !["public_key", "enabled"].contains(&key)
