@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stepherd::cli::{
     self, commands::Commands, deliveries::Deliveries, demo::DemoArgs, effects::Effects, runs::ListArgs, send::SendArgs,
+    torture::TortureArgs,
 };
 
 /// Shepherds long-running operations pipelines from the threads where people already are.
@@ -21,6 +22,7 @@ struct Cli {
 
 const EXAMPLES: &str = "Examples:
   stepherd demo                                       see the main job on this machine, in a minute
+  stepherd torture --kills 200                        is anything lost when it is killed?
   stepherd check                                      is the configuration right?
   stepherd serve --config config                      run the bot
   stepherd send github comment.json                   try a payload on a running bot
@@ -33,6 +35,8 @@ enum What {
     Serve,
     /// See the main job from end to end: stepherd and stand-ins for everything it talks to, on this machine
     Demo(DemoArgs),
+    /// Kill it again and again while it works among stand-ins, and count what was lost or done twice
+    Torture(TortureArgs),
     /// Check the configuration; every error at once, with file, line, column and a hint (exit code 2)
     Check {
         /// Print JSON
@@ -88,6 +92,7 @@ async fn run(cli: Cli) -> cli::Exit {
     match cli.what {
         What::Serve => cli::serve::run(config).await,
         What::Demo(args) => cli::demo::run(args).await,
+        What::Torture(args) => cli::torture::run(args).await,
         What::Check { json } => cli::check::run(config, json),
         What::Send(args) => cli::send::run(config, args).await,
         What::Runs(Runs::List(args)) => cli::runs::list(config, args).await,

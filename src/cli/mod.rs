@@ -9,6 +9,8 @@ pub mod runs;
 pub mod send;
 pub mod serve;
 mod show;
+pub mod torture;
+mod town;
 
 use std::collections::BTreeMap;
 use std::path::Path;

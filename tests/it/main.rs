@@ -25,4 +25,5 @@ mod sandbox_law;
 mod store_law;
 mod stories;
 mod tidy;
+mod torture;
 mod world;

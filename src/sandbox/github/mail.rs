@@ -1,6 +1,6 @@
 //! The webhook sender: every delivery is recorded, signed, and sent when the story says so.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -45,6 +45,19 @@ pub struct Delivery {
     pub payload: Value,
     /// The status of each answer, in order; 0 where there was none.
     pub answers: Vec<u16>,
+}
+
+/// What is known of a delivery without its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slip {
+    /// `X-GitHub-Delivery`.
+    pub id: String,
+    /// The comment that it tells was made, if that is what it tells.
+    pub comment: Option<u64>,
+    /// It is still to be sent, or to be sent again.
+    pub waits: bool,
+    /// Some answer was a 2xx.
+    pub accepted: bool,
 }
 
 /// One time that a delivery was sent, as the app's list of deliveries has it.
@@ -111,6 +124,19 @@ impl Mail {
 
     pub(super) fn deliveries(&self) -> &[Delivery] {
         &self.deliveries
+    }
+
+    pub(super) fn slips(&self) -> Vec<Slip> {
+        let waiting: BTreeSet<usize> = self.pending.iter().chain(self.held.iter().flatten()).copied().collect();
+        let slip = |(at, delivery): (usize, &Delivery)| Slip {
+            id: delivery.id.clone(),
+            comment: delivery.payload["comment"]["id"]
+                .as_u64()
+                .filter(|_| delivery.action == "created"),
+            waits: delivery.answers.is_empty() || waiting.contains(&at),
+            accepted: delivery.answers.iter().any(|status| (200..300).contains(status)),
+        };
+        self.deliveries.iter().enumerate().map(slip).collect()
     }
 
     pub(super) fn attempts(&self) -> &[Attempt] {

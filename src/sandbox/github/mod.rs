@@ -32,7 +32,7 @@ use tokio::task::AbortHandle;
 use super::stage::{Served, Stage, serve};
 
 pub use self::deeds::{Change, NewPr};
-pub use self::mail::{Delivery, signature};
+pub use self::mail::{Delivery, Slip, signature};
 use self::mail::{Mail, deliver_pending};
 use self::state::{App, Holder, Kind, Token, World};
 pub use self::state::{Level, Now};
@@ -188,6 +188,11 @@ impl GitHub {
     /// Every delivery so far, oldest first, sent or not.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.world().mail.deliveries().to_vec()
+    }
+
+    /// What is known of every delivery so far without its payload, oldest first.
+    pub fn slips(&self) -> Vec<Slip> {
+        self.world().mail.slips()
     }
 
     /// Sends a delivery once more, with the same id. `false` if there is none with this id.

@@ -108,11 +108,6 @@ fn an_address_of_a_database_shows_no_password() {
         let shown = settings(url);
         assert!(!shown.contains("canary") && !shown.contains("can@ary"), "{shown}");
     }
-    assert!(settings("postgres://user:canary@db.example/stepherd").contains("db.example/stepherd"));
-    assert!(
-        settings("sqlite:data/stepherd.db").contains("sqlite:data/stepherd.db"),
-        "what is no secret is shown"
-    );
 }
 
 #[test]
