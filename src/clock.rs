@@ -1,6 +1,6 @@
 //! The only place that asks the machine for the time or for chance, so that both are ours to turn.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -65,5 +65,22 @@ impl Dice {
     /// One of these; `None` if there are none.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
         self.0.choice(of)
+    }
+}
+
+/// How long something takes, whatever becomes of the machine's clock meanwhile. For measuring, not for deciding.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts it.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
     }
 }

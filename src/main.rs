@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stepherd::cli::{
-    self, commands::Commands, deliveries::Deliveries, demo::DemoArgs, effects::Effects, runs::ListArgs, send::SendArgs,
-    torture::TortureArgs,
+    self, bench::BenchArgs, commands::Commands, deliveries::Deliveries, demo::DemoArgs, effects::Effects,
+    runs::ListArgs, send::SendArgs, torture::TortureArgs,
 };
 
 /// Shepherds long-running operations pipelines from the threads where people already are.
@@ -37,6 +37,8 @@ enum What {
     Demo(DemoArgs),
     /// Kill it again and again while it works among stand-ins, and count what was lost or done twice
     Torture(TortureArgs),
+    /// Measure this program on this machine, and say which of its aims it meets
+    Bench(BenchArgs),
     /// Check the configuration; every error at once, with file, line, column and a hint (exit code 2)
     Check {
         /// Print JSON
@@ -93,6 +95,7 @@ async fn run(cli: Cli) -> cli::Exit {
         What::Serve => cli::serve::run(config).await,
         What::Demo(args) => cli::demo::run(args).await,
         What::Torture(args) => cli::torture::run(args).await,
+        What::Bench(args) => cli::bench::run(args).await,
         What::Check { json } => cli::check::run(config, json),
         What::Send(args) => cli::send::run(config, args).await,
         What::Runs(Runs::List(args)) => cli::runs::list(config, args).await,

@@ -4,7 +4,7 @@
 //! stops working: somebody else does it now, and the store takes nothing from the loser any more.
 
 use std::collections::BTreeMap;
-use std::pin::pin;
+use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,22 +54,29 @@ impl<C: Clone> Hold<C> {
 }
 
 impl Engine {
-    /// Does the work while renewing all that it holds.
+    /// Does the work while renewing all that it holds. The two go on side by side: work that holds a connection must
+    /// not stand still while a renewal waits for one.
     pub(super) async fn holding<C: Clone, T>(
         &self,
         hold: &Hold<C>,
         work: impl Future<Output = T>,
         renew: impl AsyncFn(&C) -> Result<bool, StoreError>,
     ) -> T {
-        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = self.keep_renewing(hold, renew) => match never {},
+        }
+    }
+
+    async fn keep_renewing<C: Clone>(
+        &self,
+        hold: &Hold<C>,
+        renew: impl AsyncFn(&C) -> Result<bool, StoreError>,
+    ) -> Infallible {
         let mut held_until = later(self.clock.now(), LEASE.0);
         loop {
-            let beat = later(self.clock.now(), HEARTBEAT);
-            tokio::select! {
-                biased;
-                done = &mut work => return done,
-                () = self.clock.sleep_until(beat) => {}
-            }
+            self.clock.sleep_until(later(self.clock.now(), HEARTBEAT)).await;
             let before = self.clock.now();
             let mut all_renewed = true;
             for (row, claim) in hold.claims() {

@@ -4,14 +4,13 @@
 //! kept in memory from one look to the next: an observation that changes nothing writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::lease::{HEARTBEAT, LEASE};
@@ -43,7 +42,8 @@ pub struct Sweep {
     when: HashMap<RunId, Timestamp>,
     /// Runs that are being looked at, with when they were asked to be looked at meanwhile.
     busy: HashMap<RunId, Option<RunWake>>,
-    looking: FuturesUnordered<BoxFuture<'static, Looking>>,
+    /// Tasks of their own: a look that holds a connection goes on while the sweep itself waits for one.
+    looking: JoinSet<Looking>,
     blind: BTreeMap<(RunId, String), u32>,
 }
 
@@ -84,6 +84,18 @@ impl Sweep {
         Some(run)
     }
 
+    /// Waits for a look to end; `None` if there is none.
+    async fn next_ended(&mut self) -> Option<Looking> {
+        match self.looking.join_next().await? {
+            Ok(ended) => Some(ended),
+            // A look catches its own panics, and nothing aborts one but the end of the sweep.
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => None,
+            },
+        }
+    }
+
     /// Forgets the runs of other shards.
     fn drop_others(&mut self) {
         let gone: Vec<RunId> = self.when.keys().filter(|run| !self.held.have(run)).cloned().collect();
@@ -106,7 +118,7 @@ impl Engine {
     pub async fn sweep_step(&self, sweep: &mut Sweep) -> Result<usize, StoreError> {
         let mut looked = self.begin_looks(sweep).await?;
         let mut trouble = None;
-        while let Some(ended) = sweep.looking.next().await {
+        while let Some(ended) = sweep.next_ended().await {
             trouble = self.end_look(sweep, ended).await.err().or(trouble);
             looked += self.start_due(sweep);
         }
@@ -130,7 +142,7 @@ impl Engine {
             // Looks that end are put down one by one; what changed meanwhile is taken up now and then, all at once.
             loop {
                 tokio::select! {
-                    Some(ended) = sweep.looking.next() => {
+                    Some(ended) = sweep.next_ended() => {
                         if let Err(error) = self.end_look(&mut sweep, ended).await {
                             tracing::error!(loop_name = "sweep", %error, "the store is in trouble; trying again");
                         }
@@ -142,7 +154,7 @@ impl Engine {
                 }
             }
         }
-        while let Some(ended) = sweep.looking.next().await {
+        while let Some(ended) = sweep.next_ended().await {
             if let Err(error) = self.end_look(&mut sweep, ended).await {
                 tracing::error!(loop_name = "sweep", %error, "the store is in trouble");
             }
@@ -181,15 +193,19 @@ impl Engine {
         let change = self.store.last_change().await?;
         let held = self.store.hold_shards(&self.replica, now, LEASE).await?;
         let new = held.without(sweep.held);
-        let mut after = None;
+        let (mut after, mut runs) = (None, 0);
         while !new.is_empty() {
             let page = self.store.wakes(new, after.as_ref(), PAGE).await?;
             let full = page.len() == PAGE as usize;
             after = page.last().map(|wake| wake.run.clone());
+            runs += page.len();
             page.into_iter().for_each(|wake| sweep.take_up(wake));
             if !full {
                 break;
             }
+        }
+        if !new.is_empty() {
+            tracing::info!(shards = new.len(), runs, "runs are looked after from here");
         }
         if sweep.held.is_empty() {
             sweep.seen_change = change;
@@ -205,7 +221,7 @@ impl Engine {
         let now = self.clock.now();
         while let Some(run) = sweep.due(now) {
             let engine = self.clone();
-            sweep.looking.push(Box::pin(async move {
+            sweep.looking.spawn(async move {
                 let looked = AssertUnwindSafe(engine.look_at(&run)).catch_unwind().await;
                 let looked = looked.unwrap_or_else(|_| {
                     tracing::error!(%run, "stepherd itself failed while looking (a panic, see its log)");
@@ -215,7 +231,7 @@ impl Engine {
                     })
                 });
                 (run, looked)
-            }));
+            });
             started += 1;
         }
         started

@@ -36,7 +36,7 @@ async fn a_begin_that_is_cancelled_leaves_no_transaction_behind_and_loses_nothin
             }
         }
         let mut open: i64 = 1;
-        for _ in 0..500 {
+        for _ in 0..20_000 {
             open = sqlx::query_scalar(OPEN).fetch_one(&mut by_hand).await.unwrap();
             if open == 0 {
                 break;
