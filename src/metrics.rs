@@ -15,6 +15,7 @@ pub struct Metrics {
     commands: Family<CommandLabels, Counter>,
     effects: Family<EffectLabels, Counter>,
     looks: Family<LookLabels, Counter>,
+    retired: Family<RetiredLabels, Counter>,
     rows: Family<RowLabels, Gauge>,
 }
 
@@ -42,6 +43,11 @@ struct LookLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RetiredLabels {
+    kind: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RowLabels {
     what: String,
     state: String,
@@ -66,6 +72,8 @@ impl Default for Metrics {
             "Looks at back-ends and pull requests, by how it went",
             looks.clone(),
         );
+        let retired = Family::default();
+        registry.register("retired", "What was deleted because it was old", retired.clone());
         let rows = Family::default();
         registry.register("rows", "What the database holds, by state", rows.clone());
         Self {
@@ -74,6 +82,7 @@ impl Default for Metrics {
             commands,
             effects,
             looks,
+            retired,
             rows,
         }
     }
@@ -114,6 +123,12 @@ impl Metrics {
                 outcome: outcome.to_owned(),
             })
             .inc();
+    }
+
+    /// What was deleted because it was old: `deliveries`, `runs` …
+    pub fn retired(&self, kind: &str, count: u64) {
+        let labels = RetiredLabels { kind: kind.to_owned() };
+        self.retired.get_or_create(&labels).inc_by(count);
     }
 
     /// How many rows of a kind are in a state now.

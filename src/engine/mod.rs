@@ -10,6 +10,7 @@ mod dispatch;
 mod intake;
 mod lease;
 mod pauses;
+mod retention;
 mod sweep;
 
 use std::sync::Arc;
@@ -93,7 +94,7 @@ impl Engine {
                 () = stop.cancelled() => {}
             }
         };
-        tokio::join!(intake, dispatch, sweep, hints);
+        tokio::join!(intake, dispatch, sweep, hints, self.retention_loop(&stop));
     }
 
     /// One loop: steps while there is work, then waits to be woken or for the poll interval.
