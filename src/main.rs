@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stepherd::cli::{
-    self, backup::BackupArgs, commands::Commands, deliveries::Deliveries, demo::DemoArgs, effects::Effects, runs::ListArgs, send::SendArgs,
+    self, backup::BackupArgs, commands::Commands, deliveries::Deliveries, demo::DemoArgs, effects::Effects,
+    runs::ListArgs, send::SendArgs,
 };
 
 /// Shepherds long-running operations pipelines from the threads where people already are.

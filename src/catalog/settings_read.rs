@@ -13,8 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::page::{At, Page};
 use super::settings::{
-    Database, Discord, Engine, Github, Jira, JiraFlavor, Log, LogFormat, Retention, Secret, Server, Service,
-    Settings,
+    Database, Discord, Engine, Github, Jira, JiraFlavor, Log, LogFormat, Retention, Secret, Server, Service, Settings,
 };
 use super::settings_raw::{
     RawArgocd, RawDatabase, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawRetention, RawSecret,
@@ -301,7 +300,10 @@ impl Reader<'_> {
         if kept.accepted_days > 0 && !longer {
             let at = raw.accepted_days.as_ref().or(raw.deliveries_days.as_ref());
             let least = if deliveries_end {
-                format!("at least {}, or 0: for ever", kept.deliveries_days.saturating_add(LONGER))
+                format!(
+                    "at least {}, or 0: for ever",
+                    kept.deliveries_days.saturating_add(LONGER)
+                )
             } else {
                 "0: for ever, as deliveries are".to_owned()
             };

@@ -74,7 +74,9 @@ pub async fn restored(config: &Path) -> Exit {
         return failed(error);
     }
     store.close().await;
-    anstream::println!("Until {until} everything is looked for before it is done: the world is ahead of this database.");
+    anstream::println!(
+        "Until {until} everything is looked for before it is done: the world is ahead of this database."
+    );
     Exit::Good
 }
 

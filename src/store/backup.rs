@@ -86,16 +86,20 @@ fn keep(part: NamedTempFile, folder: &Path, to: &Path) -> Result<u64, StoreError
     let file = File::open(part.path()).map_err(io)?;
     file.sync_all().map_err(io)?;
     let bytes = file.metadata().map_err(io)?.len();
-    part.persist_noclobber(to).map_err(|refused| match refused.error.kind() {
-        io::ErrorKind::AlreadyExists => exists(to),
-        _ => cannot_write(to, &refused.error),
-    })?;
+    part.persist_noclobber(to)
+        .map_err(|refused| match refused.error.kind() {
+            io::ErrorKind::AlreadyExists => exists(to),
+            _ => cannot_write(to, &refused.error),
+        })?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
     Ok(bytes)
 }
 
 fn exists(to: &Path) -> StoreError {
-    StoreError::Unusable(format!("{} is there already: a backup overwrites nothing", to.display()))
+    StoreError::Unusable(format!(
+        "{} is there already: a backup overwrites nothing",
+        to.display()
+    ))
 }
 
 fn cannot_write(to: &Path, error: &io::Error) -> StoreError {
@@ -122,7 +126,9 @@ async fn copy_sqlite(url: &str, part: &Path) -> Result<Held, StoreError> {
         .ok_or_else(|| StoreError::Unusable(format!("{} is no UTF-8 name", part.display())))?;
     // A reader of its own: it sees the database as it is at one moment, and keeps no writer waiting.
     let mut conn = connect(&source).await?;
-    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut conn).await?;
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(&mut conn)
+        .await?;
     super::check_sqlite_version(&version)?;
     let copied = async {
         let (schema, ..) = held(&mut conn, &source).await?;

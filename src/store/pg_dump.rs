@@ -35,15 +35,16 @@ struct Way {
 
 /// Dumps the database to `part`, reads the dump back, and says what is in it. `to` is for words only.
 pub(super) async fn dump(url: &str, part: &Path, to: &Path) -> Result<Held, StoreError> {
-    let unreadable = |error: &dyn std::fmt::Display| {
-        StoreError::Unusable(format!("the database's address cannot be read: {error}"))
-    };
+    let unreadable =
+        |error: &dyn std::fmt::Display| StoreError::Unusable(format!("the database's address cannot be read: {error}"));
     let options = PgConnectOptions::from_str(url).map_err(|error| unreadable(&error))?;
     let way = Way::of(&Url::parse(url).map_err(|error| unreadable(&error))?, &options);
     let mut conn = options.application_name("stepherd backup").connect().await?;
     // One moment for what is counted and what is dumped.
     conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let (snapshot,): (String,) = sqlx::query_as("SELECT pg_export_snapshot()").fetch_one(&mut conn).await?;
+    let (snapshot,): (String,) = sqlx::query_as("SELECT pg_export_snapshot()")
+        .fetch_one(&mut conn)
+        .await?;
     let held: Held = sqlx::query_as(HOLDS).fetch_one(&mut conn).await.map_err(|error| {
         let code = error.as_database_error().and_then(|refused| refused.code());
         match code.as_deref() {
@@ -128,14 +129,21 @@ impl Way {
             ("PGDATABASE", &self.database),
         ];
         let rest = self.rest.iter().map(|(name, value)| (*name, value.as_str()));
-        named.into_iter().map(|(name, value)| (name, value.as_str())).chain(rest)
+        named
+            .into_iter()
+            .map(|(name, value)| (name, value.as_str()))
+            .chain(rest)
     }
 
     /// The same by hand. The password is left for its reader to give.
     fn command(&self, to: &Path) -> String {
         let mut command = String::new();
         for (name, value) in &self.rest {
-            let shown = if *name == "PGPASSWORD" { "…".to_owned() } else { quoted(value) };
+            let shown = if *name == "PGPASSWORD" {
+                "…".to_owned()
+            } else {
+                quoted(value)
+            };
             let _ = write!(command, "{name}={shown} ");
         }
         let _ = write!(

@@ -99,11 +99,7 @@ impl Store {
             _ => HEADS,
         };
         // Looked for without the one writer: mostly there is nothing.
-        let rows: Vec<(i64, i64, i64)> = sql(page)
-            .bind(after)
-            .bind(PIECE)
-            .all(&mut self.read().await?)
-            .await?;
+        let rows: Vec<(i64, i64, i64)> = sql(page).bind(after).bind(PIECE).all(&mut self.read().await?).await?;
         let mut bytes = 0;
         let fits = rows.iter().take_while(|(.., size)| {
             let first = bytes == 0;
@@ -169,13 +165,12 @@ impl Store {
             return Ok(Retired::default());
         }
         let mut tx = self.write("retire").await?;
-        let gone = sql(
-            "DELETE FROM accepted WHERE key IN (SELECT key FROM accepted WHERE at <= $1 ORDER BY at LIMIT $2)",
-        )
-        .bind(before)
-        .bind(PIECE)
-        .execute(&mut tx)
-        .await?;
+        let gone =
+            sql("DELETE FROM accepted WHERE key IN (SELECT key FROM accepted WHERE at <= $1 ORDER BY at LIMIT $2)")
+                .bind(before)
+                .bind(PIECE)
+                .execute(&mut tx)
+                .await?;
         tx.commit().await?;
         Ok(Retired {
             gone,
@@ -218,8 +213,10 @@ async fn delete_replies(tx: &mut Tx, stretch: Stretch) -> Result<u64, StoreError
 }
 
 async fn delete_heads(tx: &mut Tx, stretch: Stretch) -> Result<u64, StoreError> {
-    let gone = sql("DELETE FROM heads WHERE seq > $1 AND seq <= $2 AND at <= $3 AND NOT EXISTS (
-            SELECT 1 FROM run_prs AS p JOIN runs AS r ON r.id = p.run_id WHERE p.pr = heads.pr AND r.live = 1)");
+    let gone = sql(
+        "DELETE FROM heads WHERE seq > $1 AND seq <= $2 AND at <= $3 AND NOT EXISTS (
+            SELECT 1 FROM run_prs AS p JOIN runs AS r ON r.id = p.run_id WHERE p.pr = heads.pr AND r.live = 1)",
+    );
     let gone = gone.bind(stretch.after).bind(stretch.last).bind(stretch.before);
     Ok(gone.execute(tx).await?)
 }

@@ -9,5 +9,7 @@ mod faults;
 mod jira;
 mod locks;
 mod provision;
+mod restore;
+mod retention;
 mod retries;
 mod scene;
