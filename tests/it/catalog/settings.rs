@@ -208,7 +208,7 @@ fn secrets_are_refused_in_the_file_and_never_shown() {
     config/stepherd.toml:12:9: `token` is a secret and does not belong in this file
       hint: give it as the environment variable STEPHERD__JIRA__TOKEN or as token_file = "/run/secrets/…", and treat what stood here as leaked
     config/stepherd.toml:13:2: unknown key `zzz`
-      hint: there is: paths, server, database, github, jira, discord, argocd, dcr, engine, log
+      hint: there is: paths, server, database, github, jira, discord, argocd, dcr, engine, retention, log
     "#);
     for shown in [
         problems.render(true),
