@@ -338,6 +338,11 @@ impl World {
         Self::start(town, clock, catalog, dir).await
     }
 
+    /// The engine, for stories that let it run by itself.
+    pub fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+
     /// The round that deletes what is old, as far as it goes now; how much went.
     pub async fn retire(&self) -> u64 {
         let mut gone = 0;
