@@ -16,6 +16,7 @@ pub struct Metrics {
     effects: Family<EffectLabels, Counter>,
     looks: Family<LookLabels, Counter>,
     repaired: Family<RepairLabels, Counter>,
+    retired: Family<RetiredLabels, Counter>,
     rows: Family<RowLabels, Gauge>,
     database: Gauge,
     body_bytes: Gauge,
@@ -51,6 +52,11 @@ struct RepairLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RetiredLabels {
+    kind: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RowLabels {
     what: String,
     state: String,
@@ -81,6 +87,8 @@ impl Default for Metrics {
             "What webhooks had not told and looking found, or that was delivered again",
             repaired.clone(),
         );
+        let retired = Family::default();
+        registry.register("retired", "What was deleted because it was old", retired.clone());
         let rows = Family::default();
         registry.register("rows", "What the database holds, by state", rows.clone());
         let database = Gauge::default();
@@ -102,6 +110,7 @@ impl Default for Metrics {
             effects,
             looks,
             repaired,
+            retired,
             rows,
             database,
             body_bytes,
@@ -156,6 +165,12 @@ impl Metrics {
         self.repaired
             .get_or_create(&labels)
             .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// What was deleted because it was old: `deliveries`, `runs` …
+    pub fn retired(&self, kind: &str, count: u64) {
+        let labels = RetiredLabels { kind: kind.to_owned() };
+        self.retired.get_or_create(&labels).inc_by(count);
     }
 
     /// How many rows of a kind are in a state now.

@@ -62,6 +62,8 @@ pub struct Settings {
     pub dcr: Service,
     /// The engine.
     pub engine: Engine,
+    /// How long what has ended is kept.
+    pub retention: Retention,
     /// Logs.
     pub log: Log,
     /// The folder of commands.
@@ -191,6 +193,17 @@ pub struct Engine {
     pub repair_interval: Duration,
 }
 
+/// How long what has ended is kept, in days; 0: for ever.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Deliveries that are done or parked, with their bodies, and answers outside any run.
+    pub deliveries_days: u32,
+    /// Finished runs, with all that belongs to them.
+    pub runs_days: u32,
+    /// Keys of what has taken effect, and heads that pull requests had.
+    pub accepted_days: u32,
+}
+
 /// Logs.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -277,6 +290,16 @@ impl Default for Engine {
         Self {
             edit_spacing: Duration::from_secs(5),
             repair_interval: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            deliveries_days: 30,
+            runs_days: 365,
+            accepted_days: 400,
         }
     }
 }

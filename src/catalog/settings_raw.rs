@@ -19,6 +19,7 @@ pub(super) struct RawSettings {
     pub(super) argocd: RawArgocd,
     pub(super) dcr: RawDcr,
     pub(super) engine: RawEngine,
+    pub(super) retention: RawRetention,
     pub(super) log: RawLog,
 }
 
@@ -213,6 +214,22 @@ pub(super) struct RawEngine {
     /// How often what no webhook told is looked for, in seconds; 0 means never. Default: 300.
     #[schemars(range(min = 0, max = 86_400))]
     pub(super) repair_interval_s: Option<u32>,
+}
+
+/// How long what has ended is kept. What is live is never deleted.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRetention {
+    /// Days that deliveries which are done or parked are kept, with their bodies; 0 means for ever. Default: 30.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(super) deliveries_days: Option<At<u32>>,
+    /// Days that finished runs are kept, with their history, effects and messages; 0 means for ever. Default: 365.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(super) runs_days: Option<u32>,
+    /// Days that it is known what has taken effect and which head a pull request had, at least a week longer than
+    /// `deliveries_days`; 0 means for ever. Default: 400.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(super) accepted_days: Option<At<u32>>,
 }
 
 /// Logs, on standard error.

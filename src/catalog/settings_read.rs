@@ -13,11 +13,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::page::{At, Page};
 use super::settings::{
-    Database, Discord, Engine, Github, Jira, JiraFlavor, Log, LogFormat, Secret, Server, Service, Settings,
+    Database, Discord, Engine, Github, Jira, JiraFlavor, Log, LogFormat, Retention, Secret, Server, Service, Settings,
 };
 use super::settings_raw::{
-    RawArgocd, RawDatabase, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawSecret, RawServer,
-    RawSettings,
+    RawArgocd, RawDatabase, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawRetention, RawSecret,
+    RawServer, RawSettings,
 };
 use super::shape;
 use crate::domain::nearest::nearest;
@@ -120,6 +120,7 @@ pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings
             edit_spacing: seconds(raw.engine.edit_spacing_s, engine.edit_spacing),
             repair_interval: seconds(raw.engine.repair_interval_s, engine.repair_interval),
         },
+        retention: reader.retention(&raw.retention),
         log: Log {
             format: match raw.log.format {
                 None | Some(RawLogFormat::Text) => LogFormat::Text,
@@ -305,6 +306,39 @@ impl Reader<'_> {
             );
         }
         Database { url }
+    }
+
+    /// What has taken effect is known for longer than it can be asked for again: as long as a delivery is kept it
+    /// can be replayed, and platforms and looking repeat what is up to a week old.
+    fn retention(&mut self, raw: &RawRetention) -> Retention {
+        const LONGER: u32 = 7;
+        let usual = Retention::default();
+        let days = |given: &Option<At<u32>>, usual| given.as_ref().map_or(usual, |at| *at.get());
+        let kept = Retention {
+            deliveries_days: days(&raw.deliveries_days, usual.deliveries_days),
+            runs_days: raw.runs_days.unwrap_or(usual.runs_days),
+            accepted_days: days(&raw.accepted_days, usual.accepted_days),
+        };
+        let deliveries_end = kept.deliveries_days > 0;
+        let longer = deliveries_end && kept.accepted_days >= kept.deliveries_days.saturating_add(LONGER);
+        if kept.accepted_days > 0 && !longer {
+            let at = raw.accepted_days.as_ref().or(raw.deliveries_days.as_ref());
+            let least = if deliveries_end {
+                format!(
+                    "at least {}, or 0: for ever",
+                    kept.deliveries_days.saturating_add(LONGER)
+                )
+            } else {
+                "0: for ever, as deliveries are".to_owned()
+            };
+            self.page.say_hint(
+                at.map_or(0..0, At::span),
+                "`accepted_days` must be a week longer than `deliveries_days`: a delivery that is replayed when it is \
+                 not known any more that it took effect would take effect twice",
+                format!("accepted_days: {least}"),
+            );
+        }
+        kept
     }
 
     fn github(&mut self, raw: &RawGithub) -> Github {

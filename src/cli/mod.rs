@@ -1,5 +1,6 @@
 //! One file per subcommand. Arguments come in parsed, an exit code goes out; everything else is another room's.
 
+pub mod backup;
 pub mod bench;
 pub mod check;
 pub mod commands;

@@ -11,6 +11,7 @@ mod intake;
 mod lease;
 mod pauses;
 mod repair;
+mod retention;
 mod sweep;
 
 use std::sync::Arc;
@@ -94,7 +95,14 @@ impl Engine {
                 () = stop.cancelled() => {}
             }
         };
-        tokio::join!(intake, dispatch, sweep, self.repair_loop(&stop), hints);
+        tokio::join!(
+            intake,
+            dispatch,
+            sweep,
+            hints,
+            self.repair_loop(&stop),
+            self.retention_loop(&stop)
+        );
     }
 
     /// One loop: steps while there is work, then waits to be woken or for the poll interval.

@@ -1,5 +1,6 @@
 //! What every engine under the store must keep. Each law takes an empty store; an engine is one line in `laws!`.
 
+pub(crate) mod backup;
 mod commits;
 mod cursors;
 mod deliveries;
@@ -10,8 +11,10 @@ mod golden_values;
 mod memory;
 mod queues;
 mod replicas;
-mod samples;
+mod retention;
+pub(crate) mod samples;
 mod server;
+mod upgrade;
 
 use stepherd::store::Store;
 
@@ -141,4 +144,12 @@ laws! {
         runs_are_found_by_their_pull_requests
         what_outside_text_holds_can_be_stored
         many_deliveries_at_once_are_each_stored_once_and_answered;
+    retention:
+        finished_runs_go_with_all_that_is_theirs_and_others_stay_as_they_are
+        a_run_without_end_goes_in_pieces
+        deliveries_that_were_dealt_with_go_with_their_bodies
+        what_was_replayed_counts_from_then
+        pieces_are_small_and_what_is_kept_hides_nothing
+        answers_outside_any_run_go_when_they_were_given
+        after_a_restore_every_effect_may_have_been_carried_out;
 }

@@ -11,5 +11,7 @@ mod locks;
 mod outage;
 mod provision;
 mod repair;
+mod restore;
+mod retention;
 mod retries;
 mod scene;

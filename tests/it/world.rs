@@ -370,6 +370,34 @@ impl World {
         Self::start(town, clock, catalog, dir).await
     }
 
+    /// The database is lost. Another stepherd starts on this one, in the same town.
+    pub async fn restart_on(self, database: &str) -> Self {
+        let Self { town, clock, dir, .. } = self;
+        let set = |env: &mut BTreeMap<String, String>| {
+            env.insert("STEPHERD__DATABASE__URL".into(), database.to_owned());
+        };
+        let catalog = load(&town, dir.path(), set);
+        Self::start(town, clock, catalog, dir).await
+    }
+
+    /// The engine, for stories that let it run by itself.
+    pub fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+
+    /// The round that deletes what is old, as far as it goes now; how much went.
+    pub async fn retire(&self) -> u64 {
+        let mut gone = 0;
+        loop {
+            let step = self.engine.retention_step().await.unwrap();
+            if step == 0 {
+                return gone;
+            }
+            gone += step;
+            self.clock.advance(Duration::from_secs(1));
+        }
+    }
+
     /// Where the database is, as `Store::open` takes it.
     pub fn database(&self) -> String {
         format!("sqlite:{}", self.dir.path().join("stepherd.db").display())

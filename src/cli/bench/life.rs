@@ -154,8 +154,28 @@ async fn begin(store: &Store, catalog: &Catalog, token: u64) -> Result<RunId, St
     let channel = Some(format!("40000000{token}"));
     let params = start::resolve(&plan, &given, &BTreeMap::from([(name("channel")?, channel)]))?;
     let locks = start::lock_names(&plan, &params)?;
+    let known = Known::Start(Box::new(StartFacts {
+        plan,
+        params: Ok(params),
+        queues: store.lock_queues(&locks).await.map_err(said)?,
+        head: HeadKnown::Recorded(Pinned { pr: pr.clone(), head }),
+    }));
+    let asked = asked(&pr, token, given, known)?;
+    let key = asked.via.key.clone();
+    let decision = decide(None, &Event::Asked(Box::new(asked)), &facts());
+    let run = decision
+        .run
+        .as_ref()
+        .map(|run| run.id.clone())
+        .ok_or("the run to copy does not start")?;
+    commit(store, decision, None, Some(key), None).await?;
+    Ok(run)
+}
+
+/// What somebody who may start a run says on the pull request.
+fn asked(pr: &PrRef, token: u64, given: start::Params, known: Known) -> Result<Asked, String> {
     let thread: ThreadRef = name(&format!("github:{pr}"))?;
-    let asked = Asked {
+    Ok(Asked {
         invocation: Invocation {
             command: name("dcr")?,
             verb: name("start")?,
@@ -183,22 +203,8 @@ async fn begin(store: &Store, catalog: &Catalog, token: u64) -> Result<RunId, St
             person: Some(name("ada")?),
             role: name("operator")?,
         },
-        known: Known::Start(Box::new(StartFacts {
-            plan,
-            params: Ok(params),
-            queues: store.lock_queues(&locks).await.map_err(said)?,
-            head: HeadKnown::Recorded(Pinned { pr, head }),
-        })),
-    };
-    let key = asked.via.key.clone();
-    let decision = decide(None, &Event::Asked(Box::new(asked)), &facts());
-    let run = decision
-        .run
-        .as_ref()
-        .map(|run| run.id.clone())
-        .ok_or("the run to copy does not start")?;
-    commit(store, decision, None, Some(key), None).await?;
-    Ok(run)
+        known,
+    })
 }
 
 /// The comment that asked for it, settled.

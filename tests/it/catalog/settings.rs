@@ -37,6 +37,14 @@ fn broken_settings_are_told_what_and_where() {
         ("", &[("STEPHERD__SERVER", "hunter2")]),
         ("", &[("STEPHERD__ENGINE__EDIT_SPACING_S", "many")]),
         ("", &[("STEPHERD__ENGINE__EDIT_SPACING_S", "9000")]),
+        ("[retention]\naccepted_days = 30", &[]),
+        ("[retention]\ndeliveries_days = 394", &[]),
+        ("[retention]\ndeliveries_days = 0", &[]),
+        ("[retention]\ndeliveries_days = 0\naccepted_days = 0", &[]),
+        (
+            "[retention]\ndeliveries_days = 393",
+            &[("STEPHERD__RETENTION__RUNS_DAYS", "90000")],
+        ),
         ("", &[("STEPHERD__SERVER__LISTEN", "here")]),
         ("[log]\nformat = \"yaml\"", &[]),
         ("[paths]\ncommands = \"../elsewhere\"", &[]),
@@ -139,6 +147,24 @@ fn broken_settings_are_told_what_and_where() {
     > STEPHERD__ENGINE__EDIT_SPACING_S
     environment: STEPHERD__ENGINE__EDIT_SPACING_S: `edit_spacing_s` must be from 0 to 3600
 
+    > accepted_days = 30
+    config/stepherd.toml:2:17: `accepted_days` must be a week longer than `deliveries_days`: a delivery that is replayed when it is not known any more that it took effect would take effect twice
+      hint: accepted_days: at least 37, or 0: for ever
+
+    > deliveries_days = 394
+    config/stepherd.toml:2:19: `accepted_days` must be a week longer than `deliveries_days`: a delivery that is replayed when it is not known any more that it took effect would take effect twice
+      hint: accepted_days: at least 401, or 0: for ever
+
+    > deliveries_days = 0
+    config/stepherd.toml:2:19: `accepted_days` must be a week longer than `deliveries_days`: a delivery that is replayed when it is not known any more that it took effect would take effect twice
+      hint: accepted_days: 0: for ever, as deliveries are
+
+    > accepted_days = 0
+    no problem
+
+    > STEPHERD__RETENTION__RUNS_DAYS
+    environment: STEPHERD__RETENTION__RUNS_DAYS: `runs_days` must be from 0 to 36500
+
     > STEPHERD__SERVER__LISTEN
     environment: STEPHERD__SERVER__LISTEN: `here` is no address to listen on
       hint: an IP address and a port: 127.0.0.1:8080, 0.0.0.0:8080, [::]:8080
@@ -182,7 +208,7 @@ fn secrets_are_refused_in_the_file_and_never_shown() {
     config/stepherd.toml:12:9: `token` is a secret and does not belong in this file
       hint: give it as the environment variable STEPHERD__JIRA__TOKEN or as token_file = "/run/secrets/…", and treat what stood here as leaked
     config/stepherd.toml:13:2: unknown key `zzz`
-      hint: there is: paths, server, database, github, jira, discord, argocd, dcr, engine, log
+      hint: there is: paths, server, database, github, jira, discord, argocd, dcr, engine, retention, log
     "#);
     for shown in [
         problems.render(true),
