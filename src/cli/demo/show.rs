@@ -70,6 +70,7 @@ impl Show {
             now: now.clone(),
             auth_now: now,
             lively: true,
+            keys: None,
         };
         let town = Town::start(options).await?;
         let said = |error: std::io::Error| error.to_string();
