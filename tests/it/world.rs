@@ -268,8 +268,12 @@ impl World {
             catalog,
             dir,
             elsewhere,
+            engine,
+            sweep,
             ..
         } = self;
+        // What the dead one was looking at must not hold the database any longer.
+        drop((engine, sweep));
         Self::start(town, clock, catalog, dir, (elsewhere, Some(gate))).await
     }
 
