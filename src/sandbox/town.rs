@@ -98,6 +98,8 @@ pub struct TownOptions {
     pub auth_now: Now,
     /// Webhooks go out, and syncs advance when they are looked at, by themselves.
     pub lively: bool,
+    /// The GitHub App's keys; made on the spot if absent, which takes a moment.
+    pub keys: Option<AppKeys>,
 }
 
 impl Town {
@@ -106,7 +108,7 @@ impl Town {
     /// # Errors
     /// When a port cannot be had, or the town contradicts itself.
     pub async fn start(options: TownOptions) -> Result<Self, String> {
-        let keys = AppKeys::generate()?;
+        let keys = options.keys.map_or_else(AppKeys::generate, Ok)?;
         let said = |e: std::io::Error| format!("a stand-in cannot be served: {e}");
         let mut github = Options::new(options.now.clone());
         github.auth_now = options.auth_now.clone();

@@ -22,6 +22,7 @@ mod policy;
 mod postgres;
 mod sandbox_github;
 mod sandbox_law;
+mod simulation;
 mod store_law;
 mod stories;
 mod tidy;

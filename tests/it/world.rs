@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,8 +18,9 @@ use stepherd::domain::ids::RunId;
 use stepherd::domain::run::Run;
 use stepherd::engine::{Engine, Sweep};
 use stepherd::metrics::Metrics;
+use stepherd::sandbox::keys::AppKeys;
 use stepherd::sandbox::town::{GUILD, Town, TownOptions, now_from};
-use stepherd::store::{RunFilter, Store, StoreError};
+use stepherd::store::{Gate, RunFilter, Store, StoreError};
 use stepherd::web::{self, Budget, Limits, Web};
 use stepherd::wiring;
 use tokio::net::TcpListener;
@@ -74,6 +75,17 @@ impl Clock for TestClock {
     }
 }
 
+/// Which database stepherd is on, if not the one in the settings, and what stands at its commits.
+type Behind = (Option<String>, Option<Arc<dyn Gate>>);
+
+/// One turn of one of the engine's loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    Intake,
+    Dispatch,
+    Sweep,
+}
+
 /// The world. Dropping it ends everything in it.
 pub struct World {
     pub town: Town,
@@ -87,6 +99,8 @@ pub struct World {
     sweep: tokio::sync::Mutex<Sweep>,
     catalog: Arc<Catalog>,
     hands: Arc<Hands>,
+    /// Where the database is, if it is not where the settings say.
+    elsewhere: Option<String>,
     /// Ends stepherd's doors with the world.
     _doors: DropGuard,
     dir: tempfile::TempDir,
@@ -119,6 +133,7 @@ impl World {
             now,
             auth_now,
             lively: false,
+            keys: Some(keys()),
         })
         .await
         .unwrap()
@@ -131,20 +146,50 @@ impl World {
         edit: impl FnOnce(&Path),
         set: impl FnOnce(&mut BTreeMap<String, String>),
     ) -> Self {
+        Self::moved_in(town, clock, (edit, set), (None, None)).await
+    }
+
+    /// As `with`, with this gate at every commit, and on this database.
+    pub async fn gated(edit: impl FnOnce(&Path), database: Option<&str>, gate: Arc<dyn Gate>) -> Self {
+        let clock = Arc::new(TestClock::new());
+        let town = Self::town(&clock).await;
+        let database = database.map(str::to_owned);
+        Self::moved_in(town, clock, (edit, |_: &mut _| {}), (database, Some(gate))).await
+    }
+
+    async fn moved_in(
+        town: Town,
+        clock: Arc<TestClock>,
+        (edit, set): (impl FnOnce(&Path), impl FnOnce(&mut BTreeMap<String, String>)),
+        behind: Behind,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy_configuration(dir.path());
         std::fs::write(dir.path().join("config/people.toml"), town.people_toml()).unwrap();
         edit(dir.path());
         let catalog = load(&town, dir.path(), set);
-        Self::start(town, clock, catalog, dir).await
+        let world = Self::start(town, clock, catalog, dir, behind).await;
+        world.offer_commands().await;
+        world
     }
 
-    async fn start(town: Town, clock: Arc<TestClock>, catalog: Arc<Catalog>, dir: tempfile::TempDir) -> Self {
-        let store = Store::open(catalog.settings.database.url.expose_secret())
-            .await
-            .unwrap();
+    async fn start(
+        town: Town,
+        clock: Arc<TestClock>,
+        catalog: Arc<Catalog>,
+        dir: tempfile::TempDir,
+        (elsewhere, gate): Behind,
+    ) -> Self {
+        let url = elsewhere
+            .as_deref()
+            .unwrap_or(catalog.settings.database.url.expose_secret());
+        let store = Store::open(url).await.unwrap();
         // Not kept: a world that is left behind has not ended when the next one begins.
         drop(store.serve(clock.now()).await.unwrap());
+        let store = match gate {
+            Some(gate) => store.gated(gate),
+            None => store,
+        };
         let hands = Arc::new(wiring::hands(&catalog.settings).await.unwrap());
         let (metrics, wake, stop) = (
             Arc::new(Metrics::default()),
@@ -184,14 +229,12 @@ impl World {
             stop.clone(),
         ));
         town.tell(&url).unwrap();
-        if catalog.settings.is_on("discord") {
-            let discord = Discord::new(&wiring::discord_config(&catalog.settings).unwrap()).unwrap();
-            discord
-                .register(Some(GUILD), &registration(&catalog.commands))
-                .await
-                .unwrap();
-        }
-        let (http, sweep) = (reqwest::Client::new(), tokio::sync::Mutex::default());
+        // On loopback no trusted roots are needed, and reading them takes a while.
+        let http = reqwest::Client::builder()
+            .tls_built_in_root_certs(false)
+            .build()
+            .unwrap();
+        let sweep = tokio::sync::Mutex::default();
         Self {
             town,
             clock,
@@ -203,6 +246,7 @@ impl World {
             sweep,
             catalog,
             hands,
+            elsewhere,
             _doors: stop.drop_guard(),
             dir,
         }
@@ -216,9 +260,47 @@ impl World {
             clock,
             catalog,
             dir,
+            elsewhere,
             ..
         } = self;
-        Self::start(town, clock, catalog, dir).await
+        Self::start(town, clock, catalog, dir, (elsewhere, None)).await
+    }
+
+    /// As `restart`, with this gate at every commit of the next one.
+    pub async fn restart_gated(self, gate: Arc<dyn Gate>) -> Self {
+        let Self {
+            town,
+            clock,
+            catalog,
+            dir,
+            elsewhere,
+            engine,
+            sweep,
+            ..
+        } = self;
+        // What the dead one was looking at must not hold the database any longer.
+        drop((engine, sweep));
+        Self::start(town, clock, catalog, dir, (elsewhere, Some(gate))).await
+    }
+
+    /// What stepherd works with here; another process on the same database would have the same.
+    pub fn hands(&self) -> &Hands {
+        &self.hands
+    }
+
+    /// Another process that works on this database, with a clock, hands and a way to the database of its own.
+    pub fn replica_with(&self, store: Store, hands: Hands, clock: Arc<dyn Clock>) -> Engine {
+        let (hands, catalog, metrics) = (Arc::new(hands), self.catalog.clone(), self.metrics.clone());
+        Engine::new(store, hands, catalog, clock, metrics, Arc::default())
+    }
+
+    /// Discord offers the commands that are configured.
+    async fn offer_commands(&self) {
+        if self.catalog.settings.is_on("discord") {
+            let discord = Discord::new(&wiring::discord_config(&self.catalog.settings).unwrap()).unwrap();
+            let commands = registration(&self.catalog.commands);
+            discord.register(Some(GUILD), &commands).await.unwrap();
+        }
     }
 
     /// Turns the engine until nothing is left to do at this moment of the clock.
@@ -246,9 +328,13 @@ impl World {
         }
     }
 
-    /// One turn of the sweep alone.
-    pub async fn sweep(&self) -> usize {
-        self.engine.sweep_step(&mut *self.sweep.lock().await).await.unwrap()
+    /// One turn of one loop, which may fail with the database.
+    pub async fn turn(&self, turn: Turn) -> Result<usize, StoreError> {
+        match turn {
+            Turn::Intake => self.engine.intake_step().await,
+            Turn::Dispatch => self.engine.dispatch_step().await,
+            Turn::Sweep => self.engine.sweep_step(&mut *self.sweep.lock().await).await,
+        }
     }
 
     /// The same where the store may be away.
@@ -259,11 +345,6 @@ impl World {
     /// One turn of the intake alone, for stories that stop in the middle.
     pub async fn intake(&self) -> usize {
         self.engine.intake_step().await.unwrap()
-    }
-
-    /// One turn of the dispatch alone.
-    pub async fn dispatch(&self) -> usize {
-        self.engine.dispatch_step().await.unwrap()
     }
 
     /// One turn of the repair alone: what no webhook told is put into the inbox.
@@ -367,7 +448,9 @@ impl World {
         edit(self.dir.path());
         let catalog = load(&self.town, self.dir.path(), |_| {});
         let Self { town, clock, dir, .. } = self;
-        Self::start(town, clock, catalog, dir).await
+        let world = Self::start(town, clock, catalog, dir, (None, None)).await;
+        world.offer_commands().await;
+        world
     }
 
     /// The database is lost. Another stepherd starts on this one, in the same town.
@@ -377,7 +460,7 @@ impl World {
             env.insert("STEPHERD__DATABASE__URL".into(), database.to_owned());
         };
         let catalog = load(&town, dir.path(), set);
-        Self::start(town, clock, catalog, dir).await
+        Self::start(town, clock, catalog, dir, (None, None)).await
     }
 
     /// The engine, for stories that let it run by itself.
@@ -402,6 +485,12 @@ impl World {
     pub fn database(&self) -> String {
         format!("sqlite:{}", self.dir.path().join("stepherd.db").display())
     }
+}
+
+/// One pair of keys for the Apps of all towns: making one takes a moment.
+fn keys() -> AppKeys {
+    static KEYS: OnceLock<AppKeys> = OnceLock::new();
+    KEYS.get_or_init(|| AppKeys::generate().unwrap()).clone()
 }
 
 fn load(town: &Town, dir: &Path, set: impl FnOnce(&mut BTreeMap<String, String>)) -> Arc<Catalog> {

@@ -18,6 +18,7 @@ pub(in crate::cli) async fn lively() -> Result<Town, String> {
         now: now.clone(),
         auth_now: now,
         lively: true,
+        keys: None,
     };
     Town::start(options).await
 }

@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::stage::{Served, Stage, serve};
+use super::wire::hook_client;
 
 pub use self::deeds::{Change, NewPr};
 pub use self::mail::{Delivery, Slip, signature};
@@ -117,10 +118,7 @@ impl GitHub {
     /// # Errors
     /// When the port cannot be had.
     pub async fn start(options: Options) -> std::io::Result<Self> {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .map_err(std::io::Error::other)?;
+        let client = hook_client();
         let stirred = Arc::new(Notify::new());
         let world = Arc::new(Mutex::new(new_world(&options)));
         let stage = Arc::new(Stage::default());

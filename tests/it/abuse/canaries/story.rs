@@ -320,6 +320,7 @@ async fn the_program_at_level_trace_tells_no_secret() {
     let town = Town::start(TownOptions {
         now: now.clone(),
         auth_now: now,
+        keys: None,
         lively: true,
     })
     .await
