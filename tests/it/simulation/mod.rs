@@ -27,7 +27,7 @@ use processes::Processes;
 const SEEDS: u64 = 200;
 const THREADS: usize = 2;
 /// Steps of a story while things go wrong.
-const STEPS: u32 = 120;
+const STEPS: u32 = 100;
 
 /// What happened, a line a step, and whether to say it at once.
 #[derive(Clone, Default)]

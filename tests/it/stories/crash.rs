@@ -6,13 +6,17 @@ mod points;
 mod tale;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use stepherd::sandbox::town::REPO;
+use stepherd::store::{Gate, Point, StoreError};
 use tokio::sync::OnceCell;
 
 use super::scene::at;
 use crate::postgres::Database;
-use crate::world::World;
+use crate::world::{TestClock, World};
 use points::Harm;
 use tale::Tale;
 
@@ -20,8 +24,9 @@ use tale::Tale;
 const POINTS_MAX: usize = 5000;
 /// Fewer points than the story has: a count that stops here has not counted.
 const POINTS_MIN: usize = 100;
-/// On PostgreSQL each tale makes a database, so only some points are tried.
-const POSTGRES_STEP: usize = 37;
+/// Tries every point of everything; without it, errors of the database are tried at every third point, and PostgreSQL,
+/// where each tale makes a database, at every thirty-seventh.
+const ALL: &str = "STEPHERD_CRASH_ALL";
 
 #[tokio::test]
 async fn a_command_that_is_durable_survives_the_crash_before_anybody_read_it() {
@@ -153,6 +158,12 @@ async fn the_story_passes_every_kind_of_point() {
     }
 }
 
+/// From this point on every so many points, or every one if all are asked for.
+fn some(first: usize, step: usize, step_of_all: usize) -> impl Iterator<Item = usize> {
+    let all = std::env::var_os(ALL).is_some();
+    (first..).step_by(if all { step_of_all } else { step })
+}
+
 macro_rules! parts {
     ($($name:ident: $how:ident, $points:expr, $harm:expr;)*) => {
         $(#[tokio::test]
@@ -168,12 +179,12 @@ parts! {
     a_death_at_any_point_changes_nothing_that_people_see_part_2: at_points, (2..).step_by(4), Harm::Death;
     a_death_at_any_point_changes_nothing_that_people_see_part_3: at_points, (3..).step_by(4), Harm::Death;
     a_death_at_any_point_changes_nothing_that_people_see_part_4: at_points, (4..).step_by(4), Harm::Death;
-    an_error_of_the_database_at_any_commit_changes_nothing_that_people_see_part_1:
-        at_points, (1..).step_by(2), Harm::StoreFails;
-    an_error_of_the_database_at_any_commit_changes_nothing_that_people_see_part_2:
-        at_points, (2..).step_by(2), Harm::StoreFails;
-    a_death_on_postgres_changes_nothing_that_people_see: on_postgres, (5..).step_by(POSTGRES_STEP), Harm::Death;
-    an_error_of_postgres_changes_nothing_that_people_see: on_postgres, (5..).step_by(POSTGRES_STEP), Harm::StoreFails;
+    an_error_of_the_database_before_a_commit_changes_nothing_that_people_see:
+        at_points, some(1, 6, 2), Harm::StoreFails;
+    an_error_of_the_database_after_a_commit_changes_nothing_that_people_see:
+        at_points, some(2, 6, 2), Harm::StoreFails;
+    a_death_on_postgres_changes_nothing_that_people_see: on_postgres, some(5, 37, 1), Harm::Death;
+    an_error_of_postgres_changes_nothing_that_people_see: on_postgres, some(5, 37, 1), Harm::StoreFails;
 }
 
 #[tokio::test]
@@ -192,4 +203,37 @@ async fn every_change_is_refused_once_and_works_the_second_time() {
 async fn every_look_is_refused_once_and_works_the_second_time() {
     let struck = told_with(Harm::LooksRefused, None).await;
     assert!(struck.is_some());
+}
+
+/// Lets a heartbeat become due in the middle of a commit.
+#[derive(Default)]
+struct SlowCommit(OnceLock<Arc<TestClock>>);
+
+#[async_trait]
+impl Gate for SlowCommit {
+    async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
+        if let Some(clock) = self
+            .0
+            .get()
+            .filter(|_| verb == "settle_delivery" && point == Point::BeforeCommit)
+        {
+            clock.advance(Duration::from_secs(4));
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_in_the_middle_of_a_commit_does_not_keep_it_waiting() {
+    let gate = Arc::new(SlowCommit::default());
+    let world = World::gated(|_| {}, None, gate.clone()).await;
+    world.open_pull("wish");
+    world.deliver().await;
+    let _ = gate.0.set(world.clock.clone());
+    // Far less than the store waits for a connection that never comes.
+    let taken = tokio::time::timeout(Duration::from_secs(5), world.intake()).await;
+    assert_eq!(taken, Ok(1));
 }
