@@ -37,6 +37,37 @@ impl Clock for SystemClock {
     }
 }
 
+/// Chance that can be had again: the same seed gives the same throws.
+#[derive(Debug, Clone)]
+pub struct Dice(fastrand::Rng);
+
+impl Dice {
+    /// Dice that begin at this seed.
+    pub fn seeded(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
+    /// Other dice, which this throw alone decides.
+    pub fn another(&mut self) -> Self {
+        Self(self.0.fork())
+    }
+
+    /// A number from the first to the last, both possible.
+    pub fn between(&mut self, first: u64, last: u64) -> u64 {
+        self.0.u64(first..=last.max(first))
+    }
+
+    /// True once in so many throws.
+    pub fn one_in(&mut self, throws: u64) -> bool {
+        self.0.u64(..throws.max(1)) == 0
+    }
+
+    /// One of these; `None` if there are none.
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
+        self.0.choice(of)
+    }
+}
+
 /// How long something takes, whatever becomes of the machine's clock meanwhile. For measuring, not for deciding.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);

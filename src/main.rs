@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use stepherd::cli::{
-    self, bench::BenchArgs, commands::Commands, deliveries::Deliveries, demo::DemoArgs, effects::Effects,
-    runs::ListArgs, send::SendArgs,
+    self, backup::BackupArgs, bench::BenchArgs, commands::Commands, deliveries::Deliveries, demo::DemoArgs,
+    effects::Effects, runs::ListArgs, send::SendArgs, torture::TortureArgs,
 };
 
 /// Shepherds long-running operations pipelines from the threads where people already are.
@@ -22,11 +22,13 @@ struct Cli {
 
 const EXAMPLES: &str = "Examples:
   stepherd demo                                       see the main job on this machine, in a minute
+  stepherd torture --kills 200                        is anything lost when it is killed?
   stepherd check                                      is the configuration right?
   stepherd serve --config config                      run the bot
   stepherd send github comment.json                   try a payload on a running bot
   stepherd runs list --live                           what runs
-  stepherd deliveries list --state parked             what could not be dealt with";
+  stepherd deliveries list --state parked             what could not be dealt with
+  stepherd backup stepherd-monday.db                  a copy of the database, while it is served";
 
 #[derive(Debug, Subcommand)]
 enum What {
@@ -34,6 +36,8 @@ enum What {
     Serve,
     /// See the main job from end to end: stepherd and stand-ins for everything it talks to, on this machine
     Demo(DemoArgs),
+    /// Kill it again and again while it works among stand-ins, and count what was lost or done twice
+    Torture(TortureArgs),
     /// Measure this program on this machine, and say which of its aims it meets
     Bench(BenchArgs),
     /// Check the configuration; every error at once, with file, line, column and a hint (exit code 2)
@@ -44,6 +48,10 @@ enum What {
     },
     /// Sign a payload as its platform would and post it to a running bot
     Send(SendArgs),
+    /// Copy the database to a file while it is being served; the copy is checked
+    Backup(BackupArgs),
+    /// Say that the database was restored from a backup, before serving it: what is to be done is looked for first
+    Restored,
     /// What runs, and what ran
     #[command(subcommand)]
     Runs(Runs),
@@ -91,9 +99,12 @@ async fn run(cli: Cli) -> cli::Exit {
     match cli.what {
         What::Serve => cli::serve::run(config).await,
         What::Demo(args) => cli::demo::run(args).await,
+        What::Torture(args) => cli::torture::run(args).await,
         What::Bench(args) => cli::bench::run(args).await,
         What::Check { json } => cli::check::run(config, json),
         What::Send(args) => cli::send::run(config, args).await,
+        What::Backup(args) => cli::backup::run(config, args).await,
+        What::Restored => cli::backup::restored(config).await,
         What::Runs(Runs::List(args)) => cli::runs::list(config, args).await,
         What::Runs(Runs::Show { id, json }) => cli::runs::show(config, &id, json).await,
         What::Deliveries(what) => cli::deliveries::run(config, what).await,

@@ -15,7 +15,11 @@ pub struct Metrics {
     commands: Family<CommandLabels, Counter>,
     effects: Family<EffectLabels, Counter>,
     looks: Family<LookLabels, Counter>,
+    repaired: Family<RepairLabels, Counter>,
+    retired: Family<RetiredLabels, Counter>,
     rows: Family<RowLabels, Gauge>,
+    database: Gauge,
+    body_bytes: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +43,17 @@ struct EffectLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LookLabels {
     outcome: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RepairLabels {
+    platform: String,
+    what: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RetiredLabels {
+    kind: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,21 +81,46 @@ impl Default for Metrics {
             "Looks at back-ends and pull requests, by how it went",
             looks.clone(),
         );
+        let repaired = Family::default();
+        registry.register(
+            "repaired",
+            "What webhooks had not told and looking found, or that was delivered again",
+            repaired.clone(),
+        );
+        let retired = Family::default();
+        registry.register("retired", "What was deleted because it was old", retired.clone());
         let rows = Family::default();
         registry.register("rows", "What the database holds, by state", rows.clone());
+        let database = Gauge::default();
+        registry.register(
+            "database_up",
+            "Whether the database answered when this was asked for",
+            database.clone(),
+        );
+        let body_bytes = Gauge::default();
+        registry.register(
+            "body_bytes",
+            "What the bodies of requests that are being taken hold in memory",
+            body_bytes.clone(),
+        );
         Self {
             registry,
             deliveries,
             commands,
             effects,
             looks,
+            repaired,
+            retired,
             rows,
+            database,
+            body_bytes,
         }
     }
 }
 
 impl Metrics {
-    /// A request at a door: `stored`, `again`, `forged`, `malformed`, `unavailable` …
+    /// A request at a door: `stored`, `again`, `forged`, `malformed`, `unavailable`,
+    /// `overloaded` …
     pub fn delivery(&self, platform: &Platform, outcome: &str) {
         let labels = DeliveryLabels {
             platform: platform.to_string(),
@@ -116,6 +156,23 @@ impl Metrics {
             .inc();
     }
 
+    /// Things that no webhook had told: `comment`, `transition` …; `redelivered` for deliveries asked for again.
+    pub fn repaired(&self, platform: &Platform, what: &str, count: usize) {
+        let labels = RepairLabels {
+            platform: platform.to_string(),
+            what: what.to_owned(),
+        };
+        self.repaired
+            .get_or_create(&labels)
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// What was deleted because it was old: `deliveries`, `runs` …
+    pub fn retired(&self, kind: &str, count: u64) {
+        let labels = RetiredLabels { kind: kind.to_owned() };
+        self.retired.get_or_create(&labels).inc_by(count);
+    }
+
     /// How many rows of a kind are in a state now.
     pub fn rows(&self, what: &str, state: &str, count: u64) {
         let labels = RowLabels {
@@ -125,6 +182,21 @@ impl Metrics {
         self.rows
             .get_or_create(&labels)
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Forgets how many rows there were.
+    pub fn forget_rows(&self) {
+        self.rows.clear();
+    }
+
+    /// Whether the database answers now.
+    pub fn database_answers(&self, answers: bool) {
+        self.database.set(answers.into());
+    }
+
+    /// How many bytes of bodies are held in memory now.
+    pub fn body_bytes(&self, bytes: usize) {
+        self.body_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// All of it as text.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::adapters::argocd::{ArgoCd, ArgoCdConfig};
 use crate::adapters::dcr::{Dcr, DcrConfig};
 use crate::adapters::discord::{Discord, DiscordConfig, DiscordDoor};
-use crate::adapters::github::{Credentials, Github, GithubConfig};
-use crate::adapters::jira::{Flavor, Jira, JiraConfig, JiraDoor, JiraProofs};
+use crate::adapters::github::{Credentials, Github, GithubCatchup, GithubConfig};
+use crate::adapters::jira::{Flavor, Jira, JiraCatchup, JiraConfig, JiraDoor, JiraProofs};
 use crate::adapters::{Backend, Hands};
 use crate::catalog::Settings;
 use crate::catalog::settings::{JiraFlavor, Secret};
@@ -73,7 +73,9 @@ async fn github(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
     let platform = platform("github")?;
     let own = set.own_account_id.or(own);
     hands.doors.insert(platform.clone(), Arc::new(github.door(own)));
-    hands.threads.insert(platform, github.clone());
+    hands.threads.insert(platform.clone(), github.clone());
+    let catchup = GithubCatchup::new(github.clone(), set.repositories.clone());
+    hands.catchups.insert(platform, Arc::new(catchup));
     hands.forge = Some(github);
     Ok(())
 }
@@ -116,7 +118,13 @@ async fn jira(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
     hands
         .doors
         .insert(platform.clone(), Arc::new(JiraDoor::new(proofs, own)));
-    hands.threads.insert(platform, jira.clone());
+    hands.threads.insert(platform.clone(), jira.clone());
+    let transitions = set.automation_secret.is_none();
+    if !transitions {
+        tracing::warn!("Jira's Automation tells of transitions: those that it did not tell are not looked for");
+    }
+    let catchup = JiraCatchup::new(jira.clone(), set.projects.clone(), transitions);
+    hands.catchups.insert(platform, Arc::new(catchup));
     hands.tracker = Some(jira);
     Ok(())
 }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::CallError;
+use super::mask::Mask;
 use crate::domain::run::FailureClass;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,6 +44,7 @@ pub struct Api {
     vendor: &'static str,
     base: String,
     client: reqwest::Client,
+    mask: Mask,
 }
 
 /// An answer that came through whole. Not necessarily a good one.
@@ -75,6 +77,8 @@ impl Api {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
+            // Nothing leads from a plain address to one that needs them, and reading them takes a while.
+            .tls_built_in_root_certs(url.scheme() == "https")
             .user_agent(auth.user_agent())
             .default_headers(headers)
             .build()
@@ -83,6 +87,7 @@ impl Api {
             vendor,
             base: base_url.trim_end_matches('/').to_owned(),
             client,
+            mask: auth.mask(),
         })
     }
 
@@ -122,7 +127,7 @@ impl Api {
         } else {
             serde_json::from_slice(&bytes)
         };
-        let body = match parsed {
+        let mut body = match parsed {
             Ok(body) => body,
             // A failure's body need not be JSON (a proxy's page); a success's must be, or the answer was cut.
             Err(_) if !status.is_success() => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
@@ -131,6 +136,12 @@ impl Api {
                 return Err(retry(why, None, FailureClass::Infrastructure));
             }
         };
+        // Proxies and debug pages quote the request, credentials and all.
+        if status.is_success() {
+            self.mask.answer(&mut body);
+        } else {
+            self.mask.refusal(&mut body);
+        }
         let answered = Answered {
             status: status.as_u16(),
             body,
@@ -208,6 +219,17 @@ impl Auth {
             Self::Bot(_) => concat!("DiscordBot (stepherd, ", env!("CARGO_PKG_VERSION"), ")"),
             Self::None | Self::Bearer(_) | Self::Basic { .. } => concat!("stepherd/", env!("CARGO_PKG_VERSION")),
         }
+    }
+
+    /// What must not come back in an answer: the secret, and the form in which it is sent.
+    fn mask(&self) -> Mask {
+        let secret = match self {
+            Self::None => None,
+            Self::Bearer(secret) | Self::Bot(secret) | Self::Basic { password: secret, .. } => Some(secret.clone()),
+        };
+        let sent = self.header();
+        let sent = sent.as_ref().and_then(|header| header.expose_secret().split_once(' '));
+        Mask::new(secret.into_iter().chain(sent.map(|(_, sent)| sent.to_owned().into())))
     }
 
     fn header(&self) -> Option<SecretString> {

@@ -10,6 +10,7 @@ pub mod discord;
 pub mod github;
 pub mod http;
 pub mod jira;
+pub mod mask;
 pub mod signature;
 
 use std::collections::BTreeMap;
@@ -256,6 +257,44 @@ pub trait Backend: Send + Sync {
     async fn cancel(&self, intent: &JobIntent) -> Result<Outcome, CallError>;
 }
 
+/// Something that no webhook told, or told in vain, in the shape that a delivery of it has: the platform's door reads
+/// it as if it had come in there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissedDelivery {
+    /// What it is, for counting: `comment`, `transition`.
+    pub what: &'static str,
+    /// Names it for ever, so that it is put down once.
+    pub delivery_id: String,
+    /// What kind of event the platform's webhook would have been.
+    pub kind: String,
+    /// The headers that reading needs, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// What a look for missed things came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missed {
+    /// All that happened in the time looked at, oldest first; much of it may have been told by webhooks too.
+    pub deliveries: Vec<MissedDelivery>,
+    /// How many failed deliveries the platform was asked to deliver again. They come in at the door.
+    pub redelivered: usize,
+    /// Up to when all that happened was found; before `now` if there is more to look at.
+    pub seen_to: Timestamp,
+    /// What could not be looked at now. What was found counts all the same, but `seen_to` stands still.
+    pub trouble: Option<CallError>,
+}
+
+/// What happened while nobody listened.
+#[async_trait]
+pub trait Catchup: Send + Sync {
+    /// Where it looks.
+    fn platform(&self) -> Platform;
+    /// Looks for what happened since then, and has failed deliveries delivered again.
+    async fn missed(&self, since: Timestamp, now: Timestamp) -> Missed;
+}
+
 /// Every adapter that is switched on, by what it is asked for. Built by `wiring`, nowhere else.
 #[derive(Clone, Default)]
 pub struct Hands {
@@ -269,6 +308,8 @@ pub struct Hands {
     pub threads: BTreeMap<Platform, Arc<dyn Threads>>,
     /// Back-ends by name.
     pub backends: BTreeMap<BackendName, Arc<dyn Backend>>,
+    /// Looks for what was missed, by platform.
+    pub catchups: BTreeMap<Platform, Arc<dyn Catchup>>,
     /// Platforms and back-ends that are off, and why.
     pub off: BTreeMap<String, String>,
 }

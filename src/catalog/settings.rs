@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::domain::ids::Repo;
+
 /// A secret: never shown, never logged, wiped when dropped.
 pub type Secret = SecretString;
 
@@ -60,6 +62,8 @@ pub struct Settings {
     pub dcr: Service,
     /// The engine.
     pub engine: Engine,
+    /// How long what has ended is kept.
+    pub retention: Retention,
     /// Logs.
     pub log: Log,
     /// The folder of commands.
@@ -77,6 +81,10 @@ pub struct Server {
     pub api_token: Option<Secret>,
     /// The largest request body, in bytes.
     pub body_limit_bytes: usize,
+    /// What all request bodies that are being taken may hold together, in bytes.
+    pub body_budget_bytes: usize,
+    /// How many connections there may be at once.
+    pub connections_max: usize,
     /// How long a client may take to send its headers.
     pub header_timeout: Duration,
     /// How long a client may take to send its body.
@@ -86,8 +94,8 @@ pub struct Server {
 /// The database.
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// Where it is: `sqlite:` and a path.
-    pub url: String,
+    /// Where it is: `sqlite:` and a path, or `postgres://user:password@host/database`.
+    pub url: Secret,
 }
 
 /// GitHub.
@@ -109,6 +117,8 @@ pub struct Github {
     pub token: Option<Secret>,
     /// The account that `token` belongs to: what it writes is never obeyed.
     pub own_account_id: Option<u64>,
+    /// The only repositories that are looked through for comments no webhook told; all if empty.
+    pub repositories: Vec<Repo>,
 }
 
 /// Jira.
@@ -136,6 +146,8 @@ pub struct Jira {
     pub email: Option<String>,
     /// Cloud: the API token. Data Center: a personal access token.
     pub token: Option<Secret>,
+    /// Keys of the only projects that are looked at for what no webhook told; all if empty.
+    pub projects: Vec<String>,
 }
 
 /// Kinds of Jira.
@@ -177,6 +189,19 @@ pub struct Service {
 pub struct Engine {
     /// The least time between two edits of the same message.
     pub edit_spacing: Duration,
+    /// How often what no webhook told is looked for; zero: never.
+    pub repair_interval: Duration,
+}
+
+/// How long what has ended is kept, in days; 0: for ever.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Deliveries that are done or parked, with their bodies, and answers outside any run.
+    pub deliveries_days: u32,
+    /// Finished runs, with all that belongs to them.
+    pub runs_days: u32,
+    /// Keys of what has taken effect, and heads that pull requests had.
+    pub accepted_days: u32,
 }
 
 /// Logs.
@@ -216,6 +241,8 @@ impl Default for Server {
             public_url: None,
             api_token: None,
             body_limit_bytes: 25 * 1024 * 1024,
+            body_budget_bytes: 128 * 1024 * 1024,
+            connections_max: 10_000,
             header_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
         }
@@ -225,7 +252,7 @@ impl Default for Server {
 impl Default for Database {
     fn default() -> Self {
         Self {
-            url: "sqlite:stepherd.db".to_owned(),
+            url: "sqlite:stepherd.db".into(),
         }
     }
 }
@@ -241,6 +268,7 @@ impl Default for Github {
             private_key: None,
             token: None,
             own_account_id: None,
+            repositories: Vec::new(),
         }
     }
 }
@@ -261,6 +289,17 @@ impl Default for Engine {
     fn default() -> Self {
         Self {
             edit_spacing: Duration::from_secs(5),
+            repair_interval: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            deliveries_days: 30,
+            runs_days: 365,
+            accepted_days: 400,
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) struct RawSettings {
     pub(super) argocd: RawArgocd,
     pub(super) dcr: RawDcr,
     pub(super) engine: RawEngine,
+    pub(super) retention: RawRetention,
     pub(super) log: RawLog,
 }
 
@@ -45,6 +46,13 @@ pub(super) struct RawServer {
     /// The largest request body, in bytes. Default: 26214400 (25 MiB, what GitHub may send).
     #[schemars(range(min = 1024, max = 104_857_600))]
     pub(super) body_limit_bytes: Option<u32>,
+    /// What all request bodies that are being taken may hold together, in bytes; at least `body_limit_bytes`. More is
+    /// answered 503. Default: 134217728 (128 MiB).
+    #[schemars(range(min = 1024, max = 4_294_967_295_u32))]
+    pub(super) body_budget_bytes: Option<At<u32>>,
+    /// How many connections there may be at once; fewer if the system allows fewer open files. Default: 10000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) connections_max: Option<u32>,
     /// How long a client may take to send its headers, in seconds. Default: 10.
     #[schemars(range(min = 1, max = 600))]
     pub(super) header_timeout_s: Option<u32>,
@@ -57,8 +65,12 @@ pub(super) struct RawServer {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawDatabase {
-    /// Where it is; a relative path starts at the working directory. Default: "sqlite:stepherd.db".
+    /// Where it is: sqlite: and a path, which starts at the working directory if it is relative, or
+    /// postgres://user@host/database. With a password only as a variable or in `url_file`. Default:
+    /// "sqlite:stepherd.db".
     pub(super) url: Option<At<String>>,
+    /// A file that holds `url`.
+    pub(super) url_file: Option<At<String>>,
 }
 
 /// GitHub or GitHub Enterprise Server.
@@ -91,6 +103,9 @@ pub(super) struct RawGithub {
     /// The number of the account that `token` belongs to: what it writes is never obeyed.
     #[schemars(range(min = 1))]
     pub(super) own_account_id: Option<u32>,
+    /// The only repositories (owner/name) that are looked through for comments that no webhook told. Without it: all
+    /// that stepherd may see, up to a hundred.
+    pub(super) repositories: Option<Vec<At<String>>>,
 }
 
 /// Jira Cloud or Data Center. One of the four secrets that prove webhooks switches it on.
@@ -132,6 +147,9 @@ pub(super) struct RawJira {
     pub(super) token: Option<At<RawSecret>>,
     /// A file that holds `token`.
     pub(super) token_file: Option<At<String>>,
+    /// Keys of the only projects that are looked at for comments and transitions that no webhook told. Without it: all
+    /// that stepherd may see.
+    pub(super) projects: Option<Vec<At<String>>>,
 }
 
 /// Kinds of Jira.
@@ -193,6 +211,25 @@ pub(super) struct RawEngine {
     /// The least time between two edits of the same message, in seconds. Default: 5.
     #[schemars(range(min = 0, max = 3600))]
     pub(super) edit_spacing_s: Option<u32>,
+    /// How often what no webhook told is looked for, in seconds; 0 means never. Default: 300.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub(super) repair_interval_s: Option<u32>,
+}
+
+/// How long what has ended is kept. What is live is never deleted.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRetention {
+    /// Days that deliveries which are done or parked are kept, with their bodies; 0 means for ever. Default: 30.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(super) deliveries_days: Option<At<u32>>,
+    /// Days that finished runs are kept, with their history, effects and messages; 0 means for ever. Default: 365.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(super) runs_days: Option<u32>,
+    /// Days that it is known what has taken effect and which head a pull request had, at least a week longer than
+    /// `deliveries_days`; 0 means for ever. Default: 400.
+    #[schemars(range(min = 0, max = 36_500))]
+    pub(super) accepted_days: Option<At<u32>>,
 }
 
 /// Logs, on standard error.

@@ -13,10 +13,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::page::{At, Page};
 use super::settings::{
-    Database, Discord, Engine, Github, Jira, JiraFlavor, Log, LogFormat, Secret, Server, Service, Settings,
+    Database, Discord, Engine, Github, Jira, JiraFlavor, Log, LogFormat, Retention, Secret, Server, Service, Settings,
 };
 use super::settings_raw::{
-    RawArgocd, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawSecret, RawServer, RawSettings,
+    RawArgocd, RawDatabase, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawRetention, RawSecret,
+    RawServer, RawSettings,
 };
 use super::shape;
 use crate::domain::nearest::nearest;
@@ -44,7 +45,8 @@ pub(super) fn overlay<'t>(
                 page.say_env(name, "there is no such setting", hint);
                 continue;
             }
-            let Some(value) = env_value(form, value) else {
+            let span = page.overlay(name);
+            let Some(value) = env_value(form, value, &span) else {
                 let wanted: Vec<&str> = shape::types(shape::unwrapped(form))
                     .into_iter()
                     .map(shape::spoken)
@@ -52,7 +54,6 @@ pub(super) fn overlay<'t>(
                 page.say_env(name, &format!("the value must be {}", wanted.join(" or ")), None);
                 continue;
             };
-            let span = page.overlay(name);
             let entry = table
                 .entry(Spanned::new(span.clone(), section.to_owned().into()))
                 .or_insert_with(|| Spanned::new(span.clone(), DeValue::Table(DeTable::new())));
@@ -79,7 +80,8 @@ fn variables(schema: &serde_json::Value) -> Vec<String> {
         .collect()
 }
 
-fn env_value<'t>(form: &serde_json::Value, text: &'t str) -> Option<DeValue<'t>> {
+/// A list is written with commas.
+fn env_value<'t>(form: &serde_json::Value, text: &'t str, span: &Range<usize>) -> Option<DeValue<'t>> {
     let form = shape::unwrapped(form);
     let types = shape::types(form);
     if types.contains(&"boolean") {
@@ -88,6 +90,11 @@ fn env_value<'t>(form: &serde_json::Value, text: &'t str) -> Option<DeValue<'t>>
     if types.contains(&"integer") {
         text.parse::<i64>().ok()?;
         return DeValue::parse(text).ok().map(Spanned::into_inner);
+    }
+    if types.contains(&"array") {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items = items.map(|item| Spanned::new(span.clone(), DeValue::String(item.into())));
+        return Some(DeValue::Array(items.collect()));
     }
     Some(DeValue::String(text.into()))
 }
@@ -103,7 +110,7 @@ pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings
     let engine = Engine::default();
     let settings = Settings {
         server: reader.server(&raw.server),
-        database: reader.database(raw.database.url.as_ref()),
+        database: reader.database(&raw.database),
         github: reader.github(&raw.github),
         jira: reader.jira(&raw.jira),
         discord: reader.discord(&raw.discord),
@@ -111,7 +118,9 @@ pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings
         dcr: reader.dcr(&raw.dcr),
         engine: Engine {
             edit_spacing: seconds(raw.engine.edit_spacing_s, engine.edit_spacing),
+            repair_interval: seconds(raw.engine.repair_interval_s, engine.repair_interval),
         },
+        retention: reader.retention(&raw.retention),
         log: Log {
             format: match raw.log.format {
                 None | Some(RawLogFormat::Text) => LogFormat::Text,
@@ -205,6 +214,12 @@ fn place(value: &Option<At<RawSecret>>, file: &Option<At<String>>) -> Option<Ran
     value.as_ref().map(At::span).or_else(|| file.as_ref().map(At::span))
 }
 
+/// Whether the address holds a password, where it stands or among the options behind it.
+fn has_password(url: &str) -> bool {
+    url::Url::parse(url)
+        .is_ok_and(|url| url.password().is_some() || url.query_pairs().any(|(name, _)| name.contains("password")))
+}
+
 fn seconds(given: Option<u32>, usual: Duration) -> Duration {
     given.map_or(usual, |seconds| Duration::from_secs(u64::from(seconds)))
 }
@@ -217,13 +232,30 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn server(&mut self, raw: &RawServer) -> Server {
         let usual = Server::default();
+        let body_limit_bytes = raw
+            .body_limit_bytes
+            .map_or(usual.body_limit_bytes, |bytes| bytes as usize);
+        if let Some(at) = raw
+            .body_budget_bytes
+            .as_ref()
+            .filter(|at| (*at.get() as usize) < body_limit_bytes)
+        {
+            self.page.say_hint(
+                at.span(),
+                "`body_budget_bytes` is less than one body may have",
+                format!("at least `body_limit_bytes`, which is {body_limit_bytes}"),
+            );
+        }
         Server {
             listen: self.listen(raw.listen.as_ref()).unwrap_or(usual.listen),
             public_url: self.url(raw.public_url.as_ref()),
             api_token: self.secret(raw.api_token.as_ref(), raw.api_token_file.as_ref()),
-            body_limit_bytes: raw
-                .body_limit_bytes
-                .map_or(usual.body_limit_bytes, |bytes| bytes as usize),
+            body_limit_bytes,
+            body_budget_bytes: raw
+                .body_budget_bytes
+                .as_ref()
+                .map_or(usual.body_budget_bytes.max(body_limit_bytes), |at| *at.get() as usize),
+            connections_max: raw.connections_max.map_or(usual.connections_max, |max| max as usize),
             header_timeout: seconds(raw.header_timeout_s, usual.header_timeout),
             read_timeout: seconds(raw.read_timeout_s, usual.read_timeout),
         }
@@ -242,20 +274,71 @@ impl Reader<'_> {
         parsed
     }
 
-    fn database(&mut self, url: Option<&At<String>>) -> Database {
-        let Some(at) = url else {
-            return Database::default();
+    fn database(&mut self, raw: &RawDatabase) -> Database {
+        // The address is not shown: it may hold a password.
+        let (at, url) = match (&raw.url, &raw.url_file) {
+            (Some(at), _) => {
+                self.page.hide(at.span());
+                (at.span(), at.get().clone().into())
+            }
+            (None, Some(file)) => match self.secret(None, Some(file)) {
+                Some(url) => (file.span(), url),
+                None => return Database::default(),
+            },
+            (None, None) => return Database::default(),
         };
-        if at.get().strip_prefix("sqlite:").is_none_or(str::is_empty) {
-            // The address is not shown: it may hold a password.
-            self.page.hide(at.span());
+        let text = url.expose_secret();
+        let server = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        if !server && text.strip_prefix("sqlite:").is_none_or(str::is_empty) {
             self.page.say_hint(
-                at.span(),
-                "`url` must be an SQLite database",
-                "sqlite:stepherd.db, or sqlite: and a path",
+                at,
+                "`url` must be the address of an SQLite or PostgreSQL database",
+                "sqlite:stepherd.db, or postgres://user@host/database",
+            );
+        } else if server && url::Url::parse(text).is_err() {
+            self.page
+                .say_hint(at, "`url` is no address", "postgres://user@host/database");
+        } else if raw.url.is_some() && self.page.variable(&at).is_none() && has_password(text) {
+            self.page.say_hint(
+                at,
+                "a password must not stand in this file",
+                "give the whole address as STEPHERD__DATABASE__URL, or in a file of its own by url_file",
             );
         }
-        Database { url: at.get().clone() }
+        Database { url }
+    }
+
+    /// What has taken effect is known for longer than it can be asked for again: as long as a delivery is kept it
+    /// can be replayed, and platforms and looking repeat what is up to a week old.
+    fn retention(&mut self, raw: &RawRetention) -> Retention {
+        const LONGER: u32 = 7;
+        let usual = Retention::default();
+        let days = |given: &Option<At<u32>>, usual| given.as_ref().map_or(usual, |at| *at.get());
+        let kept = Retention {
+            deliveries_days: days(&raw.deliveries_days, usual.deliveries_days),
+            runs_days: raw.runs_days.unwrap_or(usual.runs_days),
+            accepted_days: days(&raw.accepted_days, usual.accepted_days),
+        };
+        let deliveries_end = kept.deliveries_days > 0;
+        let longer = deliveries_end && kept.accepted_days >= kept.deliveries_days.saturating_add(LONGER);
+        if kept.accepted_days > 0 && !longer {
+            let at = raw.accepted_days.as_ref().or(raw.deliveries_days.as_ref());
+            let least = if deliveries_end {
+                format!(
+                    "at least {}, or 0: for ever",
+                    kept.deliveries_days.saturating_add(LONGER)
+                )
+            } else {
+                "0: for ever, as deliveries are".to_owned()
+            };
+            self.page.say_hint(
+                at.map_or(0..0, At::span),
+                "`accepted_days` must be a week longer than `deliveries_days`: a delivery that is replayed when it is \
+                 not known any more that it took effect would take effect twice",
+                format!("accepted_days: {least}"),
+            );
+        }
+        kept
     }
 
     fn github(&mut self, raw: &RawGithub) -> Github {
@@ -279,6 +362,11 @@ impl Reader<'_> {
             private_key: self.secret(raw.private_key.as_ref(), raw.private_key_file.as_ref()),
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
             own_account_id: raw.own_account_id.map(u64::from),
+            repositories: self.names(
+                raw.repositories.as_deref(),
+                "a repository is written owner/name",
+                |name| name.parse().ok(),
+            ),
         }
     }
 
@@ -304,7 +392,24 @@ impl Reader<'_> {
             own_account_id: raw.own_account_id.as_ref().map(|at| at.get().clone()),
             email: raw.email.as_ref().map(|at| at.get().clone()),
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
+            projects: self.names(raw.projects.as_deref(), "a project's key is like SREPROV", |name| {
+                // They become part of a search.
+                let fits = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+                (!name.is_empty() && name.bytes().all(fits)).then(|| name.to_owned())
+            }),
         }
+    }
+
+    /// The names in a list; what is none is told.
+    fn names<T>(&mut self, given: Option<&[At<String>]>, form: &str, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let mut names = Vec::new();
+        for at in given.unwrap_or_default() {
+            match read(at.get()) {
+                Some(name) => names.push(name),
+                None => self.page.say(at.span(), format!("`{}`: {form}", at.get())),
+            }
+        }
+        names
     }
 
     fn discord(&mut self, raw: &RawDiscord) -> Discord {

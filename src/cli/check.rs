@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, environment, show};
 use crate::catalog;
+use crate::catalog::settings::Retention;
 
 /// Loads everything and says every problem at once.
 pub fn run(config: &Path, as_json: bool) -> Exit {
@@ -17,7 +18,15 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
                 .iter()
                 .map(|s| json!({ "name": s.name, "on": s.on, "why": s.why }))
                 .collect();
-            show::json(&json!({ "problems": [], "platforms": platforms }));
+            let Retention {
+                deliveries_days,
+                runs_days,
+                accepted_days,
+            } = catalog.settings.retention;
+            let retention = json!({
+                "deliveriesDays": deliveries_days, "runsDays": runs_days, "acceptedDays": accepted_days,
+            });
+            show::json(&json!({ "problems": [], "platforms": platforms, "retention": retention }));
             Exit::Good
         }
         Ok(catalog) => {
@@ -31,6 +40,13 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
                     status.why
                 );
             }
+            let kept = &catalog.settings.retention;
+            anstream::println!(
+                "Kept: deliveries {}, finished runs {}, what has taken effect {}.",
+                days(kept.deliveries_days),
+                days(kept.runs_days),
+                days(kept.accepted_days)
+            );
             Exit::Good
         }
         Err(problems) if as_json => {
@@ -42,5 +58,13 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
             anstream::eprintln!("{problems}");
             Exit::BadInput
         }
+    }
+}
+
+fn days(kept: u32) -> String {
+    match kept {
+        0 => "for ever".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
     }
 }

@@ -1,5 +1,6 @@
 //! One file per subcommand. Arguments come in parsed, an exit code goes out; everything else is another room's.
 
+pub mod backup;
 pub mod bench;
 pub mod check;
 pub mod commands;
@@ -10,9 +11,13 @@ pub mod runs;
 pub mod send;
 pub mod serve;
 mod show;
+pub mod torture;
+mod town;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+
+use secrecy::ExposeSecret as _;
 
 use crate::catalog::{self, Catalog};
 use crate::store::Store;
@@ -56,7 +61,9 @@ fn environment() -> BTreeMap<String, String> {
 /// Opens the database that the configuration names, or says why not.
 async fn store_of(config: &Path) -> Result<Store, Exit> {
     let catalog = load(config)?;
-    Store::open(&catalog.settings.database.url).await.map_err(failed)
+    Store::open(catalog.settings.database.url.expose_secret())
+        .await
+        .map_err(failed)
 }
 
 /// Which rows to list.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -18,11 +20,18 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::store::{Serving, Store, StoreError};
-use crate::web::{self, Web};
+use crate::web::{self, Budget, Limits, Web};
 use crate::wiring;
 
 /// How often a database that cannot be used now is tried again.
 const DATABASE_POLL: Duration = Duration::from_secs(2);
+
+/// The first moment of 2026: before stepherd there was no stepherd, so a clock that is earlier is wrong.
+const FIRST_MOMENT: Timestamp = Timestamp::constant(1_767_225_600, 0);
+/// The most file handles that are asked for, and how many of them are for other things than connections: the
+/// database, calls to platforms, log files.
+const HANDLES_MAX: u64 = 65_536;
+const HANDLES_KEPT: u64 = 128;
 
 /// Serves until SIGTERM or Ctrl-C, then finishes what is in hand.
 pub async fn run(config: &Path) -> Exit {
@@ -31,6 +40,7 @@ pub async fn run(config: &Path) -> Exit {
         Err(exit) => return exit,
     };
     start_logs(&catalog.settings.log);
+    raise_handles();
     let stop = CancellationToken::new();
     let listener = match TcpListener::bind(catalog.settings.server.listen).await {
         Ok(listener) => listener,
@@ -56,7 +66,10 @@ pub async fn serve(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<(), String> {
-    let Some((store, _serving)) = database(&catalog.settings.database.url, clock.as_ref(), &stop).await? else {
+    check_clock(clock.now())?;
+    let Some((store, _serving)) =
+        database(catalog.settings.database.url.expose_secret(), clock.as_ref(), &stop).await?
+    else {
         return Ok(());
     };
     let hands = Arc::new(wiring::hands(&catalog.settings).await?);
@@ -82,13 +95,16 @@ pub async fn serve(
         wake,
         api_token: server.api_token,
         body_limit_bytes: server.body_limit_bytes,
-        header_timeout: server.header_timeout,
+        budget: Budget::new(server.body_budget_bytes),
         read_timeout: server.read_timeout,
     };
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "stepherd listens");
-    let header_timeout = web.header_timeout;
-    let door = web::serve(listener, web::routes(web), header_timeout, stop.clone());
+    let limits = Limits {
+        header_timeout: server.header_timeout,
+        connections_max: connections(server.connections_max),
+    };
+    let door = web::serve(listener, web::routes(web), limits, stop.clone());
     let (served, ()) = tokio::join!(door, engine.run(stop));
     store.close().await;
     tracing::info!("stepherd has ended in good order");
@@ -130,6 +146,47 @@ pub(super) fn signals(stop: CancellationToken) -> std::io::Result<()> {
         stop.cancel();
     });
     Ok(())
+}
+
+/// Signatures, leases and deadlines are judged by the clock: with a wrong one all of them would be misjudged.
+fn check_clock(now: Timestamp) -> Result<(), String> {
+    if now >= FIRST_MOMENT {
+        return Ok(());
+    }
+    Err(format!(
+        "the clock of this machine says {now}, which is before stepherd was made: set it (NTP does), then start again"
+    ))
+}
+
+/// Asks for as many file handles as this process may have: the usual soft limit is made for programs with few.
+fn raise_handles() {
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now.maximum.unwrap_or(HANDLES_MAX).min(HANDLES_MAX);
+    if now.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: now.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
+/// How many connections there may be: no more than there are file handles for, with some kept for the rest of the
+/// program and for the reserve.
+fn connections(wanted: usize) -> usize {
+    let handles = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let room = handles.saturating_sub(HANDLES_KEPT) / 8 * 7;
+    let allowed = usize::try_from(room).unwrap_or(usize::MAX).max(16);
+    if allowed < wanted {
+        tracing::info!(
+            connections = allowed,
+            wanted,
+            "the limit of open files allows fewer connections"
+        );
+    }
+    allowed.min(wanted)
 }
 
 fn start_logs(log: &Log) {

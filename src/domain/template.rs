@@ -126,7 +126,17 @@ impl Template {
                 column: Some(column),
             });
         }
-        Ok(code)
+        match code.iter().find_map(|tag| Some((tag, growth(&self.0[tag.clone()])?))) {
+            None => Ok(code),
+            Some((tag, message)) => {
+                let (line, column) = place(&self.0, tag.start);
+                Err(TemplateError {
+                    message: message.to_owned(),
+                    line: Some(line),
+                    column: Some(column),
+                })
+            }
+        }
     }
 
     /// Filters and tests are looked up only when they run, which may be never until the worst moment.
@@ -218,12 +228,12 @@ fn environment() -> Environment<'static> {
     environment.add_filter("default", filters::default);
     environment.add_filter("first", filters::first);
     environment.add_filter("int", filters::int);
-    environment.add_filter("join", filters::join);
+    environment.add_filter("join", join);
     environment.add_filter("json", json);
     environment.add_filter("last", filters::last);
     environment.add_filter("length", filters::length);
     environment.add_filter("lower", filters::lower);
-    environment.add_filter("replace", filters::replace);
+    environment.add_filter("replace", replace);
     environment.add_filter("split", filters::split);
     environment.add_filter("trim", filters::trim);
     environment.add_filter("upper", filters::upper);
@@ -249,22 +259,100 @@ fn plain(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
     Ok(out.write_str(&shown(value)?)?)
 }
 
+/// What is wrong with a tag by which text could grow: each use of a variable in its own new value doubles it, and steps
+/// are counted but bytes are not. A variable may be given another's value, or a part of it.
+fn growth(tag: &str) -> Option<&'static str> {
+    let tag = tag.trim_start_matches(['-', '+']).trim_start();
+    let word = tag.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    match word {
+        "macro" | "call" => Some("there are no macros"),
+        "set" | "with" if !tag.contains('=') && word == "set" => Some("`set` needs `=` and a value"),
+        "set" | "with" if tag.contains(['~', '+', '*']) => {
+            Some("texts are joined where they are shown: a variable cannot be set with `~`, `+` or `*`")
+        }
+        _ => None,
+    }
+}
+
+fn too_long() -> Error {
+    Error::new(
+        ErrorKind::InvalidOperation,
+        format!("a text is longer than {OUTPUT_MAX} bytes"),
+    )
+}
+
+/// As minijinja's own, with a bound: what is put in may be as long as what it is put into.
+fn replace(text: &str, from: &str, to: &str) -> Result<String, Error> {
+    let found = text.matches(from).count();
+    let longest = text.len().saturating_add(found.saturating_mul(to.len()));
+    if longest > OUTPUT_MAX {
+        return Err(too_long());
+    }
+    Ok(text.replace(from, to))
+}
+
+/// As minijinja's own, with a bound.
+fn join(list: &Value, joiner: Option<&str>) -> Result<String, Error> {
+    let joiner = joiner.unwrap_or_default();
+    let mut joined = String::new();
+    for (index, item) in list.try_iter()?.enumerate() {
+        if index > 0 {
+            joined.push_str(joiner);
+        }
+        match item.as_str() {
+            Some(text) => joined.push_str(text),
+            None => joined.push_str(&item.to_string()),
+        }
+        if joined.len() > OUTPUT_MAX {
+            return Err(too_long());
+        }
+    }
+    Ok(joined)
+}
+
 /// A text as a JSON string, quotes included: for values in JSON and YAML files.
 fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// An expression may stand in a code span, where a backslash would show: names, versions and keys stay as they are.
 fn markdown(out: &mut Output, _: &mut State, value: &Value) -> Result<(), Error> {
-    for c in shown(value)?.chars() {
+    let text = shown(value)?;
+    let mut before = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let next = rest.peek().copied();
+        let at_start = before.trim_start().chars().all(|c| c.is_ascii_digit());
         match c {
+            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' => continue,
+            c if c == ' ' || c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                // Four of them where a line starts would make it code.
+                if !before.ends_with(' ') {
+                    out.write_char(' ')?;
+                }
+                before.push(' ');
+                continue;
+            }
             '<' => out.write_str("&lt;")?,
             '&' => out.write_str("&amp;")?,
             // A zero-width space after it keeps a mention from being one.
             '@' | '#' => write!(out, "{c}\u{200b}")?,
-            '\\' | '`' | '*' | '[' | ']' | '!' | '|' | '~' => write!(out, "\\{c}")?,
-            '\n' | '\r' => out.write_str(" ")?,
+            '\\' | '`' | '*' | '[' | ']' | '!' | '|' | '~' | '$' => write!(out, "\\{c}")?,
+            // Within a word it emphasises nothing.
+            '_' if !(before.ends_with(char::is_alphanumeric) && next.is_some_and(char::is_alphanumeric)) => {
+                out.write_str("\\_")?;
+            }
+            // What begins a block where a line starts.
+            '-' | '+' | '=' | '>' | '.' | ')' if at_start => write!(out, "\\{c}")?,
+            // An address, `GH-12` and `www.` are looked for in text that is shown already.
+            ':' if next == Some('/') => out.write_str(":\u{200b}")?,
+            '-' if before.to_ascii_lowercase().ends_with("gh") => out.write_str("-\u{200b}")?,
+            '.' if before.to_ascii_lowercase().ends_with("www") => out.write_str("\u{200b}.")?,
+            // Nor may a line of ours start with somebody's command.
+            '/' if before.trim_start().is_empty() => out.write_str("\u{200b}/")?,
             c => out.write_char(c)?,
         }
+        before.push(c);
     }
     Ok(())
 }

@@ -63,9 +63,10 @@ impl Engine {
     /// # Errors
     /// When the store cannot be used now; what was claimed comes back when its lease ends.
     pub async fn dispatch_step(&self) -> Result<usize, StoreError> {
-        let claimed = self.store.claim_effects(self.clock.now(), LEASE, BATCH).await?;
+        let now = self.clock.now();
+        let claimed = self.store.claim_effects(now, LEASE, BATCH).await?;
         let count = claimed.len();
-        let hold = Hold::of(claimed.iter().map(|effect| (effect.claim.id, effect.claim)));
+        let hold = Hold::of(claimed.iter().map(|effect| (effect.claim.id, effect.claim)), now);
         let mut vendors: BTreeMap<String, BTreeMap<u8, Vec<ClaimedEffect>>> = BTreeMap::new();
         for effect in claimed {
             let lanes = vendors.entry(self.vendor(&effect.effect)).or_default();
@@ -91,6 +92,11 @@ impl Engine {
         }
         let work = places.into_values().map(|effects| async move {
             for effect in &effects {
+                if hold.has_lapsed(self.clock.now()) {
+                    // Whoever claims it next looks whether it was done.
+                    hold.let_go(effect.claim.id);
+                    continue;
+                }
                 let span = tracing::info_span!(
                     "effect",
                     run = effect.run.as_ref().map(RunId::as_str),

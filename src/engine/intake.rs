@@ -70,9 +70,10 @@ impl Engine {
     /// # Errors
     /// When the store cannot be used now; what was claimed comes back when its lease ends.
     pub async fn intake_step(&self) -> Result<usize, StoreError> {
-        let claimed = self.store.claim_deliveries(self.clock.now(), LEASE, BATCH).await?;
+        let now = self.clock.now();
+        let claimed = self.store.claim_deliveries(now, LEASE, BATCH).await?;
         let count = claimed.len();
-        let hold = Hold::of(claimed.iter().map(|delivery| (delivery.seq, delivery.clone())));
+        let hold = Hold::of(claimed.iter().map(|delivery| (delivery.seq, delivery.clone())), now);
         let mut places: BTreeMap<String, Vec<(ClaimedDelivery, Reading)>> = BTreeMap::new();
         for delivery in claimed {
             let reading = self.read(&delivery);

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
@@ -20,29 +21,47 @@ pub(super) const LEASE: Lease = Lease(Duration::from_secs(10));
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(3);
 
 /// Claims in hand, by row.
-pub(super) struct Hold<C>(Mutex<BTreeMap<i64, (C, CancellationToken)>>);
+pub(super) struct Hold<C> {
+    claims: Mutex<BTreeMap<i64, (C, CancellationToken)>>,
+    /// Until when they are held if nobody renews them.
+    until: Mutex<Timestamp>,
+}
 
 impl<C: Clone> Hold<C> {
-    pub(super) fn of(claims: impl IntoIterator<Item = (i64, C)>) -> Self {
+    /// What was claimed at this time.
+    pub(super) fn of(claims: impl IntoIterator<Item = (i64, C)>, claimed_at: Timestamp) -> Self {
         let held = claims
             .into_iter()
             .map(|(row, claim)| (row, (claim, CancellationToken::new())));
-        Self(Mutex::new(held.collect()))
+        Self {
+            claims: Mutex::new(held.collect()),
+            until: Mutex::new(later(claimed_at, LEASE.0)),
+        }
+    }
+
+    /// Whether the lease has run out, so that somebody else may have taken over. A process that stood still finds out
+    /// here before it begins anything else, not by its next heartbeat.
+    pub(super) fn has_lapsed(&self, now: Timestamp) -> bool {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) <= now
+    }
+
+    fn renewed(&self, at: Timestamp) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = later(at, LEASE.0);
     }
 
     /// Cancelled when the claim is lost.
     pub(super) fn lost(&self, row: i64) -> CancellationToken {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         held.get(&row).map(|(_, lost)| lost.clone()).unwrap_or_default()
     }
 
     /// The claim is settled, or given up.
     pub(super) fn let_go(&self, row: i64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&row);
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(&row);
     }
 
     fn claims(&self) -> Vec<(i64, C)> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         held.iter().map(|(row, (claim, _))| (*row, claim.clone())).collect()
     }
 
@@ -74,7 +93,6 @@ impl Engine {
         hold: &Hold<C>,
         renew: impl AsyncFn(&C) -> Result<bool, StoreError>,
     ) -> Infallible {
-        let mut held_until = later(self.clock.now(), LEASE.0);
         loop {
             self.clock.sleep_until(later(self.clock.now(), HEARTBEAT)).await;
             let before = self.clock.now();
@@ -84,12 +102,12 @@ impl Engine {
                     Ok(true) => {}
                     Ok(false) => hold.lose(row),
                     // Not to know whether it is still held is to have lost it once the lease is over.
-                    Err(_) if before >= held_until => hold.lose(row),
+                    Err(_) if hold.has_lapsed(before) => hold.lose(row),
                     Err(_) => all_renewed = false,
                 }
             }
             if all_renewed {
-                held_until = later(before, LEASE.0);
+                hold.renewed(before);
             }
         }
     }

@@ -1,7 +1,7 @@
-//! THE PULSE: three loops that gather facts, have the domain decide, commit what was decided and carry it out.
+//! THE PULSE: loops that gather facts, have the domain decide, commit what was decided and carry it out.
 //!
 //! *Intake* turns stored deliveries into events, *dispatch* carries out effects, *sweep* looks at what runs and at
-//! the clock. None of them decides anything, and none keeps anything in memory that the database could not give
+//! the clock, *repair* looks for what no webhook told. None of them decides anything, and none keeps anything in memory that the database could not give
 //! back: kill the process at any moment and the next one goes on. Any number of processes can do so on one database:
 //! what one works on it has claimed. Each loop's `step` can be called by hand.
 
@@ -10,6 +10,8 @@ mod dispatch;
 mod intake;
 mod lease;
 mod pauses;
+mod repair;
+mod retention;
 mod sweep;
 
 use std::sync::Arc;
@@ -39,7 +41,7 @@ const INTAKES: usize = 2;
 /// How often a decision is made again because the run changed meanwhile, before the work is put back.
 const STALE_MAX: u32 = 16;
 
-/// What all three loops work with.
+/// What all loops work with.
 #[derive(Clone)]
 pub struct Engine {
     store: Store,
@@ -76,7 +78,7 @@ impl Engine {
         }
     }
 
-    /// Runs the three loops until told to stop; each finishes the work in its hands first.
+    /// Runs the loops until told to stop; each finishes the work in its hands first.
     pub async fn run(&self, stop: CancellationToken) {
         let intake = join_all(
             (0..INTAKES).map(|_| self.turn("intake", stop.clone(), async |engine: &Self| engine.intake_step().await)),
@@ -93,7 +95,14 @@ impl Engine {
                 () = stop.cancelled() => {}
             }
         };
-        tokio::join!(intake, dispatch, sweep, hints);
+        tokio::join!(
+            intake,
+            dispatch,
+            sweep,
+            hints,
+            self.repair_loop(&stop),
+            self.retention_loop(&stop)
+        );
     }
 
     /// One loop: steps while there is work, then waits to be woken or for the poll interval.

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// A GitHub App's key pair, both halves as PEM.
+#[derive(Clone)]
 pub struct AppKeys {
     /// For the app.
     pub private_pem: String,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -62,6 +63,8 @@ pub enum FaultKind {
     Cut,
     /// It takes effect, and then the connection is cut before the answer is through.
     EffectThenCut,
+    /// It takes effect, and is answered with this, as by a gateway that lost patience. The body is empty.
+    EffectThenStatus(u16),
     /// It takes effect, and the answer's body is empty.
     EffectThenEmpty,
     /// It takes effect, and the answer's body stops in the middle, with a length that says so is all there is.
@@ -123,11 +126,21 @@ impl Fault {
     }
 }
 
+/// Stands at both sides of every call that reaches a stand-in. Where it takes its time, the caller waits.
+#[async_trait]
+pub trait Attendant: std::fmt::Debug + Send + Sync {
+    /// Before the call takes effect. What is returned happens to it, unless a fault hits it anyway.
+    async fn arrives(&self, call: &Call) -> Option<FaultKind>;
+    /// After it took effect, before anybody hears of it.
+    async fn leaves(&self, call: &Call);
+}
+
 /// What a stand-in has recorded and how it misbehaves.
 #[derive(Debug, Default)]
 pub struct Stage {
     calls: Mutex<Vec<Call>>,
     faults: Mutex<Vec<Fault>>,
+    attendant: Mutex<Option<Arc<dyn Attendant>>>,
 }
 
 impl Stage {
@@ -139,6 +152,15 @@ impl Stage {
     /// Behave again.
     pub fn behave(&self) {
         lock(&self.faults).clear();
+    }
+
+    /// From now on calls pass by this attendant.
+    pub fn attend(&self, attendant: Arc<dyn Attendant>) {
+        *lock(&self.attendant) = Some(attendant);
+    }
+
+    fn attendant(&self) -> Option<Arc<dyn Attendant>> {
+        lock(&self.attendant).clone()
     }
 
     /// The faults that have not hit anything yet, or not often enough.
@@ -215,7 +237,12 @@ async fn stand_in_front(State(stage): State<Arc<Stage>>, request: Request, next:
         body: String::from_utf8_lossy(&body).into_owned(),
         status: 0,
     };
-    let fault = stage.fault_for(&call.method, &call.path);
+    let attendant = stage.attendant();
+    let told = match &attendant {
+        Some(attendant) => attendant.arrives(&call).await,
+        None => None,
+    };
+    let fault = stage.fault_for(&call.method, &call.path).or(told);
     let request = Request::from_parts(parts, Body::from(body));
     let response = match fault {
         None => next.run(request).await,
@@ -229,11 +256,18 @@ async fn stand_in_front(State(stage): State<Arc<Stage>>, request: Request, next:
             next.run(request).await;
             cut()
         }
+        Some(FaultKind::EffectThenStatus(status)) => {
+            next.run(request).await;
+            answer(status, Vec::new(), String::new())
+        }
         Some(FaultKind::EffectThenEmpty) => shorten(next.run(request).await, |_| 0).await,
         Some(FaultKind::EffectThenTruncated) => shorten(next.run(request).await, |len| len / 2).await,
     };
     if response.extensions().get::<WasCut>().is_none() {
         call.status = response.status().as_u16();
+    }
+    if let Some(attendant) = &attendant {
+        attendant.leaves(&call).await;
     }
     lock(&stage.calls).push(call);
     response

@@ -57,6 +57,8 @@ const DCR_TOKEN: &str = "dcr-token";
 const API_TOKEN: &str = "stepherd-api-token";
 const DISCORD_SEED: [u8; 32] = [7; 32];
 
+/// A tenant's history, as it is first.
+const HISTORY: &str = "# What happened to this tenant's cache.\nrebuilds: {}\n";
 const POM: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <project>
   <!-- One module per instance. -->
@@ -96,6 +98,8 @@ pub struct TownOptions {
     pub auth_now: Now,
     /// Webhooks go out, and syncs advance when they are looked at, by themselves.
     pub lively: bool,
+    /// The GitHub App's keys; made on the spot if absent, which takes a moment.
+    pub keys: Option<AppKeys>,
 }
 
 impl Town {
@@ -104,7 +108,7 @@ impl Town {
     /// # Errors
     /// When a port cannot be had, or the town contradicts itself.
     pub async fn start(options: TownOptions) -> Result<Self, String> {
-        let keys = AppKeys::generate()?;
+        let keys = options.keys.map_or_else(AppKeys::generate, Ok)?;
         let said = |e: std::io::Error| format!("a stand-in cannot be served: {e}");
         let mut github = Options::new(options.now.clone());
         github.auth_now = options.auth_now.clone();
@@ -167,18 +171,14 @@ impl Town {
         github.add_bot("renovate[bot]");
         github.add_org("acme");
         github.add_team_member("acme", "sre", "grace", true)?;
-        let farm = format!(
-            "# Farmers warm the cache before it is rebuilt.\nfarmers:\n  enabled: false # switched on by the rebuild\n  min: 3\ndiscord:\n  channel: \"{CHANNEL}\"\n"
-        );
-        let history = "# What happened to this tenant's cache.\nrebuilds: {}\n";
         github.add_repo(
             REPO,
             &[
                 ("README.md", "# Deployment\n"),
-                ("tenants/comcast/farm.yaml", &farm),
-                ("tenants/comcast/history.yaml", history),
-                ("tenants/globex/farm.yaml", &farm.replace("min: 3", "min: 5")),
-                ("tenants/globex/history.yaml", history),
+                ("tenants/comcast/farm.yaml", &farm(3, CHANNEL)),
+                ("tenants/comcast/history.yaml", HISTORY),
+                ("tenants/globex/farm.yaml", &farm(5, CHANNEL)),
+                ("tenants/globex/history.yaml", HISTORY),
             ],
         )?;
         let lightning =
@@ -209,8 +209,7 @@ impl Town {
         self.jira.add_user(JiraUser::person("eve", "Eve"));
         self.jira.add_group("sre", &["ada"]);
         for key in [TICKET, SECOND_TICKET] {
-            let fields = Map::from_iter([("customfield_10042".to_owned(), json!(TENANT))]);
-            self.jira.add_issue(key, "DCR comcast", fields)?;
+            self.add_ticket(key, TENANT)?;
         }
         self.jira.add_project("PROV", "Provisioning", workflow());
         self.jira.add_issue(PROVISION_TICKET, "A tenant for ams1", Map::new())?;
@@ -223,17 +222,48 @@ impl Town {
         self.discord.set_member(GUILD, Self::ada());
         self.discord.set_member(GUILD, Self::eve());
         for (tenant, farmers) in [(TENANT, 3), (OTHER_TENANT, 5)] {
-            self.argocd.add_app(AppSeed {
-                name: format!("dcr-{tenant}"),
-                project: "dcr".into(),
-                labels: BTreeMap::new(),
-                repo_url: format!("https://github.com/{REPO}"),
-                path: format!("tenants/{tenant}"),
-                target_revision: "main".into(),
-                head: "0".repeat(40),
-            });
-            self.dcr.add_tenant(tenant, farmers);
+            self.add_back_ends(tenant, farmers);
         }
+    }
+
+    fn add_back_ends(&self, tenant: &str, farmers: u32) {
+        self.argocd.add_app(AppSeed {
+            name: format!("dcr-{tenant}"),
+            project: "dcr".into(),
+            labels: BTreeMap::new(),
+            repo_url: format!("https://github.com/{REPO}"),
+            path: format!("tenants/{tenant}"),
+            target_revision: "main".into(),
+            head: "0".repeat(40),
+        });
+        self.dcr.add_tenant(tenant, farmers);
+    }
+
+    /// One more tenant, whose rebuilds need so many farmers and are followed in a channel of its own.
+    ///
+    /// # Errors
+    /// What GitHub refuses.
+    pub fn add_tenant(&self, tenant: &str, farmers: u32, channel: &str) -> Result<(), super::github::Refusal> {
+        let folder = format!("tenants/{tenant}");
+        let (farm_file, history_file) = (format!("{folder}/farm.yaml"), format!("{folder}/history.yaml"));
+        let files = [
+            (farm_file.as_str(), Some(farm(farmers, channel))),
+            (history_file.as_str(), Some(HISTORY.to_owned())),
+        ];
+        let files = files.each_ref().map(|(path, text)| (*path, text.as_deref()));
+        self.github.push("ada", REPO, "main", &files)?;
+        self.discord.add_channel(GUILD, channel, tenant);
+        self.add_back_ends(tenant, farmers);
+        Ok(())
+    }
+
+    /// One more ticket for a tenant.
+    ///
+    /// # Errors
+    /// When the key's project is unknown.
+    pub fn add_ticket(&self, key: &str, tenant: &str) -> Result<(), NotPossible> {
+        let fields = Map::from_iter([("customfield_10042".to_owned(), json!(tenant))]);
+        self.jira.add_issue(key, &format!("DCR {tenant}"), fields)
     }
 
     /// Ada on Discord, who may do everything.
@@ -341,6 +371,14 @@ impl Town {
              [[role]]\nname = \"approver\"\npersons = [\"ada\"]\n"
         )
     }
+}
+
+/// A tenant's farm, which says how many farmers it needs and where its rebuilds are followed.
+fn farm(farmers: u32, channel: &str) -> String {
+    format!(
+        "# Farmers warm the cache before it is rebuilt.\nfarmers:\n  enabled: false # switched on by the rebuild\n  \
+         min: {farmers}\ndiscord:\n  channel: \"{channel}\"\n"
+    )
 }
 
 /// `Open → Approved → Done | Failed`.

@@ -35,6 +35,18 @@ impl Store {
         }))
     }
 
+    /// Makes the work of this name due now, unless it already is or was never begun. Whoever holds it keeps it.
+    pub async fn hasten_cursor(&self, name: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.write("hasten_cursor").await?;
+        let lease_now = self.lease_now(&mut tx, now).await?;
+        sql("UPDATE cursors SET due = $2 WHERE name = $1 AND due > $2")
+            .bind(name)
+            .bind(lease_now)
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await
+    }
+
     /// Remembers how far the work has come (`None` keeps what was known), and when it is due again. `false` if
     /// another process has taken it over meanwhile: nothing was done.
     pub async fn settle_cursor(

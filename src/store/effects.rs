@@ -8,6 +8,9 @@ use super::{ClaimedEffect, EffectClaim, EffectSettled, EffectView, Lease, Store,
 use crate::domain::effect::Effect;
 use crate::domain::ids::RunId;
 
+/// The row that says until when effects are doubted. Not a cursor that anybody claims.
+const RESTORED: &str = "restored";
+
 macro_rules! claim {
     ($skip_locked:literal) => {
         concat!(
@@ -83,6 +86,12 @@ impl Store {
             .bind(i64::from(limit))
             .all(&mut tx)
             .await?;
+        let doubted = !sql("SELECT due FROM cursors WHERE name = $1 AND due > $2")
+            .bind(RESTORED)
+            .bind(rows::millis(now))
+            .column::<i64>(&mut tx)
+            .await?
+            .is_empty();
         claimed.sort_by_key(|row| (row.lane, row.due, row.id));
         let mut readable = Vec::with_capacity(claimed.len());
         for row in claimed {
@@ -91,7 +100,7 @@ impl Store {
                 epoch: row.epoch,
                 generation: row.generation,
             };
-            match row.read(claim) {
+            match row.read(claim, doubted) {
                 Ok(effect) => readable.push(effect),
                 Err(error) => {
                     let parked = EffectSettled::Parked {
@@ -103,6 +112,19 @@ impl Store {
         }
         tx.commit().await?;
         Ok(readable)
+    }
+
+    /// The database was restored from a backup: what happened after that is not known here, so until then every
+    /// effect counts as one that may have been carried out.
+    pub async fn doubt_effects(&self, until: Timestamp) -> Result<(), StoreError> {
+        let mut tx = self.write("doubt_effects").await?;
+        sql("INSERT INTO cursors (name, due, epoch) VALUES ($1, $2, 0)
+             ON CONFLICT (name) DO UPDATE SET due = excluded.due")
+        .bind(RESTORED)
+        .bind(rows::millis(until))
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await
     }
 
     /// Holds the effect for another lease. `false` if somebody else has claimed or settled it meanwhile.
@@ -208,14 +230,14 @@ async fn settle(tx: &mut Tx, claim: EffectClaim, settled: &EffectSettled, now: T
 }
 
 impl ClaimedRow {
-    fn read(self, claim: EffectClaim) -> Result<ClaimedEffect, StoreError> {
+    fn read(self, claim: EffectClaim, doubted: bool) -> Result<ClaimedEffect, StoreError> {
         let effect: Effect = rows::decode(&format!("effect {}", self.key), &self.body)?;
         Ok(ClaimedEffect {
             claim,
             run: self.run_id.map(|run| rows::name("an effect's run", &run)).transpose()?,
             effect,
             failures: rows::tries(self.failures),
-            maybe_done: self.unclear == 1,
+            maybe_done: doubted || self.unclear == 1,
             since: rows::time(self.since)?,
         })
     }

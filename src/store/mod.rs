@@ -5,6 +5,8 @@
 //! process; PostgreSQL for any number of them. The verbs are written once, over `sql.rs`; what is special about an
 //! engine stands in `sqlite.rs` and `postgres.rs`.
 
+mod accepted;
+mod backup;
 mod commit;
 mod cursors;
 mod deliveries;
@@ -14,7 +16,9 @@ mod inbox;
 mod messages;
 mod open;
 mod pauses;
+mod pg_dump;
 mod postgres;
+mod retention;
 pub mod rows;
 mod runs;
 mod shards;
@@ -29,8 +33,10 @@ use jiff::Timestamp;
 use sqlx::{PgPool, SqlitePool};
 use tokio::sync::Notify;
 
+pub use backup::{Backup, backup};
 pub use gate::{Gate, Point};
 pub use open::Serving;
+pub use retention::{Aged, Retired};
 pub use shards::Shards;
 pub use sqlite::check_version as check_sqlite_version;
 pub use types::*;

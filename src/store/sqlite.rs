@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
 
 use super::{Db, StoreError};
 
@@ -36,6 +36,8 @@ const READERS: u32 = 4;
 const BUSY: i32 = 5;
 /// `SQLITE_READONLY`.
 const READ_ONLY: i32 = 8;
+/// `SQLITE_IOERR`.
+const IO_ERROR: i32 = 10;
 /// `SQLITE_CORRUPT`.
 const CORRUPT: i32 = 11;
 /// `SQLITE_FULL`: the disk is full.
@@ -186,6 +188,9 @@ fn pool(size: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        // A commit that failed (a full disk) leaves the driver inside a transaction, and every later one would fail
+        // for ever: such a connection is closed and made anew.
+        .before_acquire(|conn, _| Box::pin(std::future::ready(Ok(!conn.is_in_transaction()))))
 }
 
 /// Whether this version of SQLite is one that keeps what it was given.
@@ -257,6 +262,12 @@ pub(super) fn verdict(refused: &dyn sqlx::error::DatabaseError) -> Option<StoreE
         ))),
         READ_ONLY => Some(StoreError::Unusable(format!(
             "the database cannot be written ({refused})"
+        ))),
+        FULL => Some(StoreError::Unavailable(format!(
+            "the disk is full: make room ({refused})"
+        ))),
+        IO_ERROR => Some(StoreError::Unavailable(format!(
+            "the disk failed, or has no room left: look at it and at its free space ({refused})"
         ))),
         _ => None,
     }

@@ -1,5 +1,7 @@
 //! Whether the process lives, whether it can work, and what it counts.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -7,6 +9,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::{Web, api};
+use crate::store::{Counts, StoreError};
+
+/// How long the database may take to answer before it counts as not answering: probes wait no longer.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// 200 as long as the process answers at all.
 pub(super) async fn healthz() -> &'static str {
@@ -15,7 +21,7 @@ pub(super) async fn healthz() -> &'static str {
 
 /// 200 if the database can be used, with what is on, what is off and why, and what needs somebody's attention.
 pub(super) async fn readyz(State(web): State<Web>) -> Response {
-    let counts = match web.store.counts().await {
+    let counts = match counts(&web).await {
         Ok(counts) => counts,
         Err(error) => {
             tracing::error!(%error, "not ready");
@@ -44,7 +50,12 @@ pub(super) async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Respo
     if let Err(refused) = api::authorize(&web, &headers) {
         return refused;
     }
-    if let Ok(counts) = web.store.counts().await {
+    web.metrics.body_bytes(web.budget.held());
+    // What was counted before is no longer true when nothing can be counted now: it is left out.
+    web.metrics.forget_rows();
+    let counted = counts(&web).await;
+    web.metrics.database_answers(counted.is_ok());
+    if let Ok(counts) = counted {
         let rows = [
             ("deliveries", "pending", counts.deliveries_pending),
             ("deliveries", "parked", counts.deliveries_parked),
@@ -60,4 +71,9 @@ pub(super) async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Respo
     }
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], web.metrics.render()).into_response()
+}
+
+async fn counts(web: &Web) -> Result<Counts, StoreError> {
+    let counted = tokio::time::timeout(LOOK_TIMEOUT, web.store.counts()).await;
+    counted.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer in time".to_owned())))
 }

@@ -4,6 +4,7 @@
 //! with nothing else before; the engine takes it from the store. The JSON API only reads.
 
 mod api;
+mod budget;
 mod health;
 mod serve;
 mod view;
@@ -24,7 +25,8 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
-pub use serve::serve;
+pub use budget::{Budget, Share};
+pub use serve::{Limits, serve};
 pub use view::{detail, summary};
 
 /// What the routes work with.
@@ -46,8 +48,8 @@ pub struct Web {
     pub api_token: Option<SecretString>,
     /// The largest body taken, in bytes.
     pub body_limit_bytes: usize,
-    /// How long a client may take to send its headers.
-    pub header_timeout: Duration,
+    /// What all bodies that are being taken may hold together.
+    pub budget: Budget,
     /// How long a client may take to send its body.
     pub read_timeout: Duration,
 }

@@ -1,32 +1,56 @@
-//! Serving connections: header and body time limits, and an orderly end.
+//! Serving connections: how many, how long, how large their headers may be, and an orderly end.
+//!
+//! Whoever keeps a connection without using it holds a place, so places are many but counted, and a head that does not
+//! come in time ends its connection. When all places are taken a reserve is left, where heads must come within a
+//! second and each connection serves one request: `/healthz` and webhooks still get through while somebody holds the
+//! rest.
 
+use std::future::Future;
 use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// How long open connections may take to end after the program was told to stop.
+/// How long a connection may take to end once it is asked to.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How old a connection may get. A client that sends requests and never reads an answer would keep one for ever;
+/// others open a new one.
+const AGE_MAX: Duration = Duration::from_secs(300);
+/// What a connection may buffer: its head has to fit in, and bodies are read in pieces of at most this.
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// How long a head may take when only the reserve is left.
+const RESERVE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many of the places are the reserve: one of so many, but not fewer than `RESERVE_MIN`.
+const RESERVE_SHARE: usize = 16;
+const RESERVE_MIN: usize = 8;
+
+/// What clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long a client may take to send its headers.
+    pub header_timeout: Duration,
+    /// How many connections there may be at once, the reserve not counted.
+    pub connections_max: usize,
+}
 
 /// Serves until told to stop, then lets requests under way finish.
 ///
 /// # Errors
 /// When the listener breaks.
-pub async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    header_timeout: Duration,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(header_timeout);
-    let graceful = GracefulShutdown::new();
+pub async fn serve(listener: TcpListener, routes: Router, limits: Limits, stop: CancellationToken) -> io::Result<()> {
+    let places = Places::new(limits.connections_max);
+    let usual = http(limits.header_timeout, true);
+    let hurried = http(limits.header_timeout.min(RESERVE_HEADER_TIMEOUT), false);
+    let open = TaskTracker::new();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -40,17 +64,91 @@ pub async fn serve(
             },
             () = stop.cancelled() => break,
         };
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes.clone()));
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
+        let place = tokio::select! {
+            place = places.take() => place,
+            () = stop.cancelled() => break,
+        };
+        let Some((place, reserve)) = place else { break };
+        let http = if reserve { &hurried } else { &usual };
+        let connection = connection(http, stream, routes.clone(), stop.clone());
+        open.spawn(async move {
+            connection.await;
+            drop(place);
         });
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some connections did not end in time and were cut");
-    }
+    open.close();
+    open.wait().await;
     Ok(())
+}
+
+fn http(header_timeout: Duration, keep_alive: bool) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .keep_alive(keep_alive)
+        .max_buf_size(BUFFER_BYTES_MAX);
+    http
+}
+
+/// Serves one connection to its end: its own, that of the program, or that of its time.
+fn connection(
+    http: &http1::Builder,
+    stream: TcpStream,
+    routes: Router,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    // Small answers are not held back for an acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    async move {
+        let mut connection: Pin<&mut _> = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = stop.cancelled() => None,
+            () = tokio::time::sleep(AGE_MAX) => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                let Ok(ended) = tokio::time::timeout(DRAIN_TIMEOUT, connection).await else {
+                    tracing::warn!("a connection did not end in time and was cut");
+                    return;
+                };
+                ended
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}
+
+/// Places for connections, and the reserve.
+struct Places {
+    usual: Arc<Semaphore>,
+    reserve: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(max: usize) -> Self {
+        let reserve = (max / RESERVE_SHARE).max(RESERVE_MIN);
+        Self {
+            usual: Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS))),
+            reserve: Arc::new(Semaphore::new(reserve.min(Semaphore::MAX_PERMITS))),
+        }
+    }
+
+    /// The next free place, and whether it is of the reserve. Waits while there is none; nobody else is let in then.
+    async fn take(&self) -> Option<(OwnedSemaphorePermit, bool)> {
+        if let Ok(place) = Arc::clone(&self.usual).try_acquire_owned() {
+            return Some((place, false));
+        }
+        tokio::select! {
+            biased;
+            place = Arc::clone(&self.usual).acquire_owned() => place.ok().map(|place| (place, false)),
+            place = Arc::clone(&self.reserve).acquire_owned() => place.ok().map(|place| (place, true)),
+        }
+    }
 }

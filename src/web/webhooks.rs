@@ -1,14 +1,15 @@
 //! Webhooks: verify, store, answer.
 
 use axum::body::Body;
+use axum::body::HttpBody as _;
 use axum::extract::{Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 
-use super::Web;
+use super::{Share, Web};
 use crate::adapters::{Door, DoorAnswer, HalfTyped, RawRequest, TurnedAway, Verified};
 use crate::domain::card;
 use crate::domain::command::Command;
@@ -42,15 +43,11 @@ pub(super) async fn receive(
         return (StatusCode::NOT_FOUND, "this platform is switched off; see /readyz\n").into_response();
     };
     let count = |outcome: &str| web.metrics.delivery(&platform, outcome);
-    let body = match read(&web, body).await {
-        Ok(body) => body,
-        Err((status, why)) => {
-            count(if status == StatusCode::PAYLOAD_TOO_LARGE {
-                "too_large"
-            } else {
-                "unread"
-            });
-            return (status, why).into_response();
+    let (body, share) = match read(&web, body).await {
+        Ok(read) => read,
+        Err(unread) => {
+            count(unread.outcome());
+            return unread.into_response();
         }
     };
     let request = raw(&parts, body);
@@ -72,12 +69,12 @@ pub(super) async fn receive(
         DoorAnswer::Suggest(half_typed) => return suggest(&web, door.as_ref(), half_typed).await,
         DoorAnswer::Accepted | DoorAnswer::Json(_) => {}
     }
-    store(web, platform, request, verified).await
+    store(web, platform, request, verified, share).await
 }
 
 /// Stores a verified delivery and answers. A task of its own does the storing: a client that hangs up does not
-/// undo what it was about to be promised.
-async fn store(web: Web, platform: Platform, request: RawRequest, verified: Verified) -> Response {
+/// undo what it was about to be promised. It keeps the share too: until it is done, the body is in memory.
+async fn store(web: Web, platform: Platform, request: RawRequest, verified: Verified, share: Share) -> Response {
     let delivery = NewDelivery {
         platform: platform.clone(),
         delivery_id: verified.delivery_id.clone(),
@@ -88,11 +85,16 @@ async fn store(web: Web, platform: Platform, request: RawRequest, verified: Veri
             .into_iter()
             .filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()))
             .collect(),
-        body: request.body.to_vec(),
+        body: request.body.into(),
         received_at: web.clock.now(),
     };
     let keeper = web.store.clone();
-    let stored = tokio::spawn(async move { keeper.record_delivery(&delivery).await }).await;
+    let stored = tokio::spawn(async move {
+        let recorded = keeper.record_delivery(&delivery).await;
+        drop(share);
+        recorded
+    })
+    .await;
     match stored {
         Ok(Ok(recorded)) => {
             let outcome = if recorded == Recorded::New { "stored" } else { "again" };
@@ -111,27 +113,76 @@ async fn store(web: Web, platform: Platform, request: RawRequest, verified: Veri
             );
             web.metrics.delivery(&platform, "unavailable");
             tracing::error!(%platform, delivery = %verified.delivery_id, %why, "a delivery cannot be stored");
-            let retry = [(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))];
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                retry,
-                "cannot store the delivery now; send it again later\n",
-            )
-                .into_response()
+            later("cannot store the delivery now; send it again later\n")
         }
     }
 }
 
-async fn read(web: &Web, body: Body) -> Result<Bytes, (StatusCode, &'static str)> {
-    let whole = tokio::time::timeout(web.read_timeout, Limited::new(body, web.body_limit_bytes).collect());
-    match whole.await {
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body came too slowly\n")),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err((StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"))
+/// Why a body was not taken.
+#[derive(Debug, Clone, Copy)]
+enum Unread {
+    TooLarge,
+    TooSlow,
+    Broken,
+    /// All bodies together hold as much as they may.
+    Overloaded,
+}
+
+impl Unread {
+    /// As it is counted.
+    fn outcome(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::TooSlow | Self::Broken => "unread",
+            Self::Overloaded => "overloaded",
         }
-        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body did not come through\n")),
     }
+}
+
+impl IntoResponse for Unread {
+    fn into_response(self) -> Response {
+        match self {
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n").into_response(),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body came too slowly\n").into_response(),
+            Self::Broken => (StatusCode::BAD_REQUEST, "the body did not come through\n").into_response(),
+            Self::Overloaded => later("too much comes in at once; send it again later\n"),
+        }
+    }
+}
+
+/// 503, and when to come back.
+fn later(why: &'static str) -> Response {
+    let retry = [(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))];
+    (StatusCode::SERVICE_UNAVAILABLE, retry, why).into_response()
+}
+
+/// The body, with its share of the budget. A length that is announced and too large is refused before the first byte.
+async fn read(web: &Web, body: Body) -> Result<(Bytes, Share), Unread> {
+    if body.size_hint().lower() > web.body_limit_bytes as u64 {
+        return Err(Unread::TooLarge);
+    }
+    tokio::time::timeout(web.read_timeout, collect(web, body))
+        .await
+        .unwrap_or(Err(Unread::TooSlow))
+}
+
+async fn collect(web: &Web, mut body: Body) -> Result<(Bytes, Share), Unread> {
+    let mut share = web.budget.share();
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        // What is no data are trailers, which say nothing to us.
+        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else {
+            continue;
+        };
+        if whole.len() + data.len() > web.body_limit_bytes {
+            return Err(Unread::TooLarge);
+        }
+        if !share.take(data.len()) {
+            return Err(Unread::Overloaded);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok((whole.into(), share))
 }
 
 fn raw(parts: &Parts, body: Bytes) -> RawRequest {

@@ -1,6 +1,7 @@
 //! The GitHub adapter: what it believes, what it reads, what it writes and what it makes of GitHub's answers.
 
 mod calls;
+mod catchup;
 mod door;
 mod forge;
 mod markdown;

@@ -1,4 +1,5 @@
 //! Jira: what gets in, what it means, and what stepherd writes.
+mod catchup;
 mod door;
 mod markup;
 mod peer;

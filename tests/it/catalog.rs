@@ -2,6 +2,7 @@
 
 mod broken;
 mod broken_people;
+mod lists;
 mod robust;
 mod settings;
 

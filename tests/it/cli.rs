@@ -1,7 +1,8 @@
 //! The built program, run as people run it: arguments in, words and an exit code out.
 
 mod answers;
+mod backup;
 mod check;
-mod kit;
+pub mod kit;
 mod serve;
 mod stored;

@@ -5,6 +5,7 @@
     reason = "helpers of the one test binary are as public as their modules need"
 )]
 
+mod abuse;
 mod adapters_backends;
 mod adapters_discord;
 mod adapters_github;
@@ -16,12 +17,15 @@ mod decide;
 mod demo;
 mod doors;
 mod edits;
+mod fuzz;
 mod grammar;
 mod policy;
 mod postgres;
 mod sandbox_github;
 mod sandbox_law;
+mod simulation;
 mod store_law;
 mod stories;
 mod tidy;
+mod torture;
 mod world;

@@ -2,15 +2,18 @@
 //! this process. There is no running without: absent means a failure that says what to do.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use stepherd::store::Store;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::Notify;
 
 /// The server's address, and what keeps it running: its end of the pipe closes with this process.
 struct Server {
@@ -91,8 +94,8 @@ impl Database {
         PgConnection::connect(&self.url).await.unwrap()
     }
 
-    /// The server's socket, for proxies.
-    pub fn socket(&self) -> std::path::PathBuf {
+    /// The server's socket.
+    fn socket(&self) -> PathBuf {
         let options = PgConnectOptions::from_str(&self.url).unwrap();
         let folder = options.get_socket().expect("the tests' own server listens on a socket");
         folder.join(format!(".s.PGSQL.{}", options.get_port()))
@@ -102,5 +105,58 @@ impl Database {
     pub async fn drop(self) {
         let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
         admin().await.execute(AssertSqlSafe(drop)).await.unwrap();
+    }
+}
+
+/// A way to the server that can be cut.
+pub struct Wire {
+    /// As `Store::open` takes it.
+    pub url: String,
+    up: Arc<AtomicBool>,
+    cut: Arc<Notify>,
+}
+
+impl Wire {
+    pub async fn to(database: &Database) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut url = url::Url::parse(&database.url).unwrap();
+        url.set_query(None);
+        url.set_port(Some(port)).unwrap();
+        url.set_host(Some("127.0.0.1")).unwrap();
+        let (up, cut) = (Arc::new(AtomicBool::new(true)), Arc::new(Notify::new()));
+        tokio::spawn(forward(listener, database.socket(), up.clone(), cut.clone()));
+        Self {
+            url: url.into(),
+            up,
+            cut,
+        }
+    }
+
+    pub fn down(&self) {
+        self.up.store(false, Ordering::SeqCst);
+        self.cut.notify_waiters();
+    }
+
+    pub fn up(&self) {
+        self.up.store(true, Ordering::SeqCst);
+    }
+}
+
+async fn forward(listener: TcpListener, socket: PathBuf, up: Arc<AtomicBool>, cut: Arc<Notify>) {
+    loop {
+        let (mut here, _) = listener.accept().await.unwrap();
+        if !up.load(Ordering::SeqCst) {
+            continue;
+        }
+        let (socket, cut) = (socket.clone(), cut.clone());
+        tokio::spawn(async move {
+            let cut = cut.notified();
+            let mut there = UnixStream::connect(socket).await.unwrap();
+            tokio::select! {
+                _ = copy_bidirectional(&mut here, &mut there) => {}
+                () = cut => {}
+            }
+        });
     }
 }

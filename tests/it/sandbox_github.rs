@@ -3,6 +3,7 @@
 mod access;
 mod changes;
 mod checks;
+mod hooklog;
 mod hooks;
 mod objects;
 mod shapes;

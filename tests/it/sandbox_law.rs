@@ -7,6 +7,7 @@ mod discord;
 mod discord_interactions;
 mod jira;
 mod jira_hooks;
+mod jira_search;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -1,6 +1,8 @@
 //! What every engine under the store must keep. Each law takes an empty store; an engine is one line in `laws!`.
 
+pub(crate) mod backup;
 mod commits;
+mod cursors;
 mod deliveries;
 mod effects;
 mod engine;
@@ -9,8 +11,10 @@ mod golden_values;
 mod memory;
 mod queues;
 mod replicas;
-mod samples;
+mod retention;
+pub(crate) mod samples;
 mod server;
+mod upgrade;
 
 use stepherd::store::Store;
 
@@ -90,6 +94,9 @@ laws! {
         a_delivery_to_be_tried_again_waits_until_it_is_due
         a_parked_delivery_stays_until_it_is_replayed
         deliveries_are_listed_and_found_as_they_came;
+    cursors:
+        hastened_work_is_due_unless_somebody_does_it
+        what_was_accepted_is_known_by_the_whole_parts_of_its_key;
     commits:
         a_commit_stores_all_of_its_parts
         a_key_is_accepted_once_and_settles_the_effect_all_the_same
@@ -137,4 +144,12 @@ laws! {
         runs_are_found_by_their_pull_requests
         what_outside_text_holds_can_be_stored
         many_deliveries_at_once_are_each_stored_once_and_answered;
+    retention:
+        finished_runs_go_with_all_that_is_theirs_and_others_stay_as_they_are
+        a_run_without_end_goes_in_pieces
+        deliveries_that_were_dealt_with_go_with_their_bodies
+        what_was_replayed_counts_from_then
+        pieces_are_small_and_what_is_kept_hides_nothing
+        answers_outside_any_run_go_when_they_were_given
+        after_a_restore_every_effect_may_have_been_carried_out;
 }

@@ -3,11 +3,15 @@
 mod changes;
 mod commands;
 mod crash;
-mod dcr;
+pub mod dcr;
 mod discord;
 mod faults;
 mod jira;
 mod locks;
+mod outage;
 mod provision;
+mod repair;
+mod restore;
+mod retention;
 mod retries;
 mod scene;

@@ -3,22 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
 use stepherd::adapters::discord::{Discord, registration};
+use stepherd::adapters::{Hands, Missed};
 use stepherd::catalog::{self, Catalog};
 use stepherd::clock::{Clock, SystemClock};
 use stepherd::domain::ids::RunId;
 use stepherd::domain::run::Run;
 use stepherd::engine::{Engine, Sweep};
 use stepherd::metrics::Metrics;
+use stepherd::sandbox::keys::AppKeys;
 use stepherd::sandbox::town::{GUILD, Town, TownOptions, now_from};
-use stepherd::store::{RunFilter, Store};
-use stepherd::web::{self, Web};
+use stepherd::store::{Gate, RunFilter, Store, StoreError};
+use stepherd::web::{self, Budget, Limits, Web};
 use stepherd::wiring;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -72,6 +75,17 @@ impl Clock for TestClock {
     }
 }
 
+/// Which database stepherd is on, if not the one in the settings, and what stands at its commits.
+type Behind = (Option<String>, Option<Arc<dyn Gate>>);
+
+/// One turn of one of the engine's loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    Intake,
+    Dispatch,
+    Sweep,
+}
+
 /// The world. Dropping it ends everything in it.
 pub struct World {
     pub town: Town,
@@ -84,6 +98,9 @@ pub struct World {
     engine: Engine,
     sweep: tokio::sync::Mutex<Sweep>,
     catalog: Arc<Catalog>,
+    hands: Arc<Hands>,
+    /// Where the database is, if it is not where the settings say.
+    elsewhere: Option<String>,
     /// Ends stepherd's doors with the world.
     _doors: DropGuard,
     dir: tempfile::TempDir,
@@ -116,6 +133,7 @@ impl World {
             now,
             auth_now,
             lively: false,
+            keys: Some(keys()),
         })
         .await
         .unwrap()
@@ -128,18 +146,50 @@ impl World {
         edit: impl FnOnce(&Path),
         set: impl FnOnce(&mut BTreeMap<String, String>),
     ) -> Self {
+        Self::moved_in(town, clock, (edit, set), (None, None)).await
+    }
+
+    /// As `with`, with this gate at every commit, and on this database.
+    pub async fn gated(edit: impl FnOnce(&Path), database: Option<&str>, gate: Arc<dyn Gate>) -> Self {
+        let clock = Arc::new(TestClock::new());
+        let town = Self::town(&clock).await;
+        let database = database.map(str::to_owned);
+        Self::moved_in(town, clock, (edit, |_: &mut _| {}), (database, Some(gate))).await
+    }
+
+    async fn moved_in(
+        town: Town,
+        clock: Arc<TestClock>,
+        (edit, set): (impl FnOnce(&Path), impl FnOnce(&mut BTreeMap<String, String>)),
+        behind: Behind,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy_configuration(dir.path());
         std::fs::write(dir.path().join("config/people.toml"), town.people_toml()).unwrap();
         edit(dir.path());
         let catalog = load(&town, dir.path(), set);
-        Self::start(town, clock, catalog, dir).await
+        let world = Self::start(town, clock, catalog, dir, behind).await;
+        world.offer_commands().await;
+        world
     }
 
-    async fn start(town: Town, clock: Arc<TestClock>, catalog: Arc<Catalog>, dir: tempfile::TempDir) -> Self {
-        let store = Store::open(&catalog.settings.database.url).await.unwrap();
+    async fn start(
+        town: Town,
+        clock: Arc<TestClock>,
+        catalog: Arc<Catalog>,
+        dir: tempfile::TempDir,
+        (elsewhere, gate): Behind,
+    ) -> Self {
+        let url = elsewhere
+            .as_deref()
+            .unwrap_or(catalog.settings.database.url.expose_secret());
+        let store = Store::open(url).await.unwrap();
         // Not kept: a world that is left behind has not ended when the next one begins.
         drop(store.serve(clock.now()).await.unwrap());
+        let store = match gate {
+            Some(gate) => store.gated(gate),
+            None => store,
+        };
         let hands = Arc::new(wiring::hands(&catalog.settings).await.unwrap());
         let (metrics, wake, stop) = (
             Arc::new(Metrics::default()),
@@ -157,14 +207,14 @@ impl World {
         let server = &catalog.settings.server;
         let web = Web {
             store: store.clone(),
-            hands,
+            hands: hands.clone(),
             catalog: catalog.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             wake,
             api_token: server.api_token.clone(),
             body_limit_bytes: server.body_limit_bytes,
-            header_timeout: server.header_timeout,
+            budget: Budget::new(server.body_budget_bytes),
             read_timeout: server.read_timeout,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -172,18 +222,19 @@ impl World {
         tokio::spawn(web::serve(
             listener,
             web::routes(web),
-            server.header_timeout,
+            Limits {
+                header_timeout: server.header_timeout,
+                connections_max: server.connections_max,
+            },
             stop.clone(),
         ));
         town.tell(&url).unwrap();
-        if catalog.settings.is_on("discord") {
-            let discord = Discord::new(&wiring::discord_config(&catalog.settings).unwrap()).unwrap();
-            discord
-                .register(Some(GUILD), &registration(&catalog.commands))
-                .await
-                .unwrap();
-        }
-        let (http, sweep) = (reqwest::Client::new(), tokio::sync::Mutex::default());
+        // On loopback no trusted roots are needed, and reading them takes a while.
+        let http = reqwest::Client::builder()
+            .tls_built_in_root_certs(false)
+            .build()
+            .unwrap();
+        let sweep = tokio::sync::Mutex::default();
         Self {
             town,
             clock,
@@ -194,6 +245,8 @@ impl World {
             engine,
             sweep,
             catalog,
+            hands,
+            elsewhere,
             _doors: stop.drop_guard(),
             dir,
         }
@@ -207,9 +260,47 @@ impl World {
             clock,
             catalog,
             dir,
+            elsewhere,
             ..
         } = self;
-        Self::start(town, clock, catalog, dir).await
+        Self::start(town, clock, catalog, dir, (elsewhere, None)).await
+    }
+
+    /// As `restart`, with this gate at every commit of the next one.
+    pub async fn restart_gated(self, gate: Arc<dyn Gate>) -> Self {
+        let Self {
+            town,
+            clock,
+            catalog,
+            dir,
+            elsewhere,
+            engine,
+            sweep,
+            ..
+        } = self;
+        // What the dead one was looking at must not hold the database any longer.
+        drop((engine, sweep));
+        Self::start(town, clock, catalog, dir, (elsewhere, Some(gate))).await
+    }
+
+    /// What stepherd works with here; another process on the same database would have the same.
+    pub fn hands(&self) -> &Hands {
+        &self.hands
+    }
+
+    /// Another process that works on this database, with a clock, hands and a way to the database of its own.
+    pub fn replica_with(&self, store: Store, hands: Hands, clock: Arc<dyn Clock>) -> Engine {
+        let (hands, catalog, metrics) = (Arc::new(hands), self.catalog.clone(), self.metrics.clone());
+        Engine::new(store, hands, catalog, clock, metrics, Arc::default())
+    }
+
+    /// Discord offers the commands that are configured.
+    async fn offer_commands(&self) {
+        if self.catalog.settings.is_on("discord") {
+            let discord = Discord::new(&wiring::discord_config(&self.catalog.settings).unwrap()).unwrap();
+            let commands = registration(&self.catalog.commands);
+            discord.register(Some(GUILD), &commands).await.unwrap();
+        }
     }
 
     /// Turns the engine until nothing is left to do at this moment of the clock.
@@ -237,9 +328,18 @@ impl World {
         }
     }
 
-    /// One turn of the sweep alone.
-    pub async fn sweep(&self) -> usize {
-        self.engine.sweep_step(&mut *self.sweep.lock().await).await.unwrap()
+    /// One turn of one loop, which may fail with the database.
+    pub async fn turn(&self, turn: Turn) -> Result<usize, StoreError> {
+        match turn {
+            Turn::Intake => self.engine.intake_step().await,
+            Turn::Dispatch => self.engine.dispatch_step().await,
+            Turn::Sweep => self.engine.sweep_step(&mut *self.sweep.lock().await).await,
+        }
+    }
+
+    /// The same where the store may be away.
+    pub async fn try_sweep(&self) -> Result<usize, StoreError> {
+        self.engine.sweep_step(&mut *self.sweep.lock().await).await
     }
 
     /// One turn of the intake alone, for stories that stop in the middle.
@@ -247,9 +347,35 @@ impl World {
         self.engine.intake_step().await.unwrap()
     }
 
-    /// One turn of the dispatch alone.
-    pub async fn dispatch(&self) -> usize {
-        self.engine.dispatch_step().await.unwrap()
+    /// One turn of the repair alone: what no webhook told is put into the inbox.
+    pub async fn repair(&self) -> usize {
+        self.engine.repair_step().await.unwrap()
+    }
+
+    /// The first turn of the repair after a start.
+    pub async fn repair_at_start(&self) -> usize {
+        self.engine.repair_start().await.unwrap()
+    }
+
+    /// All that a platform can be seen to have told since then, by webhooks or not.
+    pub async fn missed(&self, platform: &str, since: Timestamp) -> Missed {
+        let catchup = &self.hands.catchups[&platform.parse().unwrap()];
+        catchup.missed(since, self.clock.now()).await
+    }
+
+    /// Another stepherd on the same database, with connections and clients of its own.
+    pub async fn replica(&self) -> Engine {
+        self.replica_by(self.clock.clone()).await
+    }
+
+    /// As `replica`, by another clock.
+    pub async fn replica_by(&self, clock: Arc<dyn Clock>) -> Engine {
+        let store = Store::open(self.catalog.settings.database.url.expose_secret())
+            .await
+            .unwrap();
+        let hands = Arc::new(wiring::hands(&self.catalog.settings).await.unwrap());
+        let (metrics, wake) = (self.metrics.clone(), Arc::new(Notify::new()));
+        Engine::new(store, hands, self.catalog.clone(), clock, metrics, wake)
     }
 
     /// Sends the webhooks that wait; whether there were any.
@@ -322,13 +448,49 @@ impl World {
         edit(self.dir.path());
         let catalog = load(&self.town, self.dir.path(), |_| {});
         let Self { town, clock, dir, .. } = self;
-        Self::start(town, clock, catalog, dir).await
+        let world = Self::start(town, clock, catalog, dir, (None, None)).await;
+        world.offer_commands().await;
+        world
+    }
+
+    /// The database is lost. Another stepherd starts on this one, in the same town.
+    pub async fn restart_on(self, database: &str) -> Self {
+        let Self { town, clock, dir, .. } = self;
+        let set = |env: &mut BTreeMap<String, String>| {
+            env.insert("STEPHERD__DATABASE__URL".into(), database.to_owned());
+        };
+        let catalog = load(&town, dir.path(), set);
+        Self::start(town, clock, catalog, dir, (None, None)).await
+    }
+
+    /// The engine, for stories that let it run by itself.
+    pub fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+
+    /// The round that deletes what is old, as far as it goes now; how much went.
+    pub async fn retire(&self) -> u64 {
+        let mut gone = 0;
+        loop {
+            let step = self.engine.retention_step().await.unwrap();
+            if step == 0 {
+                return gone;
+            }
+            gone += step;
+            self.clock.advance(Duration::from_secs(1));
+        }
     }
 
     /// Where the database is, as `Store::open` takes it.
     pub fn database(&self) -> String {
         format!("sqlite:{}", self.dir.path().join("stepherd.db").display())
     }
+}
+
+/// One pair of keys for the Apps of all towns: making one takes a moment.
+fn keys() -> AppKeys {
+    static KEYS: OnceLock<AppKeys> = OnceLock::new();
+    KEYS.get_or_init(|| AppKeys::generate().unwrap()).clone()
 }
 
 fn load(town: &Town, dir: &Path, set: impl FnOnce(&mut BTreeMap<String, String>)) -> Arc<Catalog> {

@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::{Credentials, GithubConfig};
 use crate::adapters::CallError;
 use crate::adapters::http::{permanent, retry, seconds};
+use crate::adapters::mask::Mask;
 use crate::domain::ids::Repo;
 use crate::domain::run::FailureClass;
 
@@ -61,6 +62,15 @@ pub(super) enum Scope<'a> {
     Repo(&'a Repo),
     /// The one of this organisation.
     Org(&'a str),
+    /// The one of this number, on this account.
+    Installation {
+        /// Its number.
+        id: u64,
+        /// The account's name.
+        login: &'a str,
+    },
+    /// None: the app itself. A token's account is always only itself.
+    Own,
 }
 
 impl Scope<'_> {
@@ -68,6 +78,8 @@ impl Scope<'_> {
         match self {
             Self::Repo(repo) => repo.owner(),
             Self::Org(org) => org,
+            Self::Installation { login, .. } => login,
+            Self::Own => "",
         }
         .to_ascii_lowercase()
     }
@@ -76,6 +88,8 @@ impl Scope<'_> {
         match self {
             Self::Repo(repo) => format!("/repos/{repo}/installation"),
             Self::Org(org) => format!("/orgs/{org}/installation"),
+            Self::Installation { id, .. } => format!("/app/installations/{id}"),
+            Self::Own => "/app".to_owned(),
         }
     }
 }
@@ -94,12 +108,16 @@ enum Access {
 /// GitHub's API at one address.
 pub(super) struct Client {
     access: Access,
+    /// The account's token; an installation's is known by its form.
+    mask: Mask,
 }
 
 /// An answer that came through whole; not necessarily a good one.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) status: u16,
+    /// Where the next page begins, for lists that are paged by cursor. Only that is taken from the `Link` header.
+    pub(super) next: Option<String>,
     body: Value,
     call: String,
 }
@@ -134,7 +152,11 @@ impl Client {
                 }
             }
         };
-        Ok(Self { access })
+        let mask = match &config.credentials {
+            Credentials::Token(token) => Mask::new([token.clone()]),
+            Credentials::App { .. } => Mask::default(),
+        };
+        Ok(Self { access, mask })
     }
 
     /// Makes one call on behalf of whoever may in this scope; `target` is percent-encoded and starts with `/`.
@@ -149,22 +171,24 @@ impl Client {
         target: &str,
         body: Option<&Value>,
     ) -> Result<Reply, CallError> {
-        match &self.access {
-            Access::Token(client) => Ok(send(client, verb, target, body).await?),
-            Access::App { app, installations } => {
-                let client = installed(app, installations, scope).await?;
-                match send(&client, verb, target, body).await {
-                    Err(refused) if refused.of_token => {
-                        // A token keeps the rights it was made with, and the app may have been given more since.
-                        // What was refused has had no effect, so asking once more repeats nothing.
-                        forget(installations, scope, &client).await;
-                        let client = installed(app, installations, scope).await?;
-                        Ok(send(&client, verb, target, body).await?)
-                    }
-                    answer => Ok(answer?),
-                }
+        let reply = match &self.access {
+            Access::Token(client) => send(client, verb, target, body).await.map_err(CallError::from),
+            Access::App { app, .. } if matches!(scope, Scope::Own) => {
+                send(app, verb, target, body).await.map_err(CallError::from)
             }
+            Access::App { app, installations } => as_installed(app, installations, scope, verb, target, body).await,
+        };
+        self.masked(reply)
+    }
+
+    /// Proxies and debug pages quote the request, credentials and all. A good answer is left as it is: a file's text
+    /// is what it is.
+    fn masked(&self, reply: Result<Reply, CallError>) -> Result<Reply, CallError> {
+        let mut reply = reply.map_err(|error| self.mask.error(error))?;
+        if !reply.is_success() {
+            self.mask.refusal(&mut reply.body);
         }
+        Ok(reply)
     }
 
     pub(super) async fn get(&self, scope: Scope<'_>, target: &str) -> Result<Reply, CallError> {
@@ -173,9 +197,7 @@ impl Client {
 
     /// As the app itself or the token's account: `/app`, `/user`.
     pub(super) async fn get_own(&self, target: &str) -> Result<Reply, CallError> {
-        match &self.access {
-            Access::Token(client) | Access::App { app: client, .. } => Ok(send(client, Verb::Get, target, None).await?),
-        }
+        self.get(Scope::Own, target).await
     }
 
     /// Whatever `pick` finds first in a list's pages. The address of the next page is made here and not taken from
@@ -189,8 +211,10 @@ impl Client {
             let target = format!("{list}{joint}per_page={PAGE_LEN}&page={page}");
             let mut body: Value = self.get(scope, &target).await?.json()?;
             // Some lists come wrapped, with a count beside them.
-            if let Some(wrapped) = body.get_mut("check_runs") {
-                body = wrapped.take();
+            for name in ["check_runs", "repositories"] {
+                if let Some(wrapped) = body.get_mut(name) {
+                    body = wrapped.take();
+                }
             }
             let Value::Array(items) = body else {
                 return Err(undocumented(&format!("GET {list}"), "not a list"));
@@ -257,6 +281,27 @@ impl From<CallError> for Refused {
 impl From<Refused> for CallError {
     fn from(refused: Refused) -> Self {
         refused.error
+    }
+}
+
+async fn as_installed(
+    app: &Octocrab,
+    installations: &Mutex<BTreeMap<String, Installation>>,
+    scope: Scope<'_>,
+    verb: Verb,
+    target: &str,
+    body: Option<&Value>,
+) -> Result<Reply, CallError> {
+    let client = installed(app, installations, scope).await?;
+    match send(&client, verb, target, body).await {
+        Err(refused) if refused.of_token => {
+            // A token keeps the rights it was made with, and the app may have been given more since. What was refused
+            // has had no effect, so asking once more repeats nothing.
+            forget(installations, scope, &client).await;
+            let client = installed(app, installations, scope).await?;
+            Ok(send(&client, verb, target, body).await?)
+        }
+        answer => Ok(answer?),
     }
 }
 
@@ -363,8 +408,24 @@ async fn send(client: &Octocrab, verb: Verb, target: &str, body: Option<&Value>)
             let of_token = status == 403 && message.contains("not accessible by integration");
             Err(Refused { error, of_token })
         }
-        None => Ok(Reply { status, body, call }),
+        None => Ok(Reply {
+            status,
+            next: next_cursor(&headers),
+            body,
+            call,
+        }),
     }
+}
+
+/// The `cursor` of the address that `Link` calls the next one.
+fn next_cursor(headers: &HeaderMap) -> Option<String> {
+    let link = headers.get("link")?.to_str().ok()?;
+    let next = link.split(',').find(|part| part.contains("rel=\"next\""))?;
+    let address = next.split_once('<')?.1.split_once('>')?.0;
+    let (_, query) = address.split_once('?')?;
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == "cursor")
+        .map(|(_, cursor)| cursor.into_owned())
 }
 
 /// What a status means for every call alike. `None` where the caller has to know what was asked.

@@ -228,9 +228,10 @@ fn strong(text: &str) -> String {
     }
     let lead = if text.starts_with(' ') { " " } else { "" };
     let tail = if text.ends_with(' ') { " " } else { "" };
-    // Beside punctuation `**` would not open or close; the joiner is none.
+    // Beside punctuation and symbols `**` would not open or close; the joiner is neither. Some symbols count as
+    // letters in Unicode (Ⓐ), none of them down here.
     let edge = |c: Option<char>| {
-        if c.is_some_and(char::is_alphanumeric) {
+        if c.is_some_and(|c| c < '\u{2000}' && c.is_alphanumeric()) {
             ""
         } else {
             "\u{2060}"

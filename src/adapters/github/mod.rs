@@ -3,6 +3,7 @@
 //! Which server to talk to comes from configuration alone, never from a payload. Nothing here retries or decides:
 //! what a call's failure means for a run is for others to say.
 
+mod catchup;
 mod change;
 mod check;
 mod client;
@@ -13,6 +14,7 @@ mod merge;
 mod place;
 mod pull;
 mod read;
+mod redeliver;
 mod rights;
 mod threads;
 
@@ -22,6 +24,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
+pub use catchup::GithubCatchup;
 pub use door::{GithubDoor, OwnIdentity};
 pub use markdown::render;
 

@@ -5,6 +5,7 @@
 //! payload: calls go to the configured site only.
 
 pub mod adf;
+mod catchup;
 mod client;
 mod door;
 mod jwt;
@@ -19,6 +20,7 @@ pub mod wiki;
 
 use secrecy::SecretString;
 
+pub use catchup::JiraCatchup;
 pub use client::Jira;
 pub use door::JiraDoor;
 pub use jwt::query_string_hash;

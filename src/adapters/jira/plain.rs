@@ -17,20 +17,27 @@ const CUT: &str = "… (cut)";
 const CUT_BLOCKS: &str = "… (the rest is cut: a comment in Jira holds no more)";
 const BAR_CELLS: u32 = 20;
 
-/// Text as one line: line breaks and other control characters become spaces.
+/// Text as one line: line breaks and other control characters become spaces, what reorders text is left out.
 pub(super) fn one_line(text: &str) -> String {
     text.chars()
+        .filter(|c| !reorders(*c))
         .map(|c| if c.is_control() || is_line_separator(c) { ' ' } else { c })
         .collect()
 }
 
-/// Text as lines parted by `\n`; control characters other than tabs are left out.
+/// Text as lines parted by `\n`; control characters other than tabs, and what reorders
+/// text, are left out.
 pub(super) fn several_lines(text: &str) -> String {
     text.replace("\r\n", "\n")
         .chars()
         .map(|c| if c == '\r' || is_line_separator(c) { '\n' } else { c })
-        .filter(|c| matches!(c, '\n' | '\t') || !c.is_control())
+        .filter(|c| matches!(c, '\n' | '\t') || !(c.is_control() || reorders(*c)))
         .collect()
+}
+
+/// Bidirectional marks, overrides and isolates, which can make text read as something else than it is.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}')
 }
 
 fn is_line_separator(c: char) -> bool {

@@ -17,6 +17,9 @@ const HIDING: &[&str] = &[
 /// Of those, the ones within which no other macro counts.
 const RAW: &[&str] = &["code", "noformat", "html", "csv"];
 
+/// How much of a tag is looked through for its name, in bytes.
+const MACRO_NAME_MAX: usize = 64;
+
 const ZERO_WIDTH_SPACE: char = '\u{200B}';
 const WORD_JOINER: char = '\u{2060}';
 
@@ -223,23 +226,28 @@ fn is_heading(trimmed: &str) -> bool {
     chars.next() == Some('h') && chars.next().is_some_and(|c| c.is_ascii_digit()) && chars.next() == Some('.')
 }
 
-/// Opens and closes paired macros as they occur on the line.
+/// Opens and closes paired macros as they occur on the line. Looks at each brace once, also where none is ever closed.
 fn follow_macros(line: &str, open: &mut Vec<&'static str>) {
     let mut escaped = false;
+    // The next closing brace.
+    let mut close = line.find('}');
     for (at, c) in line.char_indices() {
         let was_escaped = escaped;
         escaped = c == '\\' && !was_escaped;
+        if close.is_some_and(|end| end < at) {
+            close = line[at..].find('}').map(|end| at + end);
+        }
+        let Some(end) = close else { return };
         let raw = open.last().is_some_and(|name| RAW.contains(name));
         if c != '{' || (was_escaped && !raw) {
             continue;
         }
         // `{{code}}` is the word in monospace, no macro.
-        let monospace =
-            line[..at].ends_with('{') && line[at..].split_once('}').is_some_and(|(_, r)| r.starts_with('}'));
+        let monospace = line[..at].ends_with('{') && line[end + 1..].starts_with('}');
         if monospace && !raw {
             continue;
         }
-        let Some(name) = macro_name(&line[at + 1..]) else {
+        let Some(name) = macro_name(&line[at + 1..end]) else {
             continue;
         };
         match open.iter().rposition(|other| *other == name) {
@@ -250,11 +258,19 @@ fn follow_macros(line: &str, open: &mut Vec<&'static str>) {
     }
 }
 
-/// The name of a hiding macro whose tag goes on with this text, after its brace.
+/// The name of a hiding macro that stands in braces, with or without parameters.
 fn macro_name(tag: &str) -> Option<&'static str> {
-    let end = tag.find('}')?;
-    let name = tag[..end].split(':').next().unwrap_or_default().trim();
-    HIDING.iter().find(|hiding| name.eq_ignore_ascii_case(hiding)).copied()
+    // No name is longer, and a tag may be as long as the line.
+    let head = &tag[..tag.floor_char_boundary(MACRO_NAME_MAX)];
+    let name = match head.split_once(':') {
+        Some((name, _)) => name,
+        None if head.len() == tag.len() => head,
+        None => return None,
+    };
+    HIDING
+        .iter()
+        .find(|hiding| name.trim().eq_ignore_ascii_case(hiding))
+        .copied()
 }
 
 /// The line without the backslashes that only protect characters. What stands first stays as it is: a protected

@@ -12,10 +12,8 @@ use crate::domain::ids::RunId;
 const CHUNK: usize = 10_000;
 /// Names per statement.
 const NAMES: usize = 500;
-/// Of so many finished runs, the newest, deliveries and effects are still there: what is done with is not kept for
-/// ever, and without any limit a million runs would be mostly that.
-pub(super) const KEPT: u32 = 50_000;
-const NOT_FOR_EVER: [&str; 2] = ["effects", "deliveries"];
+/// Of each so many finished runs one still has its delivery: deliveries are kept for a month, runs for a year.
+const DELIVERY_EACH: u32 = 12;
 
 /// A table of which a run has rows: which rows are the run's, what the database fills in by itself, and columns in
 /// which no name can stand.
@@ -236,11 +234,15 @@ impl Filler<'_> {
             });
             into.push(column);
         }
-        let ended = self.life.until == Until::Finished && NOT_FOR_EVER.contains(&rows.table);
-        let gone = if ended { self.count.saturating_sub(KEPT) } else { 0 };
+        let retired = self.life.until == Until::Finished && rows.table == "deliveries";
+        let from_n = if retired {
+            self.count - self.count / DELIVERY_EACH
+        } else {
+            0
+        };
         Ok(format!(
             "INSERT INTO {0} ({1}) SELECT {2} FROM bench_names AS n CROSS JOIN bench_{0} AS r
-             WHERE n.n >= {gone} ORDER BY n.n",
+             WHERE n.n >= {from_n} ORDER BY n.n",
             rows.table,
             into.join(", "),
             from.join(", ")

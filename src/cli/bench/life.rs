@@ -15,7 +15,7 @@ use crate::domain::decide::{
     Asked, Decision, Event, Facts, HeadKnown, Known, Look, StartFacts, Via, decide, glance, next_wake,
 };
 use crate::domain::effect::{Act, Deed, Effect, Outcome};
-use crate::domain::ids::{ParamName, PrRef, RunId, Sha, ThreadRef};
+use crate::domain::ids::{PrRef, RunId, Sha, ThreadRef};
 use crate::domain::policy::Permission;
 use crate::domain::run::{By, Observation, ObservedState, OpenedPr, Pinned, Run, RunState};
 use crate::domain::signal::{Account, MessageRef};
@@ -125,16 +125,22 @@ fn done() -> Observation {
 
 /// The delivery, and the decision to start.
 async fn begin(store: &Store, catalog: &Catalog, token: u64) -> Result<RunId, String> {
+    let now = SystemClock.now();
     let pr = PrRef {
         repo: name(payload::REPO)?,
         number: token,
     };
     let head: Sha = name(&format!("{}{token}", "c".repeat(31)))?;
-    let seen = HeadSeen {
-        head: head.clone(),
-        at: SystemClock.now(),
-    };
-    store.record_head(&pr, &seen).await.map_err(said)?;
+    store
+        .record_head(
+            &pr,
+            &HeadSeen {
+                head: head.clone(),
+                at: now,
+            },
+        )
+        .await
+        .map_err(said)?;
     deliver(store, token).await?;
     let plan = catalog.pipelines.get(&name("dcr")?).ok_or("no pipeline `dcr`")?.clone();
     let args = [
@@ -149,45 +155,48 @@ async fn begin(store: &Store, catalog: &Catalog, token: u64) -> Result<RunId, St
     let channel = Some(format!("40000000{token}"));
     let params = start::resolve(&plan, &given, &BTreeMap::from([(name("channel")?, channel)]))?;
     let locks = start::lock_names(&plan, &params)?;
-    let known = StartFacts {
+    let known = Known::Start(Box::new(StartFacts {
         plan,
         params: Ok(params),
         queues: store.lock_queues(&locks).await.map_err(said)?,
         head: HeadKnown::Recorded(Pinned { pr: pr.clone(), head }),
-    };
-    let asked = asked(&pr, given, known)?;
+    }));
+    let asked = asked(&pr, token, given, known)?;
     let key = asked.via.key.clone();
     let decision = decide(None, &Event::Asked(Box::new(asked)), &facts());
-    let run = decision.run.as_ref().map(|run| run.id.clone());
+    let run = decision
+        .run
+        .as_ref()
+        .map(|run| run.id.clone())
+        .ok_or("the run to copy does not start")?;
     commit(store, decision, None, Some(key), None).await?;
-    run.ok_or_else(|| "the run to copy does not start".to_owned())
+    Ok(run)
 }
 
-/// What was said, where, and by whom.
-fn asked(pr: &PrRef, args: BTreeMap<ParamName, String>, known: StartFacts) -> Result<Asked, String> {
-    let (thread, comment): (ThreadRef, String) = (name(&format!("github:{pr}"))?, format!("6{}", pr.number));
-    let account = Account {
-        platform: name("github")?,
-        id: AUTHOR.to_string(),
-    };
+/// What somebody who may start a run says on the pull request.
+fn asked(pr: &PrRef, token: u64, given: start::Params, known: Known) -> Result<Asked, String> {
+    let thread: ThreadRef = name(&format!("github:{pr}"))?;
     Ok(Asked {
         invocation: Invocation {
             command: name("dcr")?,
             verb: name("start")?,
             action: Action::Start,
-            args,
+            args: given,
         },
         via: Via {
-            key: format!("github:{}:issue_comment:{comment}:dcr:start:0", pr.repo),
+            key: format!("github:{}:issue_comment:6{token}:dcr:start:0", pr.repo),
             message: Some(MessageRef {
                 thread: thread.clone(),
-                id: format!("issue_comment/{comment}"),
+                id: format!("issue_comment/6{token}"),
             }),
             thread,
             handle: None,
         },
         by: By {
-            account: Some(account),
+            account: Some(Account {
+                platform: name("github")?,
+                id: AUTHOR.to_string(),
+            }),
             person: Some(name("ada")?),
             name: "ada".to_owned(),
         },
@@ -195,7 +204,7 @@ fn asked(pr: &PrRef, args: BTreeMap<ParamName, String>, known: StartFacts) -> Re
             person: Some(name("ada")?),
             role: name("operator")?,
         },
-        known: Known::Start(Box::new(known)),
+        known,
     })
 }
 

@@ -3,7 +3,6 @@
 //! Stand-ins and stepherd run in this process, on real sockets and a real database file; what people do reaches
 //! stepherd as signed webhooks. The demo repairs nothing: what does not end as it should, it says.
 
-mod folder;
 mod play;
 mod scene;
 mod screen;
@@ -65,7 +64,7 @@ pub async fn run(args: DemoArgs) -> Exit {
 }
 
 fn introduce(show: &mut Show) {
-    let (url, log) = (show.url.clone(), show.folder.log());
+    let (url, log) = (show.url.clone(), show.folder.log(show::LOG));
     show.screen.line(&format!(
         "stepherd listens at {url}, between stand-ins for GitHub, Jira,\n\
          Discord, Argo CD and the cache-rebuild service, all on this machine. Webhooks\n\

@@ -1,9 +1,8 @@
 //! What there is to see in the town: threads, pull requests and tickets, as people see them.
 
-use pulldown_cmark::{Event, Parser, Tag, TagEnd};
 use serde_json::{Value, json};
 
-use crate::cli::show::visible;
+use crate::cli::town::words::{tidy, unmarked};
 use crate::sandbox::discord::Shown;
 use crate::sandbox::town::{CHANNEL, CLUSTER_REPO, REPO, SECOND_TICKET, TICKET, Town};
 
@@ -226,33 +225,4 @@ fn emoji(reaction: &str) -> String {
         Some((login, content)) => format!("{content} {login}"),
         None => reaction.to_owned(),
     }
-}
-
-/// Markdown as its reader sees it, in lines of text.
-fn unmarked(markdown: &str) -> String {
-    let mut text = String::new();
-    for event in Parser::new(markdown) {
-        match event {
-            Event::Text(part) | Event::Code(part) => text.push_str(&part),
-            Event::SoftBreak | Event::HardBreak => text.push('\n'),
-            Event::Start(Tag::Item) => text.push_str("\n- "),
-            Event::Start(Tag::Paragraph | Tag::Heading { .. } | Tag::CodeBlock(_)) if !text.ends_with("- ") => {
-                text.push('\n');
-            }
-            Event::End(TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::CodeBlock | TagEnd::List(_)) => text.push('\n'),
-            _ => {}
-        }
-    }
-    tidy(&text)
-}
-
-/// Without empty lines, invisible characters and what would steer the terminal.
-fn tidy(text: &str) -> String {
-    let text = visible(text).replace(['\u{2060}', '\u{200b}'], "");
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
-    lines.join("\n")
 }

@@ -2,92 +2,60 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
 use super::scene::{Message, Scene, Thread};
+use crate::cli::town::terminal::{DIM, Terminal, WIDTH, cut};
 
-/// Narrower than the narrowest terminal that people use, with room for the bar.
-const WIDTH: usize = 74;
 const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
-const STAGE: Style = AnsiColor::Cyan.on_default().bold();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-
-/// How much is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    /// Nothing: standard output is for JSON.
-    Silent,
-    /// Every line stays: for files, and while people type.
-    Lines,
-    /// Progress rewrites its line.
-    Live,
-}
 
 /// The terminal, and what was told on it.
 pub(super) struct Screen {
-    mode: Mode,
+    terminal: Terminal,
     last: Scene,
     /// Where each message was seen first. A card is followed there, and not repeated elsewhere.
     leads: HashMap<String, String>,
-    /// The progress told last, and how wide it was if its line may still be rewritten.
+    /// The progress told last.
     progress: String,
     state: String,
-    open: Option<usize>,
 }
 
 impl Screen {
     /// A screen that tells everything, or nothing.
     pub(super) fn new(silent: bool) -> Self {
-        let terminal = std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let mode = match (silent, terminal) {
-            (true, _) => Mode::Silent,
-            (false, true) => Mode::Live,
-            (false, false) => Mode::Lines,
-        };
         Self {
-            mode,
+            terminal: Terminal::new(silent),
             last: Scene::default(),
             leads: HashMap::new(),
             progress: String::new(),
             state: String::new(),
-            open: None,
         }
     }
 
     /// From now on nothing is rewritten, because somebody types.
     pub(super) fn stop_rewriting(&mut self) {
-        self.close();
-        if self.mode == Mode::Live {
-            self.mode = Mode::Lines;
-        }
+        self.terminal.stop_rewriting();
     }
 
     /// A line as it is.
     pub(super) fn line(&mut self, text: &str) {
-        self.close();
-        self.put(&format!("{text}\n"));
+        self.terminal.line(text);
     }
 
     /// A line in the background.
     pub(super) fn aside(&mut self, text: &str) {
-        self.line(&format!("{DIM}{text}{DIM:#}"));
+        self.terminal.aside(text);
     }
 
     /// What somebody does, or what happens.
     pub(super) fn stage(&mut self, text: &str) {
-        self.line(&format!("\n{STAGE}● {text}{STAGE:#}"));
+        self.terminal.stage(text);
     }
 
     /// Something that was checked.
     pub(super) fn check(&mut self, what: &str, differs: Option<&str>) {
-        match differs {
-            None => self.line(&format!("  {GOOD}✔{GOOD:#} {what}")),
-            Some(why) => self.line(&format!("  {BAD}✘ {what}: {why}{BAD:#}")),
-        }
+        self.terminal.check(what, differs);
     }
 
     /// Tells what is new in the town since the last look.
@@ -163,32 +131,11 @@ impl Screen {
             return;
         }
         if state != self.state {
-            self.close();
+            self.terminal.close();
         }
-        self.rewrite(&format!("{progress} · edited {}", times(said.edits)));
+        self.terminal
+            .rewrite(&format!("{progress} · edited {}", times(said.edits)));
         (self.state, self.progress) = (state, progress);
-    }
-
-    /// Says a line of progress over the one before, where that is possible.
-    fn rewrite(&mut self, text: &str) {
-        // A line that wraps cannot be rewritten.
-        let text = cut(text, WIDTH);
-        let bar = format!("  {DIM}│{DIM:#} {text}");
-        if self.mode != Mode::Live {
-            self.put(&format!("{bar}\n"));
-            return;
-        }
-        let width = text.chars().count();
-        let rest = self.open.unwrap_or_default().saturating_sub(width);
-        self.put(&format!("\r{bar}{}", " ".repeat(rest)));
-        self.open = Some(width);
-    }
-
-    /// Ends a line that could be rewritten till now.
-    fn close(&mut self) {
-        if self.open.take().is_some() {
-            self.put("\n");
-        }
     }
 
     /// Every thread in full.
@@ -219,16 +166,6 @@ impl Screen {
         for line in said.text.lines().flat_map(|line| wrapped(line, WIDTH)) {
             self.line(&format!("  {bar}┃{bar:#} {line}"));
         }
-    }
-
-    fn put(&self, text: &str) {
-        if self.mode == Mode::Silent {
-            return;
-        }
-        // Whoever closed the terminal does not want to read on; the demo still ends in good order.
-        let mut out = anstream::stdout().lock();
-        let _ = out.write_all(text.as_bytes());
-        let _ = out.flush();
     }
 }
 
@@ -262,15 +199,6 @@ fn progress(card: &Message) -> (String, String) {
         let _ = write!(line, " · {part}");
     }
     (state, line)
-}
-
-/// The text, or as much of it as fits.
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let start: String = text.chars().take(width - 1).collect();
-    format!("{start}…")
 }
 
 /// The line in pieces that fit, broken between words where possible; what follows the first is indented.

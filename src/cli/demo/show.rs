@@ -4,21 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::folder::Folder;
 use super::scene::Scene;
 use super::screen::Screen;
-use crate::adapters::discord::{Discord, registration};
 use crate::catalog;
 use crate::cli::serve;
+use crate::cli::town::{self, folder::Folder};
 use crate::clock::{Clock as _, SystemClock};
-use crate::sandbox::town::{APP, GUILD, REPO, Town, TownOptions, now_from};
+use crate::sandbox::town::{APP, REPO, Town};
 use crate::store::Store;
-use crate::wiring;
 
+/// The name of stepherd's log.
+pub(super) const LOG: &str = "stepherd";
 /// How often the town is looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// How long anything may take. Each takes a few seconds; a machine under load takes longer.
@@ -65,29 +66,18 @@ pub(super) struct Show {
 impl Show {
     /// Builds the town, starts stepherd in it and waits until it is ready.
     pub(super) async fn open(screen: Screen, stop: CancellationToken) -> Result<Self, String> {
-        let now = now_from(|| SystemClock.now());
-        let options = TownOptions {
-            now: now.clone(),
-            auth_now: now,
-            lively: true,
-        };
-        let town = Town::start(options).await?;
+        let town = town::lively().await?;
         let said = |error: std::io::Error| error.to_string();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(said)?;
         let address = listener.local_addr().map_err(said)?;
         let url = format!("http://{address}");
-        let folder = Folder::new().map_err(said)?;
+        let folder = Folder::new("demo").map_err(said)?;
         folder.configure(&town, address)?;
         start_log(&folder).map_err(said)?;
         let env = std::collections::BTreeMap::new();
         let catalog = catalog::load(&folder.config(), &env).map_err(|problems| problems.to_string())?;
-        let discord = Discord::new(&wiring::discord_config(&catalog.settings)?)?;
-        let commands = registration(&catalog.commands);
-        discord
-            .register(Some(GUILD), &commands)
-            .await
-            .map_err(|e| e.to_string())?;
-        let store = Store::open(&catalog.settings.database.url)
+        town::register(&catalog).await?;
+        let store = Store::open(catalog.settings.database.url.expose_secret())
             .await
             .map_err(|e| e.to_string())?;
         // A thread of its own, as it would have a process of its own.
@@ -228,7 +218,7 @@ fn deadline() -> Timestamp {
 
 /// stepherd's log goes to a file: the terminal is for the tale.
 fn start_log(folder: &Folder) -> std::io::Result<()> {
-    let file = std::fs::File::create(folder.log())?;
+    let file = std::fs::File::create(folder.log(LOG))?;
     let _ = tracing_subscriber::fmt()
         .with_env_filter("info")
         .with_ansi(false)

@@ -230,6 +230,13 @@ impl Discord {
         shown
     }
 
+    /// What the application has made of its first answer to an interaction, by the interaction's token.
+    pub fn answer_to(&self, token: &str) -> Option<Shown> {
+        let state = lock(&self.inner.state);
+        let ticket = state.tickets.iter().find(|t| t.token == token)?;
+        state.message(ticket.original.as_deref()?).map(show)
+    }
+
     /// The channel's messages without what makes them Discord's.
     pub fn plain_messages(&self, channel: &str) -> Vec<SandboxMessage> {
         let all = self.messages(channel).into_iter();

@@ -110,3 +110,43 @@ pub(super) fn rate_limit(world: &mut World, _: &Req) -> Result<Reply, Refusal> {
         json!({"resources": {"core": core, "search": search}, "rate": core}),
     ))
 }
+
+/// `GET /installation/repositories`: what the installation whose token this is covers.
+pub(super) fn installation_repos(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let Caller::Installation { account, repos, .. } = &req.caller else {
+        let why = "You must authenticate with an installation access token in order to list repositories for an installation.";
+        return Err(Refusal::new(403, why));
+    };
+    let covered = world
+        .repos
+        .values()
+        .filter(|repo| repo.owner == *account && repos.as_ref().is_none_or(|only| only.contains(&repo.id)));
+    let items = covered.map(|repo| render::repo(world, repo)).collect();
+    Ok(Reply::counted_page(req, "repositories", items))
+}
+
+/// `GET /user/repos`: what the account owns or was given rights on; public ones of others are not among them.
+pub(super) fn user_repos(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let Caller::User(id) = req.caller else {
+        return Err(Refusal::new(403, "Resource not accessible by integration"));
+    };
+    let mut found: Vec<_> = world
+        .repos
+        .values()
+        .filter(|repo| repo.owner == id || repo.levels.get(&id).is_some_and(|level| *level > Level::None))
+        .collect();
+    match req.query("sort").unwrap_or("full_name") {
+        "full_name" => found.sort_by(|a, b| a.full_name.cmp(&b.full_name)),
+        "created" | "updated" | "pushed" => found.sort_by_key(|repo| std::cmp::Reverse(repo.created_at)),
+        _ => {
+            return Err(Refusal::unprocessable(
+                "sort is not one of created, updated, pushed, full_name",
+            ));
+        }
+    }
+    let items = found
+        .into_iter()
+        .map(|repo| render::full_repo(world, repo, world.level(repo, id)))
+        .collect();
+    Ok(Reply::page(req, items))
+}

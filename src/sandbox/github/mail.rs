@@ -1,10 +1,11 @@
 //! The webhook sender: every delivery is recorded, signed, and sent when the story says so.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
@@ -16,6 +17,9 @@ use super::{lock, render};
 
 /// GitHub waits ten seconds for an answer (Best practices for using webhooks).
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The id of the first time that something was sent.
+const ATTEMPTS_FROM: u64 = 12_000_000_000;
 
 /// The events a hook gets unless told otherwise.
 const EVENTS: [&str; 7] = [
@@ -43,6 +47,33 @@ pub struct Delivery {
     pub answers: Vec<u16>,
 }
 
+/// What is known of a delivery without its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slip {
+    /// `X-GitHub-Delivery`.
+    pub id: String,
+    /// The comment that it tells was made, if that is what it tells.
+    pub comment: Option<u64>,
+    /// It is still to be sent, or to be sent again.
+    pub waits: bool,
+    /// Some answer was a 2xx.
+    pub accepted: bool,
+}
+
+/// One time that a delivery was sent, as the app's list of deliveries has it.
+#[derive(Debug, Clone)]
+pub(super) struct Attempt {
+    pub(super) id: u64,
+    /// Which delivery.
+    pub(super) of: usize,
+    pub(super) at: Timestamp,
+    /// It had been sent before.
+    pub(super) again: bool,
+    /// 0 where there was no answer.
+    pub(super) status: u16,
+    pub(super) headers: Vec<(&'static str, String)>,
+}
+
 struct Hook {
     url: String,
     secret: SecretString,
@@ -54,6 +85,7 @@ pub(super) struct Mail {
     hook: Option<Hook>,
     events: Vec<String>,
     deliveries: Vec<Delivery>,
+    attempts: Vec<Attempt>,
     /// Indexes of deliveries to send, next first.
     pending: VecDeque<usize>,
     /// Indexes of deliveries that are held back.
@@ -68,6 +100,7 @@ impl Default for Mail {
             hook: None,
             events: EVENTS.iter().map(|e| (*e).to_owned()).collect(),
             deliveries: Vec::new(),
+            attempts: Vec::new(),
             pending: VecDeque::new(),
             held: None,
             stirred: None,
@@ -91,6 +124,23 @@ impl Mail {
 
     pub(super) fn deliveries(&self) -> &[Delivery] {
         &self.deliveries
+    }
+
+    pub(super) fn slips(&self) -> Vec<Slip> {
+        let waiting: BTreeSet<usize> = self.pending.iter().chain(self.held.iter().flatten()).copied().collect();
+        let slip = |(at, delivery): (usize, &Delivery)| Slip {
+            id: delivery.id.clone(),
+            comment: delivery.payload["comment"]["id"]
+                .as_u64()
+                .filter(|_| delivery.action == "created"),
+            waits: delivery.answers.is_empty() || waiting.contains(&at),
+            accepted: delivery.answers.iter().any(|status| (200..300).contains(status)),
+        };
+        self.deliveries.iter().enumerate().map(slip).collect()
+    }
+
+    pub(super) fn attempts(&self) -> &[Attempt] {
+        &self.attempts
     }
 
     pub(super) fn hold(&mut self) {
@@ -212,24 +262,29 @@ pub fn signature(secret: &SecretString, body: &[u8]) -> String {
 pub(super) async fn deliver_pending(world: &Arc<Mutex<World>>, client: &reqwest::Client) -> Vec<u16> {
     let mut statuses = Vec::new();
     loop {
-        let Some((at, request)) = next_request(&mut lock(world), client) else {
+        let Some((mut attempt, request)) = next_request(&mut lock(world), client) else {
             return statuses;
         };
-        let status = match request.send().await {
+        attempt.status = match request.send().await {
             Ok(answer) => answer.status().as_u16(),
             Err(_) => 0,
         };
-        lock(world).mail.deliveries[at].answers.push(status);
-        statuses.push(status);
+        statuses.push(attempt.status);
+        let mail = &mut lock(world).mail;
+        mail.deliveries[attempt.of].answers.push(attempt.status);
+        mail.attempts.push(attempt);
     }
 }
 
-fn next_request(world: &mut World, client: &reqwest::Client) -> Option<(usize, reqwest::RequestBuilder)> {
+fn next_request(world: &mut World, client: &reqwest::Client) -> Option<(Attempt, reqwest::RequestBuilder)> {
     let target = world.app.as_ref().map(|app| app.id);
+    let now = world.now();
     let mail = &mut world.mail;
+    // One at a time is sent.
+    let id = ATTEMPTS_FROM + mail.attempts.len() as u64;
     let hook = mail.hook.as_ref()?;
-    let at = mail.pending.pop_front()?;
-    let delivery = &mail.deliveries[at];
+    let of = mail.pending.pop_front()?;
+    let delivery = &mail.deliveries[of];
     let json = delivery.payload.to_string();
     let (content_type, body) = if hook.form {
         let form = form_urlencoded::Serializer::new(String::new())
@@ -239,20 +294,30 @@ fn next_request(world: &mut World, client: &reqwest::Client) -> Option<(usize, r
     } else {
         ("application/json", json)
     };
-    let mut request = client
-        .post(&hook.url)
-        .timeout(ANSWER_WITHIN)
-        .header("accept", "*/*")
-        .header("user-agent", "GitHub-Hookshot/0000000")
-        .header("content-type", content_type)
-        .header("x-github-delivery", &delivery.id)
-        .header("x-github-event", &delivery.event)
-        .header("x-github-hook-id", "1")
-        .header("x-hub-signature-256", signature(&hook.secret, body.as_bytes()));
+    let mut headers = vec![
+        ("accept", "*/*".to_owned()),
+        ("user-agent", "GitHub-Hookshot/0000000".to_owned()),
+        ("content-type", content_type.to_owned()),
+        ("x-github-delivery", delivery.id.clone()),
+        ("x-github-event", delivery.event.clone()),
+        ("x-github-hook-id", "1".to_owned()),
+        ("x-hub-signature-256", signature(&hook.secret, body.as_bytes())),
+    ];
     if let Some(app) = target {
-        request = request
-            .header("x-github-hook-installation-target-id", app)
-            .header("x-github-hook-installation-target-type", "integration");
+        headers.push(("x-github-hook-installation-target-id", app.to_string()));
+        headers.push(("x-github-hook-installation-target-type", "integration".to_owned()));
     }
-    Some((at, request.body(body)))
+    let request = client.post(&hook.url).timeout(ANSWER_WITHIN).body(body);
+    let request = headers
+        .iter()
+        .fold(request, |request, (name, value)| request.header(*name, value));
+    let attempt = Attempt {
+        id,
+        of,
+        at: now,
+        again: !delivery.answers.is_empty(),
+        status: 0,
+        headers,
+    };
+    Some((attempt, request))
 }

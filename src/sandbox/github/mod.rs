@@ -9,6 +9,7 @@ mod auth;
 mod checks;
 mod deeds;
 mod git;
+mod hooklog;
 mod mail;
 mod objects;
 mod people;
@@ -29,9 +30,10 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::stage::{Served, Stage, serve};
+use super::wire::hook_client;
 
 pub use self::deeds::{Change, NewPr};
-pub use self::mail::{Delivery, signature};
+pub use self::mail::{Delivery, Slip, signature};
 use self::mail::{Mail, deliver_pending};
 use self::state::{App, Holder, Kind, Token, World};
 pub use self::state::{Level, Now};
@@ -116,10 +118,7 @@ impl GitHub {
     /// # Errors
     /// When the port cannot be had.
     pub async fn start(options: Options) -> std::io::Result<Self> {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .map_err(std::io::Error::other)?;
+        let client = hook_client();
         let stirred = Arc::new(Notify::new());
         let world = Arc::new(Mutex::new(new_world(&options)));
         let stage = Arc::new(Stage::default());
@@ -187,6 +186,11 @@ impl GitHub {
     /// Every delivery so far, oldest first, sent or not.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.world().mail.deliveries().to_vec()
+    }
+
+    /// What is known of every delivery so far without its payload, oldest first.
+    pub fn slips(&self) -> Vec<Slip> {
+        self.world().mail.slips()
     }
 
     /// Sends a delivery once more, with the same id. `false` if there is none with this id.

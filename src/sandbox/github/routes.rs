@@ -15,7 +15,7 @@ use super::auth::{Need, admit, authenticate};
 use super::state::Access::{Read, Write};
 use super::state::World;
 use super::wire::{Refusal, Reply, Req, check_headers, parse_body};
-use super::{accounts, auth, checks, lock, objects, pulls, refs, talk};
+use super::{accounts, auth, checks, hooklog, lock, objects, pulls, refs, talk};
 
 /// The primary rate limit.
 pub(super) const CALLS_PER_HOUR: u64 = 5000;
@@ -61,7 +61,17 @@ pub(super) fn all(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-const GLOBAL: [Route; 14] = [
+const GLOBAL: [Route; 19] = [
+    (GET, "/app/hook/deliveries", Need::Jwt, hooklog::list),
+    (GET, "/app/hook/deliveries/{id}", Need::Jwt, hooklog::get),
+    (POST, "/app/hook/deliveries/{id}/attempts", Need::Jwt, hooklog::again),
+    (
+        GET,
+        "/installation/repositories",
+        Need::Token,
+        accounts::installation_repos,
+    ),
+    (GET, "/user/repos", Need::Token, accounts::user_repos),
     (GET, "/orgs/{org}/teams/{slug}", Need::Org("members"), accounts::team),
     (GET, "/user", Need::Token, accounts::me),
     (GET, "/user/{account_id}", Need::Token, accounts::by_id),

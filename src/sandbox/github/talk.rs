@@ -123,15 +123,22 @@ pub(super) fn list_all_reviews(world: &mut World, req: &Req) -> Result<Reply, Re
 fn review_comments(world: &World, req: &Req, number: Option<u64>) -> Result<Reply, Refusal> {
     let repo = world.repo(req.repo)?;
     let since = since(req)?;
-    let found = repo
+    let mut found: Vec<&ReviewComment> = repo
         .review_comments
         .values()
         .filter(|c| number.is_none_or(|n| c.said.number == n))
-        .filter(|c| since.is_none_or(|at| c.said.updated_at >= at));
-    Ok(Reply::page(
-        req,
-        found.map(|c| render::review_comment(world, repo, c)).collect(),
-    ))
+        .filter(|c| since.is_none_or(|at| c.said.updated_at >= at))
+        .collect();
+    // Without `sort`, `direction` means nothing.
+    let sort = req.query("sort");
+    if sort == Some("updated") {
+        found.sort_by_key(|c| (c.said.updated_at, c.said.id));
+    }
+    if sort.is_some() && req.query("direction") == Some("desc") {
+        found.reverse();
+    }
+    let items = found.into_iter().map(|c| render::review_comment(world, repo, c));
+    Ok(Reply::page(req, items.collect()))
 }
 
 /// `POST …/pulls/{n}/comments`.

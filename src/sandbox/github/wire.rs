@@ -151,6 +151,14 @@ impl Reply {
         }
     }
 
+    /// With a `Link` to the next page, whose address differs in this parameter.
+    pub(super) fn linked(self, req: &Req, name: &str, value: &str) -> Self {
+        Self {
+            link: Some(format!("<{}>; rel=\"next\"", req.url_with(name, value))),
+            ..self
+        }
+    }
+
     pub(super) fn into_response(self, now: Timestamp, calls_left: u64, reset: i64) -> Response {
         let mut response = Response::new(Body::from(self.body));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -236,13 +244,8 @@ impl Req {
     }
 
     fn page_of(&self, items: Vec<Value>) -> (Vec<Value>, Option<String>) {
-        let number = |name| {
-            self.query(name)
-                .and_then(|v| v.parse::<usize>().ok())
-                .filter(|n| *n > 0)
-        };
-        let per_page = number("per_page").unwrap_or(PER_PAGE).min(PER_PAGE_MAX);
-        let page = number("page").unwrap_or(1);
+        let per_page = self.per_page();
+        let page = self.count("page").unwrap_or(1);
         let last = items.len().div_ceil(per_page).max(1);
         let mut links = Vec::new();
         let mut link = |to: usize, rel: &str| links.push(format!("<{}>; rel=\"{rel}\"", self.page_url(to)));
@@ -260,12 +263,27 @@ impl Req {
         (items, (!links.is_empty()).then(|| links.join(", ")))
     }
 
+    /// How many items a page of the answer may hold.
+    pub(super) fn per_page(&self) -> usize {
+        self.count("per_page").unwrap_or(PER_PAGE).min(PER_PAGE_MAX)
+    }
+
+    fn count(&self, name: &str) -> Option<usize> {
+        let given = self.query(name)?.parse().ok();
+        given.filter(|n: &usize| *n > 0)
+    }
+
     fn page_url(&self, page: usize) -> String {
+        self.url_with("page", &page.to_string())
+    }
+
+    /// The request's own address with another value of this parameter.
+    fn url_with(&self, changed: &str, to: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in self.query.iter().filter(|(name, _)| name != "page") {
+        for (name, value) in self.query.iter().filter(|(name, _)| name != changed) {
             query.append_pair(name, value);
         }
-        query.append_pair("page", &page.to_string());
+        query.append_pair(changed, to);
         format!("{}?{}", self.url, query.finish())
     }
 }

@@ -4,8 +4,8 @@
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use super::hooks::Happening;
-use super::state::{Body, Comment, Issue};
+use super::hooks::{Automation, Happening};
+use super::state::{Body, Change, Comment, Issue};
 use super::{Inner, Jira, adf};
 use crate::sandbox::NotPossible;
 use crate::sandbox::wire::lock;
@@ -136,9 +136,16 @@ impl Inner {
                 workflow.status(&way.to)?.clone(),
             )
         };
+        let item = site.change_item("status", [&from.id, &from.name, &to.id, &to.name].map(Some));
         let issue = site.issue_mut(key)?;
         issue.status.clone_from(&to.id);
         issue.updated = now;
+        issue.changes.push(Change {
+            id: changelog.clone(),
+            author: user.to_owned(),
+            created: now,
+            items: vec![item],
+        });
         let issue = site.issue(key)?;
         let mut outbox = lock(&self.outbox);
         let happening = Happening {
@@ -159,6 +166,15 @@ impl Inner {
         let issue = site.issue_mut(key)?;
         let before = issue.fields.insert(field.to_owned(), value.clone()).unwrap_or_default();
         issue.updated = now;
+        let [old, new] = [&before, &value].map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned));
+        let item = site.change_item(field, [None, Some(&old), None, Some(&new)]);
+        let issue = site.issue_mut(key)?;
+        issue.changes.push(Change {
+            id: changelog.clone(),
+            author: user.to_owned(),
+            created: now,
+            items: vec![item],
+        });
         let issue = site.issue(key)?;
         let mut outbox = lock(&self.outbox);
         let happening = Happening {
@@ -184,6 +200,7 @@ impl Inner {
             let mut site = lock(&self.site);
             let id = site.new_id();
             let issue = site.issue_mut(key)?;
+            issue.updated = now;
             issue.comments.push(Comment {
                 id: id.clone(),
                 author: user.to_owned(),
@@ -210,7 +227,9 @@ impl Inner {
         let now = (self.now)();
         {
             let mut site = lock(&self.site);
-            let comment = site.issue_mut(key)?.comments.iter_mut().find(|c| c.id == id)?;
+            let issue = site.issue_mut(key)?;
+            let comment = issue.comments.iter_mut().find(|c| c.id == id)?;
+            issue.updated = now;
             comment.body = body;
             comment.edits += 1;
             // No clock is so slow that an edit leaves no trace.
@@ -226,7 +245,9 @@ impl Inner {
     pub(super) fn delete_comment(&self, key: &str, id: &str, user: &str) -> Option<()> {
         self.tell_of_comment("comment_deleted", key, id, user)?;
         let mut site = lock(&self.site);
-        site.issue_mut(key)?.comments.retain(|c| c.id != id);
+        let issue = site.issue_mut(key)?;
+        issue.comments.retain(|c| c.id != id);
+        issue.updated = (self.now)();
         Some(())
     }
 
@@ -235,6 +256,10 @@ impl Inner {
         let issue: &Issue = site.issue(key)?;
         let comment = issue.comments.iter().find(|c| c.id == id)?;
         let mut outbox = lock(&self.outbox);
+        // The rule that sends the issue is one that fires on transitions.
+        if matches!(outbox.shape.automation, Some(Automation::IssueData | Automation::Flat)) {
+            return Some(());
+        }
         let happening = Happening {
             site: &site,
             shape: &outbox.shape,

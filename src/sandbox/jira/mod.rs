@@ -9,6 +9,7 @@ mod hooks;
 mod issues;
 mod people;
 mod routes;
+mod search;
 mod sign;
 mod state;
 mod wiki;
@@ -206,6 +207,7 @@ impl Jira {
             status,
             fields,
             comments: Vec::new(),
+            changes: Vec::new(),
             hidden: false,
             created: now,
             updated: now,

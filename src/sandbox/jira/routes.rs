@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::state::{Body, Comment, Issue, Site};
-use super::{Flavour, Inner, adf, people};
+use super::{Flavour, Inner, adf, people, search};
 use crate::sandbox::wire::{Handled, Reply, credential, is_json, lock, query};
 
 const COMMENT_CHARS_MAX: usize = 32_767;
@@ -36,6 +36,7 @@ pub(super) fn routes(inner: Arc<Inner>) -> Router {
         )
         .route("/rest/api/{v}/comment/{id}/properties/{name}", get(property))
         .merge(people::routes())
+        .merge(search::routes())
         .fallback(async || no_such_uri())
         .with_state(inner)
 }
@@ -70,7 +71,11 @@ async fn issue(
         let minus = wanted.iter().any(|w| w.strip_prefix('-') == Some(name));
         !minus && (all || wanted.contains(&name.as_str()))
     });
-    Ok(Reply::json(200, site.issue_json(issue, &v, fields)))
+    let mut shown = site.issue_json(issue, &v, fields);
+    if expands(&asked, "changelog") {
+        shown["changelog"] = site.changelog_json(issue);
+    }
+    Ok(Reply::json(200, shown))
 }
 
 async fn transitions(State(inner): Service, Path((v, key)): Path<(String, String)>, headers: HeaderMap) -> Handled {
@@ -334,7 +339,7 @@ impl Inner {
     }
 }
 
-fn visible<'s>(site: &'s Site, key: &str) -> Result<&'s Issue, Reply> {
+pub(super) fn visible<'s>(site: &'s Site, key: &str) -> Result<&'s Issue, Reply> {
     site.issue(key).filter(|i| !i.hidden).ok_or_else(no_issue)
 }
 

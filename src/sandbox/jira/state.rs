@@ -130,9 +130,20 @@ pub(super) struct Issue {
     pub(super) status: String,
     pub(super) fields: Map<String, Value>,
     pub(super) comments: Vec<Comment>,
+    /// Oldest first.
+    pub(super) changes: Vec<Change>,
     pub(super) hidden: bool,
     pub(super) created: Timestamp,
     pub(super) updated: Timestamp,
+}
+
+/// Something that was changed, and by whom.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    pub(super) id: String,
+    pub(super) author: String,
+    pub(super) created: Timestamp,
+    pub(super) items: Vec<Value>,
 }
 
 /// A body as it was written: in version 3's format, or in version 2's.

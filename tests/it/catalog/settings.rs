@@ -19,6 +19,10 @@ fn broken_settings_are_told_what_and_where() {
         ("[server]\nlissten = \"127.0.0.1:1\"", &[]),
         ("server = 1", &[("STEPHERD__SERVER__LISTEN", "127.0.0.1:1")]),
         ("[database]\nurl = \"postgres://u:hunter2@host/db\"", &[]),
+        ("[database]\nurl = \"postgres://u@host/db?password=hunter2\"", &[]),
+        ("[database]\nurl = \"mysql://u:hunter2@host/db\"", &[]),
+        ("", &[("STEPHERD__DATABASE__URL", "postgres://u:hunter2@:9x/db")]),
+        ("", &[("STEPHERD__DATABASE__URL", "postgres://u:hunter2@host/db")]),
         ("[github]\napi_url = \"https://u:hunter2@host\"", &[]),
         ("[github]\napi_url = \"ftp://host\"", &[]),
         ("[github]\nenabled = true", &[]),
@@ -33,6 +37,14 @@ fn broken_settings_are_told_what_and_where() {
         ("", &[("STEPHERD__SERVER", "hunter2")]),
         ("", &[("STEPHERD__ENGINE__EDIT_SPACING_S", "many")]),
         ("", &[("STEPHERD__ENGINE__EDIT_SPACING_S", "9000")]),
+        ("[retention]\naccepted_days = 30", &[]),
+        ("[retention]\ndeliveries_days = 394", &[]),
+        ("[retention]\ndeliveries_days = 0", &[]),
+        ("[retention]\ndeliveries_days = 0\naccepted_days = 0", &[]),
+        (
+            "[retention]\ndeliveries_days = 393",
+            &[("STEPHERD__RETENTION__RUNS_DAYS", "90000")],
+        ),
         ("", &[("STEPHERD__SERVER__LISTEN", "here")]),
         ("[log]\nformat = \"yaml\"", &[]),
         ("[paths]\ncommands = \"../elsewhere\"", &[]),
@@ -71,8 +83,23 @@ fn broken_settings_are_told_what_and_where() {
     config/stepherd.toml:1:10: `server` must be a table, not a whole number
 
     > url = "postgres://u:hunter2@host/db"
-    config/stepherd.toml:2:7: `url` must be an SQLite database
-      hint: sqlite:stepherd.db, or sqlite: and a path
+    config/stepherd.toml:2:7: a password must not stand in this file
+      hint: give the whole address as STEPHERD__DATABASE__URL, or in a file of its own by url_file
+
+    > url = "postgres://u@host/db?password=hunter2"
+    config/stepherd.toml:2:7: a password must not stand in this file
+      hint: give the whole address as STEPHERD__DATABASE__URL, or in a file of its own by url_file
+
+    > url = "mysql://u:hunter2@host/db"
+    config/stepherd.toml:2:7: `url` must be the address of an SQLite or PostgreSQL database
+      hint: sqlite:stepherd.db, or postgres://user@host/database
+
+    > STEPHERD__DATABASE__URL
+    environment: STEPHERD__DATABASE__URL: `url` is no address
+      hint: postgres://user@host/database
+
+    > STEPHERD__DATABASE__URL
+    no problem
 
     > api_url = "https://u:hunter2@host"
     config/stepherd.toml:2:11: an address must not hold a user name, a password, a query or a fragment
@@ -120,6 +147,24 @@ fn broken_settings_are_told_what_and_where() {
     > STEPHERD__ENGINE__EDIT_SPACING_S
     environment: STEPHERD__ENGINE__EDIT_SPACING_S: `edit_spacing_s` must be from 0 to 3600
 
+    > accepted_days = 30
+    config/stepherd.toml:2:17: `accepted_days` must be a week longer than `deliveries_days`: a delivery that is replayed when it is not known any more that it took effect would take effect twice
+      hint: accepted_days: at least 37, or 0: for ever
+
+    > deliveries_days = 394
+    config/stepherd.toml:2:19: `accepted_days` must be a week longer than `deliveries_days`: a delivery that is replayed when it is not known any more that it took effect would take effect twice
+      hint: accepted_days: at least 401, or 0: for ever
+
+    > deliveries_days = 0
+    config/stepherd.toml:2:19: `accepted_days` must be a week longer than `deliveries_days`: a delivery that is replayed when it is not known any more that it took effect would take effect twice
+      hint: accepted_days: 0: for ever, as deliveries are
+
+    > accepted_days = 0
+    no problem
+
+    > STEPHERD__RETENTION__RUNS_DAYS
+    environment: STEPHERD__RETENTION__RUNS_DAYS: `runs_days` must be from 0 to 36500
+
     > STEPHERD__SERVER__LISTEN
     environment: STEPHERD__SERVER__LISTEN: `here` is no address to listen on
       hint: an IP address and a port: 127.0.0.1:8080, 0.0.0.0:8080, [::]:8080
@@ -163,7 +208,7 @@ fn secrets_are_refused_in_the_file_and_never_shown() {
     config/stepherd.toml:12:9: `token` is a secret and does not belong in this file
       hint: give it as the environment variable STEPHERD__JIRA__TOKEN or as token_file = "/run/secrets/…", and treat what stood here as leaked
     config/stepherd.toml:13:2: unknown key `zzz`
-      hint: there is: paths, server, database, github, jira, discord, argocd, dcr, engine, log
+      hint: there is: paths, server, database, github, jira, discord, argocd, dcr, engine, retention, log
     "#);
     for shown in [
         problems.render(true),
@@ -344,6 +389,8 @@ fn the_shipped_settings_show_every_key_with_its_default() {
                         "app_id",
                         "own_account_id",
                         "application_id",
+                        "repositories",
+                        "projects",
                     ]
                     .contains(&key)
                     && !["public_key", "enabled"].contains(&key)

@@ -22,7 +22,14 @@ fn what_is_shipped_is_good_and_says_what_is_on() {
     };
     assert!(platform("github").contains(" on "), "{}", good.out);
     assert!(platform("jira").contains(" off "), "{}", good.out);
+    assert!(
+        good.out
+            .ends_with("Kept: deliveries 30 days, finished runs 365 days, what has taken effect 400 days.\n"),
+        "{}",
+        good.out
+    );
     let json = folder.run(&["check", "--json"]);
+    assert_eq!(json.json()["retention"]["runsDays"], 365);
     assert_eq!(json.code, Some(0));
     assert_eq!(json.json()["problems"], serde_json::json!([]));
     assert_eq!(json.json()["platforms"][0]["name"], "github");

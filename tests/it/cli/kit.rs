@@ -25,6 +25,8 @@ impl Ran {
 pub struct Folder {
     dir: tempfile::TempDir,
     pub env: BTreeMap<String, String>,
+    /// What the program is run by; nothing: by itself.
+    pub wrap: Vec<String>,
 }
 
 pub const SECRET: &str = "a-webhook-secret-of-the-cli-tests";
@@ -51,6 +53,7 @@ impl Folder {
         Self {
             dir,
             env: env.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            wrap: Vec::new(),
         }
     }
 
@@ -79,8 +82,11 @@ impl Folder {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stepherd"));
+        let program = env!("CARGO_BIN_EXE_stepherd");
+        let mut words = self.wrap.iter().map(String::as_str).chain([program]);
+        let mut command = Command::new(words.next().unwrap_or(program));
         command
+            .args(words)
             .args(args)
             .current_dir(self.dir.path())
             .env_clear()
@@ -107,14 +113,20 @@ impl Folder {
         ran
     }
 
-    /// Starts the server and waits until it listens.
-    pub fn serve(&self) -> Server {
-        let mut child = self
-            .command(&["serve"])
+    /// The program as a server, with its log to be read.
+    pub fn spawn(&self) -> Child {
+        let mut serve = self.command(&["serve"]);
+        serve
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// Starts the server, unless it refuses to start: then what it said.
+    pub fn try_serve(&self) -> Result<Server, Ran> {
+        let mut child = self.spawn();
         let lines = BufReader::new(child.stderr.take().unwrap());
         let mut server = Server {
             child,
@@ -122,9 +134,31 @@ impl Folder {
             log: Vec::new(),
             address: String::new(),
         };
-        let listens = server.wait_for("stepherd listens");
-        server.address = listens["fields"]["address"].as_str().unwrap().to_owned();
-        server
+        let mut err = String::new();
+        while server.address.is_empty() {
+            let mut line = String::new();
+            if server.lines.read_line(&mut line).unwrap() == 0 {
+                let code = server.child.wait().unwrap().code();
+                let out = String::new();
+                return Err(Ran { code, out, err });
+            }
+            err.push_str(&line);
+            // What is said before the logs begin, and why it does not start, is said in words.
+            let Ok(said) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            if said["fields"]["message"] == "stepherd listens" {
+                server.address = said["fields"]["address"].as_str().unwrap().to_owned();
+            }
+            server.log.push(said);
+        }
+        Ok(server)
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn serve(&self) -> Server {
+        self.try_serve()
+            .unwrap_or_else(|ran| panic!("it ended before it listened: {ran:?}"))
     }
 }
 
@@ -140,6 +174,11 @@ pub struct Server {
 impl Server {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Reads its log up to a line with this message.

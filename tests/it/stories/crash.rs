@@ -1,20 +1,32 @@
 //! stepherd dies without a word and another one starts on the same database: no accepted command is lost, and nothing
-//! is done twice.
+//! is done twice. It dies at every point of a story at which a database or the world can have changed, and each time
+//! the story must end as if it had not.
 
-use std::path::Path;
+mod points;
+mod tale;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use stepherd::sandbox::stage::{Call, Fault, FaultKind, Stage};
-use stepherd::sandbox::town::{CHANNEL, REPO, TENANT, TICKET};
+use async_trait::async_trait;
+use stepherd::sandbox::town::REPO;
+use stepherd::store::{Gate, Point, StoreError};
+use tokio::sync::OnceCell;
 
 use super::scene::at;
-use crate::world::World;
+use crate::postgres::Database;
+use crate::world::{TestClock, World};
+use points::Harm;
+use tale::Tale;
 
-/// Longer than any lease and any pause between tries.
-const LEASES: Duration = Duration::from_secs(700);
-
-/// How many engine turns a story may take before something is wrong.
-const TURNS_MAX: usize = 400;
+/// More points than any story has.
+const POINTS_MAX: usize = 5000;
+/// Fewer points than the story has: a count that stops here has not counted.
+const POINTS_MIN: usize = 100;
+/// Tries every point of everything; without it, errors of the database are tried at every third point, and PostgreSQL,
+/// where each tale makes a database, at every thirty-seventh.
+const ALL: &str = "STEPHERD_CRASH_ALL";
 
 #[tokio::test]
 async fn a_command_that_is_durable_survives_the_crash_before_anybody_read_it() {
@@ -44,214 +56,50 @@ async fn what_was_decided_is_done_although_who_decided_it_died() {
     assert_eq!(world.messages(number)[0].reactions, ["stepherd[bot]:eyes"]);
 }
 
-/// When stepherd dies.
-#[derive(Debug, Clone, Copy)]
-enum Death {
-    Never,
-    /// After this many turns of the engine that did something.
-    AfterTurn(usize),
-    /// As soon as this many calls have changed something in the world, whatever it is doing.
-    AtCall(usize),
-    /// As soon as an answer is lost.
-    AtCut,
+/// How the story ends when nothing happens to stepherd.
+async fn untouched() -> &'static str {
+    static END: OnceCell<String> = OnceCell::const_new();
+    END.get_or_init(|| async {
+        let end = Tale::new(Harm::None, None).await.told().await;
+        assert!(end.contains("Some(\"Done\") after 2 moves"), "{end}");
+        end
+    })
+    .await
 }
 
-/// The main job from the approved ticket to the closed one, with a failure and a retry, and at most one death.
-struct Tale {
-    world: Option<World>,
-    death: Death,
-    turns: usize,
-    died: bool,
-}
-
-impl Tale {
-    async fn new(death: Death) -> Self {
-        Self {
-            world: Some(World::with(without_farm).await),
-            death,
-            turns: 0,
-            died: false,
-        }
-    }
-
-    fn world(&self) -> &World {
-        self.world
-            .as_ref()
-            .expect("it is taken only while stepherd starts again")
-    }
-
-    /// Tells it to the end: what everybody saw then.
-    async fn told(&mut self) -> String {
-        let town = &self.world().town;
-        town.jira.transition(TICKET, "557058:ada", "Approved").await.unwrap();
-        self.rest().await;
-        self.world().town.dcr.advance(TENANT, 42.0);
-        self.rest().await;
-        self.world().town.dcr.fail(TENANT, "farmer-3 lost");
-        self.rest().await;
-        self.world().write(1, "ada", "/dcr retry");
-        self.rest().await;
-        self.world().town.dcr.complete(TENANT);
-        self.rest().await;
-        self.seen().await
-    }
-
-    /// Everything that follows from what happened has happened.
-    async fn rest(&mut self) {
-        self.settle().await;
-        for _ in 0..2 {
-            self.world().clock.advance(Duration::from_secs(30));
-            self.settle().await;
-        }
-    }
-
-    async fn settle(&mut self) {
-        for _ in 0..TURNS_MAX {
-            let delivered = self.world().deliver().await;
-            let mut did = 0;
-            for turn in 0..3 {
-                did += self.turn(turn).await;
-            }
-            if did == 0 && !delivered {
-                return;
-            }
-        }
-        panic!("the world does not come to rest");
-    }
-
-    /// One turn, if stepherd lives to its end; how much it did, and something if it died.
-    async fn turn(&mut self, which: usize) -> usize {
-        let world = self.world();
-        let turn = async {
-            match which {
-                0 => world.intake().await,
-                1 => world.dispatch().await,
-                _ => world.sweep().await,
-            }
-        };
-        let did = tokio::select! {
-            did = turn => Some(did),
-            () = self.dying() => None,
-        };
-        self.turns += usize::from(did.is_some_and(|did| did > 0));
-        let dies = matches!(self.death, Death::AfterTurn(k) if k == self.turns);
-        if did.is_some() && (self.died || !dies) {
-            return did.unwrap_or_default();
-        }
-        self.died = true;
-        let world = self.world.take().expect("it lived").restart().await;
-        world.clock.advance(LEASES);
-        self.world = Some(world);
-        1
-    }
-
-    /// Ends when stepherd dies in the middle of something.
-    async fn dying(&self) {
-        loop {
-            let dies = !self.died
-                && match self.death {
-                    Death::Never | Death::AfterTurn(_) => false,
-                    Death::AtCall(k) => changes(self.world()) >= k,
-                    Death::AtCut => calls(self.world()).iter().any(|call| call.status == 0),
-                };
-            if dies {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// What there is to see in the end, without what tells one telling from another.
-    async fn seen(&self) -> String {
-        let world = self.world();
-        let town = &world.town;
-        let mut seen = Vec::new();
-        for message in world.messages(1) {
-            seen.push(format!(
-                "#1 {} {:?}\n{}",
-                message.author, message.reactions, message.body
-            ));
-        }
-        for message in town.jira.messages(TICKET) {
-            seen.push(format!("{TICKET} {}\n{}", message.author, message.body));
-        }
-        for message in town.discord.messages(CHANNEL) {
-            let place = if message.channel == CHANNEL {
-                "channel"
-            } else {
-                "thread"
-            };
-            seen.push(format!("{place} {}\n{}", message.author, message.text));
-        }
-        for pull in town.github.pulls(REPO).unwrap() {
-            seen.push(format!(
-                "{} from {}, merged: {}",
-                pull.title,
-                pull.branch,
-                pull.merged.is_some()
-            ));
-        }
-        for check in town.github.check_runs(REPO).unwrap() {
-            seen.push(format!("{} {} {:?}", check.name, check.status, check.conclusion));
-        }
-        let starts = town.dcr.starts(TENANT);
-        seen.push(format!("rebuilds: {starts}, ticket: {:?}", town.jira.status(TICKET)));
-        for state in ["pending", "parked"] {
-            let effects = world.store.effects(Some(state), 100).await.unwrap();
-            assert!(effects.is_empty(), "{state}: {effects:?}");
-        }
-        without_times(&world.readable(&seen.join("\n\n")).await)
-    }
-}
-
-fn stages(world: &World) -> [&Stage; 5] {
-    let town = &world.town;
-    let others = (
-        &town.jira.stage,
-        &town.discord.stage,
-        &town.argocd.stage,
-        &town.dcr.stage,
+/// Tells the story with this harm: it must end as the untouched one. Where the harm was done, if it was.
+async fn told_with(harm: Harm, database: Option<&str>) -> Option<String> {
+    let expected = untouched().await;
+    let mut tale = Tale::new(harm, database).await;
+    let seen = tale.told().await;
+    let struck = tale.struck();
+    assert!(
+        seen == expected,
+        "{harm:?}, {struck:?}:\n{}",
+        difference(expected, &seen)
     );
-    [town.github.stage(), others.0, others.1, others.2, others.3]
+    struck
 }
 
-/// All calls to the town so far.
-fn calls(world: &World) -> Vec<Call> {
-    stages(world).iter().flat_map(|stage| stage.calls()).collect()
-}
-
-/// How many calls meant to change something. Making tokens and registering commands changes nothing that people see.
-fn changes(world: &World) -> usize {
-    let counts = |call: &&Call| {
-        call.method != "GET" && !call.path.contains("access_tokens") && !call.path.starts_with("/applications/900/")
-    };
-    calls(world).iter().filter(counts).count()
-}
-
-/// A crash costs time, so times differ.
-fn without_times(text: &str) -> String {
-    let mut pieces: Vec<String> = text.split(" UTC").map(str::to_owned).collect();
-    let last = pieces.pop().unwrap_or_default();
-    for piece in &mut pieces {
-        let keep = piece.len() - "2026-11-18 11:06".len();
-        piece.truncate(keep);
+/// Tells the story with a harm at the first of these points, at the next one and so on, until one is told untouched.
+async fn at_points(points: impl Iterator<Item = usize>, harm: fn(usize) -> Harm) {
+    for point in points.take_while(|point| *point < POINTS_MAX) {
+        if told_with(harm(point), None).await.is_none() {
+            assert!(point > POINTS_MIN, "the story has more to it than {point} points");
+            return;
+        }
     }
-    pieces.push(last);
-    pieces.join("TIME")
+    panic!("the story never ends");
 }
 
-/// Tells it with every death of a kind in turn, beginning with `first` and leaving out all but every `step`-th, until
-/// one is told untouched: each must be seen to end like the one without.
-async fn whatever_the_death(first: usize, step: usize, death: fn(usize) -> Death) {
-    let mut untouched = Tale::new(Death::Never).await;
-    let expected = untouched.told().await;
-    assert!(expected.contains("ticket: Some(\"Done\")"), "{expected}");
-    for k in (first..TURNS_MAX).step_by(step) {
-        let mut tale = Tale::new(death(k)).await;
-        let seen = tale.told().await;
-        assert!(seen == expected, "{:?}:\n{}", death(k), difference(&expected, &seen));
-        if !tale.died {
-            assert!(k > 20, "the story has more to it than {k} moments");
+async fn on_postgres(points: impl Iterator<Item = usize>, harm: fn(usize) -> Harm) {
+    for point in points.take_while(|point| *point < POINTS_MAX) {
+        let database = Database::new().await;
+        database.store().await.close().await;
+        let struck = told_with(harm(point), Some(&database.url)).await;
+        database.drop().await;
+        if struck.is_none() {
+            assert!(point > POINTS_MIN, "the story has more to it than {point} points");
             return;
         }
     }
@@ -271,49 +119,121 @@ fn difference(expected: &str, seen: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_crash_after_any_turn_of_the_engine_changes_nothing_that_people_see() {
-    whatever_the_death(1, 1, Death::AfterTurn).await;
-}
-
-#[tokio::test]
-async fn a_crash_at_a_call_to_the_world_changes_nothing_that_people_see() {
-    whatever_the_death(1, 4, Death::AtCall).await;
-}
-
-#[tokio::test]
-async fn what_took_effect_before_the_answer_was_lost_and_stepherd_died_is_not_done_again() {
-    let expected = Tale::new(Death::Never).await.told().await;
-    for (method, path) in [
-        ("POST", "/git/refs"),
-        ("POST", "/pulls"),
-        ("PUT", "/merge"),
-        ("POST", "/issues/1/comments"),
-        ("POST", "/reactions"),
-        ("POST", "/check-runs"),
-        ("POST", "/issue/SREPROV-3072/comment"),
-        ("POST", "/issue/SREPROV-3072/transitions"),
-        ("POST", "/channels/400/messages"),
-        ("POST", "/threads"),
-        ("POST", "/tenants/comcast/rebuild"),
+async fn the_story_passes_every_kind_of_point() {
+    let mut tale = Tale::new(Harm::None, None).await;
+    tale.told().await;
+    let passed: BTreeSet<String> = tale.passed().into_iter().collect();
+    let has = |name: &str| passed.iter().any(|passed| passed.starts_with(name));
+    for name in [
+        "record_delivery BeforeCommit",
+        "claim_deliveries AfterCommit",
+        "commit BeforeCommit",
+        "commit AfterCommit",
+        "settle_delivery AfterCommit",
+        "claim_effects AfterCommit",
+        "record_sent AfterCommit",
+        "settle_effect BeforeCommit",
+        "hold_shards AfterCommit",
+        "POST /repos/acme/deployment/git/refs arrives",
+        "POST /repos/acme/deployment/pulls leaves",
+        "PUT /repos/acme/deployment/pulls/1/merge leaves",
+        "POST /repos/acme/deployment/issues/1/comments leaves",
+        "POST /repos/acme/deployment/check-runs leaves",
+        "GET /rest/api/3/issue/SREPROV-3072/transitions arrives",
+        "POST /rest/api/3/issue/SREPROV-3072/transitions leaves",
+        "POST /rest/api/3/issue/SREPROV-3072/comment leaves",
     ] {
-        let mut tale = Tale::new(Death::AtCut).await;
-        for stage in stages(tale.world()) {
-            stage.misbehave(Fault::new(method, path, 1, FaultKind::EffectThenCut));
-        }
-        let seen = tale.told().await;
-        assert!(tale.died, "{method} {path} is part of the story");
-        assert!(seen == expected, "{method} {path}:\n{}", difference(&expected, &seen));
+        assert!(has(name), "{name} is not among\n{passed:#?}");
+    }
+    for part in [
+        "/messages leaves",
+        "/threads leaves",
+        "/rebuild leaves",
+        "/reactions leaves",
+    ] {
+        assert!(
+            passed.iter().any(|passed| passed.ends_with(part)),
+            "{part}: {passed:#?}"
+        );
     }
 }
 
-/// A shorter way to the rebuild: each kind of thing that stepherd does is still done once.
-fn without_farm(dir: &Path) {
-    let path = dir.join("config/pipelines/dcr.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let step = |name: &str| {
-        text.find(&format!("[[step]]\nname = \"{name}\"\n"))
-            .expect("the step is there")
+/// From this point on every so many points, or every one if all are asked for.
+fn some(first: usize, step: usize, step_of_all: usize) -> impl Iterator<Item = usize> {
+    let all = std::env::var_os(ALL).is_some();
+    (first..).step_by(if all { step_of_all } else { step })
+}
+
+macro_rules! parts {
+    ($($name:ident: $how:ident, $points:expr, $harm:expr;)*) => {
+        $(#[tokio::test]
+        async fn $name() {
+            $how($points, $harm).await;
+        })*
     };
-    let shorter = format!("{}{}", &text[..step("StartFarm")], &text[step("Rebuild")..]);
-    std::fs::write(&path, shorter).unwrap();
+}
+
+// Every point belongs to one of four tests, which may run side by side.
+parts! {
+    a_death_at_any_point_changes_nothing_that_people_see_part_1: at_points, (1..).step_by(4), Harm::Death;
+    a_death_at_any_point_changes_nothing_that_people_see_part_2: at_points, (2..).step_by(4), Harm::Death;
+    a_death_at_any_point_changes_nothing_that_people_see_part_3: at_points, (3..).step_by(4), Harm::Death;
+    a_death_at_any_point_changes_nothing_that_people_see_part_4: at_points, (4..).step_by(4), Harm::Death;
+    an_error_of_the_database_before_a_commit_changes_nothing_that_people_see:
+        at_points, some(1, 6, 2), Harm::StoreFails;
+    an_error_of_the_database_after_a_commit_changes_nothing_that_people_see:
+        at_points, some(2, 6, 2), Harm::StoreFails;
+    a_death_on_postgres_changes_nothing_that_people_see: on_postgres, some(5, 37, 1), Harm::Death;
+    an_error_of_postgres_changes_nothing_that_people_see: on_postgres, some(5, 37, 1), Harm::StoreFails;
+}
+
+#[tokio::test]
+async fn every_effect_is_done_twice_on_purpose_and_shows_once() {
+    let struck = told_with(Harm::AnswersLost, None).await;
+    assert!(struck.is_some());
+}
+
+#[tokio::test]
+async fn every_change_is_refused_once_and_works_the_second_time() {
+    let struck = told_with(Harm::ChangesRefused, None).await;
+    assert!(struck.is_some());
+}
+
+#[tokio::test]
+async fn every_look_is_refused_once_and_works_the_second_time() {
+    let struck = told_with(Harm::LooksRefused, None).await;
+    assert!(struck.is_some());
+}
+
+/// Lets a heartbeat become due in the middle of a commit.
+#[derive(Default)]
+struct SlowCommit(OnceLock<Arc<TestClock>>);
+
+#[async_trait]
+impl Gate for SlowCommit {
+    async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
+        if let Some(clock) = self
+            .0
+            .get()
+            .filter(|_| verb == "settle_delivery" && point == Point::BeforeCommit)
+        {
+            clock.advance(Duration::from_secs(4));
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_in_the_middle_of_a_commit_does_not_keep_it_waiting() {
+    let gate = Arc::new(SlowCommit::default());
+    let world = World::gated(|_| {}, None, gate.clone()).await;
+    world.open_pull("wish");
+    world.deliver().await;
+    let _ = gate.0.set(world.clock.clone());
+    // Far less than the store waits for a connection that never comes.
+    let taken = tokio::time::timeout(Duration::from_secs(5), world.intake()).await;
+    assert_eq!(taken, Ok(1));
 }

@@ -1,5 +1,5 @@
-//! The demo's folder: the configuration as an administrator would write it, the database, the log, and payloads to
-//! send by hand.
+//! A folder for stepherd in the town: the configuration as an administrator would write it, the database, the logs,
+//! and payloads to send by hand.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::sandbox::town::Town;
 
-/// What is shipped, so that the demo runs from any folder.
+/// What is shipped, so that it runs from any folder.
 const SHIPPED: [(&str, &str); 4] = [
     ("commands/dcr.toml", include_str!("../../../commands/dcr.toml")),
     (
@@ -32,16 +32,16 @@ const SHIPPED: [(&str, &str); 4] = [
 /// Settings whose last word is one of these never stand in a file of settings.
 const SECRETS: [&str; 4] = ["token", "secret", "secret_previous", "private_key"];
 
-/// A folder of its own for this demo. Dropping it removes it.
-pub(super) struct Folder {
+/// A folder of its own. Dropping it removes it.
+pub(in crate::cli) struct Folder {
     dir: TempDir,
 }
 
 impl Folder {
-    /// An empty one, which nobody else may read.
-    pub(super) fn new() -> io::Result<Self> {
+    /// An empty one for this subcommand, which nobody else may read.
+    pub(in crate::cli) fn new(subcommand: &str) -> io::Result<Self> {
         let dir = tempfile::Builder::new()
-            .prefix("stepherd-demo-")
+            .prefix(&format!("stepherd-{subcommand}-"))
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()?;
         for folder in ["commands", "config/pipelines", "secrets", "payloads"] {
@@ -50,27 +50,33 @@ impl Folder {
         Ok(Self { dir })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::cli) fn path(&self) -> &Path {
         self.dir.path()
     }
 
     /// Where `--config` points.
-    pub(super) fn config(&self) -> PathBuf {
+    pub(in crate::cli) fn config(&self) -> PathBuf {
         self.path().join("config")
     }
 
-    pub(super) fn log(&self) -> PathBuf {
-        self.path().join("stepherd.log")
+    /// Where its database is, unless it is told otherwise.
+    pub(in crate::cli) fn database(&self) -> String {
+        format!("sqlite:{}", self.path().join("stepherd.db").display())
+    }
+
+    /// The log of one stepherd of this name.
+    pub(in crate::cli) fn log(&self, name: &str) -> PathBuf {
+        self.path().join(format!("{name}.log"))
     }
 
     /// Leaves the folder where it is.
-    pub(super) fn keep(self) -> PathBuf {
+    pub(in crate::cli) fn keep(self) -> PathBuf {
         self.dir.keep()
     }
 
     /// Writes the shipped files, the town's people, and the settings that connect stepherd to the town.
-    pub(super) fn configure(&self, town: &Town, listen: SocketAddr) -> Result<(), String> {
-        let said = |error: io::Error| format!("cannot write the demo's configuration: {error}");
+    pub(in crate::cli) fn configure(&self, town: &Town, listen: SocketAddr) -> Result<(), String> {
+        let said = |error: io::Error| format!("cannot write its configuration: {error}");
         for (name, text) in SHIPPED {
             let text = if name.starts_with("config/pipelines/") {
                 quicker(text)?
@@ -87,7 +93,7 @@ impl Folder {
         .map_err(said)?;
         let mut settings = self.settings(town).map_err(said)?;
         settings["server"]["listen"] = value(listen.to_string());
-        settings["database"]["url"] = value(format!("sqlite:{}", self.path().join("stepherd.db").display()));
+        settings["database"]["url"] = value(self.database());
         settings["engine"]["edit_spacing_s"] = value(1);
         fs::write(self.config().join("stepherd.toml"), settings.to_string()).map_err(said)
     }
@@ -123,7 +129,7 @@ impl Folder {
     }
 
     /// Writes a payload to send by hand.
-    pub(super) fn payload(&self, name: &str, body: &str) -> io::Result<()> {
+    pub(in crate::cli) fn payload(&self, name: &str, body: &str) -> io::Result<()> {
         fs::write(self.path().join("payloads").join(name), body)
     }
 }
