@@ -10,6 +10,7 @@ mod adapters_backends;
 mod adapters_discord;
 mod adapters_github;
 mod adapters_jira;
+mod bench;
 mod catalog;
 mod cli;
 mod decide;

@@ -51,7 +51,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<(), String> {
     one_by_one(bench, &server, &envelope, idle).await?;
     bench.say("answer: sustained");
     all_the_time(bench, &server, &envelope, sustained).await?;
-    server.kill().await;
+    server.kill(&mut bench.report).await;
     place.close().await
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 
 use super::place::Place;
+use super::report::Report;
 use super::wire::Wire;
 use crate::clock::Stopwatch;
 
@@ -112,9 +113,14 @@ impl Server {
         self.since.elapsed()
     }
 
-    /// `kill -9`: what was promised must survive even this.
-    pub(super) async fn kill(mut self) {
+    /// `kill -9`: what was promised must survive even this. What it has logged as errors is held against it.
+    pub(super) async fn kill(mut self, report: &mut Report) {
         let _ = self.process.kill().await;
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let errors: Vec<&str> = log.lines().filter(|line| line.contains("ERROR")).collect();
+        report.must(errors.is_empty(), || {
+            format!("{} errors in the log, first: {}", errors.len(), errors[0])
+        });
     }
 
     pub(super) fn usage(&self) -> Usage {

@@ -106,7 +106,7 @@ async fn history(bench: &mut Bench, finished: u32) -> Result<Pace, String> {
     Ok(pace)
 }
 
-async fn pace(bench: &Bench, place: &Place, ids: &[RunId], bytes: u64) -> Result<Pace, String> {
+async fn pace(bench: &mut Bench, place: &Place, ids: &[RunId], bytes: u64) -> Result<Pace, String> {
     let mut envelope = ingest::envelope();
     let deliveries = ingest::sign(&mut envelope, bench.sizes.signed_per_s * bench.sizes.load.as_secs());
     let mut server = Server::start(place)?;
@@ -138,7 +138,7 @@ async fn pace(bench: &Bench, place: &Place, ids: &[RunId], bytes: u64) -> Result
     )
     .await
     .map_err(|e| e.to_string())?;
-    server.kill().await;
+    server.kill(&mut bench.report).await;
     Ok(Pace {
         per_s: flood.rate(),
         status,

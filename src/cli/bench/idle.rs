@@ -19,7 +19,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<(), String> {
     for _ in 0..bench.sizes.starts {
         let mut server = Server::start(&place)?;
         let took = micros_of(server.listening().await?);
-        server.kill().await;
+        server.kill(&mut bench.report).await;
         match first {
             None => first = Some(took),
             Some(_) => micros.push(took),
@@ -43,7 +43,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<(), String> {
     let before = server.usage();
     tokio::time::sleep(bench.sizes.idle_for).await;
     let usage = server.usage();
-    server.kill().await;
+    server.kill(&mut bench.report).await;
     place.close().await?;
     bench.report.add(
         Row::new("idle", "memory", mib(usage.rss))

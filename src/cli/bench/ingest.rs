@@ -65,7 +65,7 @@ pub(super) fn sign(envelope: &mut Envelope, count: u64) -> Arc<Vec<Signed>> {
 }
 
 async fn flood_bare(
-    bench: &Bench,
+    bench: &mut Bench,
     place: &Place,
     envelope: &Envelope,
     deliveries: &Arc<Vec<Signed>>,
@@ -73,7 +73,7 @@ async fn flood_bare(
     let mut server = Server::bare(place)?;
     server.listening().await?;
     let (flood, cpu_micros) = measured(bench, &server, envelope, deliveries, true).await?;
-    server.kill().await;
+    server.kill(&mut bench.report).await;
     Ok(Measured {
         flood,
         cpu_micros,
@@ -91,7 +91,7 @@ async fn flood_durable(
     server.listening().await?;
     let (flood, cpu_micros) = measured(bench, &server, envelope, deliveries, false).await?;
     // What was promised must be there although the process gets no chance to put anything in order.
-    server.kill().await;
+    server.kill(&mut bench.report).await;
     let backlog = verify(bench, place, &flood, deliveries).await?;
     Ok(Measured {
         flood,

@@ -29,6 +29,7 @@ use crate::store::{
 pub(super) struct Life {
     pub(super) run: RunId,
     pub(super) token: u64,
+    pub(super) until: Until,
 }
 
 /// Up to where it lives.
@@ -100,7 +101,7 @@ pub(super) async fn live(place: &Place, token: u64, until: Until) -> Result<Life
         }
     }
     store.close().await;
-    Ok(Life { run, token })
+    Ok(Life { run, token, until })
 }
 
 fn dcr(place: &Place) -> Result<Dcr, String> {

@@ -107,7 +107,7 @@ struct Sizes {
 impl Sizes {
     fn of(args: &BenchArgs) -> Self {
         let (full, seconds) = (!args.quick, Duration::from_secs);
-        let most = args.active.unwrap_or(if full { 100_000 } else { 200 });
+        let most = args.active.unwrap_or(if full { 100_000 } else { 150 });
         let mut active: Vec<u32> = [most / 100, most / 10, most]
             .into_iter()
             .filter(|n| *n >= 100)
@@ -121,15 +121,15 @@ impl Sizes {
             connections: 32,
             signed_per_s: if full { 30_000 } else { 500 },
             warm_up: if full { 4_000 } else { 100 },
-            idle_commands: if full { 300 } else { 10 },
-            commands_per_s: if full { 200 } else { 20 },
+            idle_commands: if full { 300 } else { 5 },
+            commands_per_s: if full { 200 } else { 10 },
             active,
             every_s: if full { 30 } else { 2 },
-            watched_for: seconds(if full { 65 } else { 5 }),
-            starts: if full { 9 } else { 3 },
+            watched_for: seconds(if full { 65 } else { 4 }),
+            starts: if full { 9 } else { 2 },
             idle_for: seconds(if full { 10 } else { 1 }),
             finished: args.finished.unwrap_or(if full { 1_000_000 } else { 300 }),
-            reads: if full { 1000 } else { 20 },
+            reads: if full { 1000 } else { 10 },
         }
     }
 }

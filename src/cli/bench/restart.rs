@@ -26,7 +26,7 @@ pub(super) async fn measure(bench: &mut Bench, watched: Option<Place>) -> Result
             let place = watch::prepare(bench, runs).await?;
             let mut before = Server::start(&place)?;
             before.listening().await?;
-            before.kill().await;
+            before.kill(&mut bench.report).await;
             place
         }
     };
@@ -43,7 +43,7 @@ pub(super) async fn measure(bench: &mut Bench, watched: Option<Place>) -> Result
     let claimed = taken_up(&mut server).await?;
     let looked = all_looked_at(bench, &server, runs).await;
     let usage = server.usage();
-    server.kill().await;
+    server.kill(&mut bench.report).await;
     let id = String::from_utf8_lossy(&deliveries[0].delivery).into_owned();
     let there = format!("SELECT COUNT(*) FROM deliveries WHERE delivery_id = '{id}'");
     let kept = place.hand().await?.number(&there).await?;

@@ -108,7 +108,7 @@ async fn watch(bench: &mut Bench, place: &Place, runs: u32) -> Result<Watched, S
     tokio::time::sleep(bench.sizes.watched_for).await;
     let (usage, log) = (server.usage(), place.log_bytes());
     let looks = bench.outside.looks();
-    server.kill().await;
+    server.kill(&mut bench.report).await;
     let changed = written(place).await? - before;
     let count = looks.count - began;
     let cpu = usage.cpu.saturating_sub(usage_before.cpu).as_secs_f64();
