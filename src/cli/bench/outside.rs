@@ -134,6 +134,8 @@ impl Outside {
         let known = match (method, parts.as_slice()) {
             (&Method::GET, ["api", "v1", "tenants", tenant, what]) => self.rebuild_service(tenant, what),
             (&Method::GET, ["user"]) => Some(json!({ "id": 7, "login": "stepherd-bot", "type": "User" })),
+            // What repair looks at: nothing was missed.
+            (&Method::GET, ["user", "repos"]) => Some(json!([])),
             (&Method::GET, ["repos", _, _, "issues", "comments", id]) => id.parse().ok().map(comment),
             (&Method::GET, ["repos", _, _, "issues", _, "comments"]) => Some(json!([])),
             (&Method::POST, ["repos", _, _, "issues", pr, "comments"]) => pr.parse().ok().map(|pr| {
