@@ -15,7 +15,7 @@ use stepherd::domain::ids::{Platform, Repo, RunId, ThreadRef};
 use stepherd::domain::policy::{Answer, Lookup};
 use stepherd::domain::run::{CheckTarget, FailureClass, Observation};
 use stepherd::domain::signal::{MessageRef, ReplyHandle, Said};
-use stepherd::sandbox::stage::Stage;
+use stepherd::sandbox::stage::{Fault, FaultKind, Stage};
 use stepherd::store::{Gate, Point, Store, StoreError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -60,6 +60,15 @@ impl StageOf {
             Self::Other(stage) => stage,
         }
     }
+
+    /// A limit that is told by 403 is GitHub's own; everywhere else 403 is a refusal, and too many is 429.
+    fn misbehave(&self, fault: Fault) {
+        let limit = matches!(fault.kind, FaultKind::Answer { status: 403, .. });
+        self.get().misbehave(match self {
+            Self::Other(_) if limit => Fault::too_many(&fault.method, &fault.path, fault.times, 60),
+            _ => fault,
+        });
+    }
 }
 
 impl Front {
@@ -86,7 +95,7 @@ impl Front {
         }
         let harm = self.tap.call_begins().await;
         if let Some(Harm::Vendor(fault)) = &harm {
-            self.stage.get().misbehave(fault.clone());
+            self.stage.misbehave(fault.clone());
         }
         let answer = call.await;
         self.stage.get().behave();
