@@ -23,7 +23,7 @@ use crate::store::{ClaimedEffect, EffectClaim, EffectSettled, Sent, StoreError};
 
 /// What one effect may take; longer means that something outside hangs.
 const TRY_TIMEOUT: Duration = Duration::from_secs(120);
-const BATCH: u32 = 16;
+pub(super) const BATCH: u32 = 16;
 /// A part of a step that fails so often (about half an hour) fails its step, where people see it.
 const ACT_TRIES_MAX: u32 = 12;
 /// A message that fails so often (about a day) is parked, where `/readyz`, `/metrics` and lists show it.
@@ -66,6 +66,10 @@ impl Engine {
         let now = self.clock.now();
         let claimed = self.store.claim_effects(now, LEASE, BATCH).await?;
         let count = claimed.len();
+        if count >= BATCH as usize {
+            // There may be more, and these may take a while.
+            self.wakes.effects.notify_one();
+        }
         let hold = Hold::of(claimed.iter().map(|effect| (effect.claim.id, effect.claim)), now);
         let mut vendors: BTreeMap<String, BTreeMap<u8, Vec<ClaimedEffect>>> = BTreeMap::new();
         for effect in claimed {
@@ -79,7 +83,7 @@ impl Engine {
             }
             Ok::<(), StoreError>(())
         });
-        let renew = async |claim: &EffectClaim| self.store.renew_effect(claim, self.clock.now(), LEASE).await;
+        let renew = |claim| self.store.renew_effect(claim, self.clock.now(), LEASE);
         let done = self.holding(held, join_all(work), renew).await;
         done.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(count)

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -25,7 +24,7 @@ use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Place, RunFilter,
 
 /// What one delivery may take; longer means that something outside hangs, and others must not wait for it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
-const BATCH: u32 = 32;
+pub(super) const BATCH: u32 = 256;
 /// After so many tries (about half a day) a delivery is parked for people to look at.
 const TRIES_MAX: u32 = 150;
 
@@ -73,7 +72,11 @@ impl Engine {
         let now = self.clock.now();
         let claimed = self.store.claim_deliveries(now, LEASE, BATCH).await?;
         let count = claimed.len();
-        let hold = Hold::of(claimed.iter().map(|delivery| (delivery.seq, delivery.clone())), now);
+        if count >= BATCH as usize {
+            // There may be more, and these may take a while.
+            self.wakes.deliveries.notify_one();
+        }
+        let hold = Hold::of(claimed.iter().map(|delivery| (delivery.claim.seq, delivery.claim)), now);
         let mut places: BTreeMap<String, Vec<(ClaimedDelivery, Reading)>> = BTreeMap::new();
         for delivery in claimed {
             let reading = self.read(&delivery);
@@ -85,17 +88,17 @@ impl Engine {
         let held = &hold;
         let work = places.into_values().map(|deliveries| async move {
             for (delivery, reading) in &deliveries {
-                let lost = held.lost(delivery.seq);
+                let lost = held.lost(delivery.claim.seq);
                 tokio::select! {
                     biased;
                     () = lost.cancelled() => {}
                     settled = self.take(delivery, reading) => settled?,
                 }
-                held.let_go(delivery.seq);
+                held.let_go(delivery.claim.seq);
             }
             Ok::<(), StoreError>(())
         });
-        let renew = async |claim: &ClaimedDelivery| self.store.renew_delivery(claim, self.clock.now(), LEASE).await;
+        let renew = |claim| self.store.renew_delivery(claim, self.clock.now(), LEASE);
         let done = self.holding(held, join_all(work), renew).await;
         done.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(count)
@@ -104,7 +107,9 @@ impl Engine {
     async fn take(&self, delivery: &ClaimedDelivery, reading: &Reading) -> Result<(), StoreError> {
         let span = tracing::info_span!("delivery", platform = %delivery.delivery.platform, delivery = %delivery.delivery.delivery_id);
         let settled = self.deal_with_bounded(delivery, reading).instrument(span).await?;
-        self.store.settle_delivery(delivery, settled, self.clock.now()).await?;
+        self.store
+            .settle_delivery(delivery.claim, settled, self.clock.now())
+            .await?;
         Ok(())
     }
 
@@ -147,7 +152,7 @@ impl Engine {
             method: "POST".to_owned(),
             target: delivery.target.clone(),
             headers: delivery.headers.clone(),
-            body: Bytes::from(delivery.body.clone()),
+            body: delivery.body.clone(),
         };
         let read = catch_unwind(AssertUnwindSafe(|| door.read(&request, delivery.received_at)));
         match read {
@@ -347,6 +352,7 @@ impl Engine {
     async fn hint(&self, hint: &Hint) -> Result<String, Wait> {
         let touched = self.store.runs_at_head(&hint.repo, &hint.head).await?;
         self.store.touch(&touched, self.clock.now()).await?;
+        self.wakes.runs.notify_one();
         Ok(format!("{} runs look at once", touched.len()))
     }
 
@@ -359,7 +365,9 @@ impl Engine {
         };
         let runs = self.store.runs(&filter).await?;
         let runs: Vec<_> = runs.into_iter().map(|run| run.id).collect();
-        self.store.touch(&runs, self.clock.now()).await
+        self.store.touch(&runs, self.clock.now()).await?;
+        self.wakes.runs.notify_one();
+        Ok(())
     }
 
     async fn triggered(&self, event: &TriggerEvent<'_>, wanted: impl Fn(&TriggerOn) -> bool) -> Result<String, Wait> {
@@ -433,7 +441,7 @@ fn place(delivery: &ClaimedDelivery, reading: &Reading) -> String {
         Signal::PrChanged(changed) => Some(&changed.thread),
         Signal::Hint(_) | Signal::Nothing(_) => None,
     });
-    thread.map_or_else(|| delivery.seq.to_string(), ToString::to_string)
+    thread.map_or_else(|| delivery.claim.seq.to_string(), ToString::to_string)
 }
 
 /// Names a command within its text by what it says, not by its place among others: which lines are commands depends on

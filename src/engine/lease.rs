@@ -27,7 +27,7 @@ pub(super) struct Hold<C> {
     until: Mutex<Timestamp>,
 }
 
-impl<C: Clone> Hold<C> {
+impl<C: Copy> Hold<C> {
     /// What was claimed at this time.
     pub(super) fn of(claims: impl IntoIterator<Item = (i64, C)>, claimed_at: Timestamp) -> Self {
         let held = claims
@@ -62,7 +62,7 @@ impl<C: Clone> Hold<C> {
 
     fn claims(&self) -> Vec<(i64, C)> {
         let held = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        held.iter().map(|(row, (claim, _))| (*row, claim.clone())).collect()
+        held.iter().map(|(row, (claim, _))| (*row, *claim)).collect()
     }
 
     fn lose(&self, row: i64) {
@@ -75,12 +75,15 @@ impl<C: Clone> Hold<C> {
 impl Engine {
     /// Does the work while renewing all that it holds. The two go on side by side: work that holds a connection must
     /// not stand still while a renewal waits for one.
-    pub(super) async fn holding<C: Clone, T>(
+    pub(super) async fn holding<C: Copy, T, R>(
         &self,
         hold: &Hold<C>,
         work: impl Future<Output = T>,
-        renew: impl AsyncFn(&C) -> Result<bool, StoreError>,
-    ) -> T {
+        renew: impl Fn(C) -> R,
+    ) -> T
+    where
+        R: Future<Output = Result<bool, StoreError>>,
+    {
         tokio::select! {
             biased;
             done = work => done,
@@ -88,17 +91,16 @@ impl Engine {
         }
     }
 
-    async fn keep_renewing<C: Clone>(
-        &self,
-        hold: &Hold<C>,
-        renew: impl AsyncFn(&C) -> Result<bool, StoreError>,
-    ) -> Infallible {
+    async fn keep_renewing<C: Copy, R>(&self, hold: &Hold<C>, renew: impl Fn(C) -> R) -> Infallible
+    where
+        R: Future<Output = Result<bool, StoreError>>,
+    {
         loop {
             self.clock.sleep_until(later(self.clock.now(), HEARTBEAT)).await;
             let before = self.clock.now();
             let mut all_renewed = true;
             for (row, claim) in hold.claims() {
-                match renew(&claim).await {
+                match renew(claim).await {
                     Ok(true) => {}
                     Ok(false) => hold.lose(row),
                     // Not to know whether it is still held is to have lost it once the lease is over.

@@ -17,9 +17,9 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::Hands;
@@ -37,9 +37,28 @@ pub use sweep::Sweep;
 const POLL: Duration = Duration::from_secs(1);
 /// How many loops of a kind run side by side, so that one hanging vendor does not keep the others waiting.
 const DISPATCHERS: usize = 4;
-const INTAKES: usize = 2;
+const INTAKES: usize = 4;
 /// How often a decision is made again because the run changed meanwhile, before the work is put back.
 const STALE_MAX: u32 = 16;
+
+/// What wakes loops before the next poll. Each kind is woken for its own work only, and one loop of the kind at a time:
+/// those that find nothing would be in the way of the one that works.
+struct Wakes {
+    /// A delivery was stored.
+    deliveries: Arc<Notify>,
+    /// There are new effects.
+    effects: Notify,
+    /// A run changed, or is to be looked at soon.
+    runs: Notify,
+}
+
+impl Wakes {
+    fn all(&self) {
+        for kind in [&self.deliveries, &self.effects, &self.runs] {
+            kind.notify_one();
+        }
+    }
+}
 
 /// What all loops work with.
 #[derive(Clone)]
@@ -49,22 +68,22 @@ pub struct Engine {
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    wake: Arc<Notify>,
+    wakes: Arc<Wakes>,
     pauses: Arc<pauses::Pauses>,
     /// Names this process among those that work on the database.
     replica: Arc<str>,
 }
 
 impl Engine {
-    /// An engine over a store; nothing runs until `run` or one of the steps is called. `wake` is notified by
-    /// whoever stores a delivery, and by the engine itself when there may be more to do.
+    /// An engine over a store; nothing runs until `run` or one of the steps is called. `delivered` is notified by
+    /// whoever stores a delivery.
     pub fn new(
         store: Store,
         hands: Arc<Hands>,
         catalog: Arc<Catalog>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-        wake: Arc<Notify>,
+        delivered: Arc<Notify>,
     ) -> Self {
         Self {
             replica: format!("{:016x}", clock.random()).into(),
@@ -73,54 +92,64 @@ impl Engine {
             catalog,
             clock,
             metrics,
-            wake,
+            wakes: Arc::new(Wakes {
+                deliveries: delivered,
+                effects: Notify::new(),
+                runs: Notify::new(),
+            }),
             pauses: Arc::default(),
         }
     }
 
-    /// Runs the loops until told to stop; each finishes the work in its hands first.
+    /// Runs the loops until told to stop; each finishes the work in its hands first. They are tasks of their own, and
+    /// end with the future that is returned.
     pub async fn run(&self, stop: CancellationToken) {
-        let intake = join_all(
-            (0..INTAKES).map(|_| self.turn("intake", stop.clone(), async |engine: &Self| engine.intake_step().await)),
-        );
-        let dispatch = join_all((0..DISPATCHERS).map(|_| {
-            self.turn("dispatch", stop.clone(), async |engine: &Self| {
-                engine.dispatch_step().await
-            })
-        }));
-        let sweep = self.sweep_loop(&stop);
-        let hints = async {
+        let mut loops = JoinSet::new();
+        for _ in 0..INTAKES {
+            let (engine, stop) = (self.clone(), stop.clone());
+            loops.spawn(async move {
+                let step = || async { Ok(engine.intake_step().await? >= intake::BATCH as usize) };
+                engine.turn("intake", &engine.wakes.deliveries, &stop, step).await;
+            });
+        }
+        for _ in 0..DISPATCHERS {
+            let (engine, stop) = (self.clone(), stop.clone());
+            loops.spawn(async move {
+                let step = || async { Ok(engine.dispatch_step().await? >= dispatch::BATCH as usize) };
+                engine.turn("dispatch", &engine.wakes.effects, &stop, step).await;
+            });
+        }
+        let (engine, told) = (self.clone(), stop.clone());
+        loops.spawn(async move { engine.sweep_loop(&told).await });
+        let (engine, told) = (self.clone(), stop.clone());
+        loops.spawn(async move { engine.repair_loop(&told).await });
+        let (engine, told) = (self.clone(), stop.clone());
+        loops.spawn(async move { engine.retention_loop(&told).await });
+        let engine = self.clone();
+        loops.spawn(async move {
             tokio::select! {
-                () = self.store.relay_hints(&self.wake) => {}
+                () = engine.store.relay_hints(|| engine.wakes.all()) => {}
                 () = stop.cancelled() => {}
             }
-        };
-        tokio::join!(
-            intake,
-            dispatch,
-            sweep,
-            hints,
-            self.repair_loop(&stop),
-            self.retention_loop(&stop)
-        );
+        });
+        loops.join_all().await;
     }
 
-    /// One loop: steps while there is work, then waits to be woken or for the poll interval.
-    async fn turn(&self, name: &str, stop: CancellationToken, step: impl AsyncFn(&Self) -> Result<usize, StoreError>) {
+    /// One loop: steps while there may be more than one step takes, then waits to be woken or for the poll interval.
+    /// Being woken during a step counts.
+    async fn turn<S>(&self, name: &str, wake: &Notify, stop: &CancellationToken, step: impl Fn() -> S)
+    where
+        S: Future<Output = Result<bool, StoreError>>,
+    {
         while !stop.is_cancelled() {
-            // Registered before the step, so that a wake-up during the step is not lost.
-            let woken = self.wake.notified();
-            match step(self).await {
-                Ok(0) => {}
-                Ok(_) => {
-                    self.wake.notify_waiters();
-                    continue;
-                }
+            match step().await {
+                Ok(true) => continue,
+                Ok(false) => {}
                 Err(error) => tracing::error!(loop_name = name, %error, "the store is in trouble; trying again"),
             }
             let poll = self.clock.now().checked_add(POLL).unwrap_or(Timestamp::MAX);
             tokio::select! {
-                () = woken => {}
+                () = wake.notified() => {}
                 () = self.clock.sleep_until(poll) => {}
                 () = stop.cancelled() => {}
             }
@@ -166,6 +195,7 @@ impl Engine {
             tracing::info!(run, seq = entry.seq, what = ?entry.what, "run changed");
         }
         let now = self.clock.now();
+        let effects = !decision.effects.is_empty();
         let commit = Commit {
             key,
             run: decision.run.map(|run| RunWrite {
@@ -180,7 +210,10 @@ impl Engine {
         };
         let committed = self.store.commit(&commit, now).await?;
         if committed == Committed::Done {
-            self.wake.notify_waiters();
+            self.wakes.runs.notify_one();
+            if effects {
+                self.wakes.effects.notify_one();
+            }
         }
         Ok(committed)
     }

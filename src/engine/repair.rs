@@ -111,7 +111,7 @@ impl Engine {
         }
         if found > 0 {
             tracing::info!(%platform, found, redelivered = missed.redelivered, %since, "found what no webhook had told");
-            self.wake.notify_waiters();
+            self.wakes.deliveries.notify_one();
         }
         let due = self.next_look(&platform, &missed, now, interval).await;
         // Never back, so that nothing from before the first start is ever looked at.
@@ -157,7 +157,7 @@ impl Engine {
                 kind: format!("{} (repaired)", missed.kind),
                 target: target(platform),
                 headers: missed.headers.clone(),
-                body: missed.body.clone(),
+                body: missed.body.clone().into(),
                 received_at: self.clock.now(),
             })
             .await?;

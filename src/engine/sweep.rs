@@ -129,8 +129,6 @@ impl Engine {
     pub(super) async fn sweep_loop(&self, stop: &CancellationToken) {
         let mut sweep = Sweep::default();
         while !stop.is_cancelled() {
-            // Registered before the step, so that a wake-up during the step is not lost.
-            let woken = self.wake.notified();
             if let Err(error) = self.begin_looks(&mut sweep).await {
                 tracing::error!(loop_name = "sweep", %error, "the store is in trouble; trying again");
             }
@@ -138,7 +136,7 @@ impl Engine {
             let next = sweep.next().filter(|_| sweep.looking.len() < LOOKS_MAX);
             let idle = self.clock.sleep_until(next.map_or(poll, |next| next.min(poll)));
             let mut idle = pin!(idle);
-            let mut woken = pin!(woken);
+            let mut woken = pin!(self.wakes.runs.notified());
             // Looks that end are put down one by one; what changed meanwhile is taken up now and then, all at once.
             loop {
                 tokio::select! {

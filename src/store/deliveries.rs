@@ -1,19 +1,17 @@
 //! The inbox: each verified delivery once, held by one worker at a time, kept when it makes no sense.
 
+use std::collections::{BTreeSet, HashMap};
+
 use jiff::Timestamp;
 
-use super::inbox::NewRow;
+use super::bundle::{self, Content};
+use super::inbox::{BUNDLE, NewRow, PLAIN, Settlement};
 use super::rows::{self, Headers};
-use super::sql::{Conn, Linked, Text, Tx, sql, storable};
-use super::{ClaimedDelivery, DeliverySettled, DeliveryView, Lease, NewDelivery, Recorded, Store, StoreError};
+use super::sql::{Text, sql, storable};
+use super::{
+    ClaimedDelivery, DeliveryClaim, DeliverySettled, DeliveryView, Lease, NewDelivery, Recorded, Store, StoreError,
+};
 use crate::domain::ids::Platform;
-
-/// Smaller bodies gain nothing by packing.
-const PACK_FROM: usize = 512;
-/// The body as it came.
-const PLAIN: i64 = 0;
-/// The body as an LZ4 block behind its length.
-const PACKED: i64 = 1;
 
 macro_rules! claim {
     ($skip_locked:literal) => {
@@ -26,7 +24,8 @@ macro_rules! claim {
             ")
              UPDATE deliveries SET epoch = epoch + 1, attempts = attempts + 1, lease_until = $2
              FROM free WHERE deliveries.seq = free.seq
-             RETURNING deliveries.seq, epoch, attempts, platform, delivery_id, kind, target, received_at"
+             RETURNING deliveries.seq, epoch, attempts, platform, delivery_id, kind, target, received_at,
+                bundle, place"
         )
     };
 }
@@ -37,11 +36,18 @@ const CLAIM: Text = Text::Two {
     postgres: claim!("FOR UPDATE SKIP LOCKED"),
 };
 
+/// $1 numbers, as a JSON array.
+const BUNDLES: Text = Text::Two {
+    sqlite: "SELECT id, form, headers, body FROM bundles WHERE id IN (SELECT value FROM json_each($1))",
+    postgres: "SELECT id, form, headers, body FROM bundles
+               WHERE id IN (SELECT number::bigint FROM json_array_elements_text($1::json) AS number)",
+};
+
 macro_rules! views {
     ($rest:literal) => {
         concat!(
-            "SELECT d.seq, d.platform, d.delivery_id, d.kind, d.target, d.received_at, d.state, d.note, d.attempts,
-                d.body_bytes FROM deliveries AS d ",
+            "SELECT d.seq, d.platform, d.delivery_id, d.kind, d.target, d.received_at, d.bundle, d.place, d.state, d.note,
+                d.attempts, d.body_bytes FROM deliveries AS d ",
             $rest
         )
     };
@@ -63,10 +69,13 @@ struct DeliveryRow {
     kind: String,
     target: String,
     received_at: i64,
+    bundle: i64,
+    place: i64,
 }
 
 #[derive(sqlx::FromRow)]
-struct BodyRow {
+struct BundleRow {
+    id: i64,
     form: i64,
     headers: String,
     body: Vec<u8>,
@@ -90,11 +99,6 @@ impl Store {
     /// # Errors
     /// `Unavailable` at once if too many wait already.
     pub async fn record_delivery(&self, delivery: &NewDelivery) -> Result<Recorded, StoreError> {
-        let (form, body) = if delivery.body.len() < PACK_FROM {
-            (PLAIN, delivery.body.clone())
-        } else {
-            (PACKED, lz4_flex::block::compress_prepend_size(&delivery.body))
-        };
         let row = NewRow {
             platform: delivery.platform.to_string(),
             delivery_id: storable(delivery.delivery_id.clone()),
@@ -102,11 +106,13 @@ impl Store {
             target: delivery.target.clone(),
             received_at: rows::millis(delivery.received_at),
             body_bytes: rows::int(delivery.body.len() as u64),
-            form,
-            headers: rows::encode(&Headers(delivery.headers.clone()))?,
-            body,
+            content: Content {
+                headers: rows::encode(&Headers(delivery.headers.clone()))?,
+                body: delivery.body.clone(),
+            },
         };
-        let recorded = self.inbox.record(row).await?;
+        let bytes = delivery.body.len();
+        let recorded = self.inbox.arrivals.ask_unless_full(row, bytes).await?;
         if recorded == Recorded::New {
             self.stir();
         }
@@ -129,41 +135,51 @@ impl Store {
             .bind(i64::from(limit))
             .all(&mut tx)
             .await?;
+        tx.commit().await?;
         claimed.sort_by_key(|row| row.seq);
+        let bundles = self.bundles(claimed.iter().map(|row| row.delivery.bundle)).await?;
         let mut readable = Vec::with_capacity(claimed.len());
         for row in claimed {
-            let (seq, epoch) = (row.seq, row.epoch);
-            match row.delivery.read(seq, body(&mut tx, seq).await?) {
+            let claim = DeliveryClaim {
+                seq: row.seq,
+                epoch: row.epoch,
+            };
+            match row.delivery.read(claim.seq, &bundles) {
                 Ok(delivery) => readable.push(ClaimedDelivery {
-                    seq,
-                    epoch,
+                    claim,
                     attempts: rows::tries(row.attempts - 1),
                     delivery,
                 }),
                 Err(error) => {
-                    let parked = DeliverySettled::Parked {
-                        reason: error.to_string(),
-                    };
-                    settle(&mut tx, seq, epoch, &parked, now).await?;
+                    let reason = error.to_string();
+                    let parked = settlement(claim, DeliverySettled::Parked { reason }, now);
+                    self.inbox.settlements.ask(parked).await?;
                 }
             }
         }
-        tx.commit().await?;
         Ok(readable)
     }
 
+    /// Bundles never change, so they are read outside the transaction that claims.
+    async fn bundles(&self, of: impl Iterator<Item = i64>) -> Result<Bundles, StoreError> {
+        let wanted: BTreeSet<i64> = of.collect();
+        if wanted.is_empty() {
+            return Ok(Bundles::new());
+        }
+        let found: Vec<BundleRow> = sql(BUNDLES)
+            .bind(serde_json::json!(wanted).to_string())
+            .all(&mut self.read().await?)
+            .await?;
+        Ok(found.into_iter().map(|row| (row.id, row.read())).collect())
+    }
+
     /// Holds the delivery for another lease. `false` if somebody else has claimed or settled it meanwhile.
-    pub async fn renew_delivery(
-        &self,
-        claimed: &ClaimedDelivery,
-        now: Timestamp,
-        lease: Lease,
-    ) -> Result<bool, StoreError> {
+    pub async fn renew_delivery(&self, claim: DeliveryClaim, now: Timestamp, lease: Lease) -> Result<bool, StoreError> {
         let mut tx = self.write("renew_delivery").await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
         let renewed = sql("UPDATE deliveries SET lease_until = $3 WHERE seq = $1 AND epoch = $2 AND state = 'pending'")
-            .bind(claimed.seq)
-            .bind(claimed.epoch)
+            .bind(claim.seq)
+            .bind(claim.epoch)
             .bind(rows::lease_end(lease_now, lease.0))
             .execute(&mut tx)
             .await?;
@@ -171,24 +187,23 @@ impl Store {
         Ok(renewed == 1)
     }
 
-    /// Settles a delivery. `false` if somebody else has claimed or settled it meanwhile: nothing was done.
+    /// Settles a delivery; many at a time are one commit. `false` if somebody else has claimed or settled it meanwhile:
+    /// nothing was done.
     pub async fn settle_delivery(
         &self,
-        claimed: &ClaimedDelivery,
+        claim: DeliveryClaim,
         settled: DeliverySettled,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.write("settle_delivery").await?;
-        let held = settle(&mut tx, claimed.seq, claimed.epoch, &settled, now).await?;
-        tx.commit().await?;
-        Ok(held)
+        let settlement = settlement(claim, settled, now);
+        self.inbox.settlements.ask(settlement).await
     }
 
     /// Whether the platform sent something earlier that nobody has finished a first try of.
     pub async fn earlier_untried(&self, claimed: &ClaimedDelivery) -> Result<bool, StoreError> {
         let found = sql("SELECT seq FROM deliveries
              WHERE state = 'pending' AND seq < $1 AND platform = $2 AND settled_at IS NULL LIMIT 1")
-        .bind(claimed.seq)
+        .bind(claimed.claim.seq)
         .bind(claimed.delivery.platform.as_str())
         .optional::<(i64,)>(&mut self.read().await?)
         .await?;
@@ -214,20 +229,27 @@ impl Store {
         platform: &Platform,
         delivery_id: &str,
     ) -> Result<Option<(DeliveryView, NewDelivery)>, StoreError> {
-        let mut conn = self.read().await?;
         let found = sql(views!("WHERE d.platform = $1 AND d.delivery_id = $2"))
             .bind(platform.as_str())
             .bind(delivery_id)
-            .optional(&mut conn)
+            .optional(&mut self.read().await?)
             .await?;
-        whole(&mut conn, found).await
+        self.whole(found).await
     }
 
     /// A delivery by its row number.
     pub async fn delivery_by_seq(&self, seq: i64) -> Result<Option<(DeliveryView, NewDelivery)>, StoreError> {
-        let mut conn = self.read().await?;
-        let found = sql(views!("WHERE d.seq = $1")).bind(seq).optional(&mut conn).await?;
-        whole(&mut conn, found).await
+        let found = sql(views!("WHERE d.seq = $1"))
+            .bind(seq)
+            .optional(&mut self.read().await?)
+            .await?;
+        self.whole(found).await
+    }
+
+    async fn whole(&self, found: Option<ViewRow>) -> Result<Option<(DeliveryView, NewDelivery)>, StoreError> {
+        let Some(row) = found else { return Ok(None) };
+        let bundles = self.bundles([row.delivery.bundle].into_iter()).await?;
+        Ok(Some((row.read()?, row.delivery.read(row.seq, &bundles)?)))
     }
 
     /// Makes a parked or done delivery pending again, due now, as if it had never been claimed. `false` if it is
@@ -248,68 +270,53 @@ impl Store {
     }
 }
 
-async fn body(on: &mut impl Linked, seq: i64) -> Result<Option<BodyRow>, StoreError> {
-    Ok(sql("SELECT form, headers, body FROM delivery_bodies WHERE seq = $1")
-        .bind(seq)
-        .optional(on)
-        .await?)
-}
-
-async fn whole(conn: &mut Conn, found: Option<ViewRow>) -> Result<Option<(DeliveryView, NewDelivery)>, StoreError> {
-    let Some(row) = found else { return Ok(None) };
-    let body = body(conn, row.seq).await?;
-    Ok(Some((row.read()?, row.delivery.read(row.seq, body)?)))
-}
-
-/// The epoch counts on, so that a claim settles once even if the delivery becomes pending again.
-async fn settle(
-    tx: &mut Tx,
-    seq: i64,
-    epoch: i64,
-    settled: &DeliverySettled,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
+fn settlement(claim: DeliveryClaim, settled: DeliverySettled, now: Timestamp) -> Settlement {
     let (state, note, due) = match settled {
         DeliverySettled::Done { note } => ("done", note, None),
         DeliverySettled::Parked { reason } => ("parked", reason, None),
-        DeliverySettled::RetryAt { at, reason } => ("pending", reason, Some(rows::millis(*at))),
+        DeliverySettled::RetryAt { at, reason } => ("pending", reason, Some(rows::millis(at))),
     };
-    let updated = sql(
-        "UPDATE deliveries SET state = $3, note = $4, due = COALESCE($5, due), lease_until = NULL,
-            epoch = epoch + 1, settled_at = $6
-         WHERE seq = $1 AND epoch = $2 AND state = 'pending'",
-    )
-    .bind(seq)
-    .bind(epoch)
-    .bind(state)
-    .bind(note)
-    .bind(due)
-    .bind(rows::millis(now))
-    .execute(tx)
-    .await?;
-    Ok(updated == 1)
+    Settlement {
+        seq: claim.seq,
+        epoch: claim.epoch,
+        state,
+        note,
+        due,
+        at: rows::millis(now),
+    }
+}
+
+/// What bundles hold, or why that cannot be told, by number.
+type Bundles = HashMap<i64, Result<Vec<Content>, String>>;
+
+impl BundleRow {
+    fn read(self) -> Result<Vec<Content>, String> {
+        match self.form {
+            PLAIN => Ok(vec![Content {
+                headers: self.headers,
+                body: self.body.into(),
+            }]),
+            BUNDLE => bundle::unpack(&self.body),
+            other => Err(format!("a newer stepherd wrote it (form {other})")),
+        }
+    }
 }
 
 impl DeliveryRow {
-    fn read(self, seq: i64, body: Option<BodyRow>) -> Result<NewDelivery, StoreError> {
-        let body = body.ok_or_else(|| rows::unreadable(&format!("delivery {seq}"), "its body is gone"))?;
-        let headers: Headers = rows::decode(&format!("the headers of delivery {seq}"), &body.headers)?;
-        let body = match body.form {
-            PLAIN => body.body,
-            PACKED => lz4_flex::block::decompress_size_prepended(&body.body)
-                .map_err(|e| rows::unreadable(&format!("the body of delivery {seq}"), e))?,
-            other => {
-                let why = format!("a newer stepherd wrote it (form {other})");
-                return Err(rows::unreadable(&format!("the body of delivery {seq}"), why));
-            }
-        };
+    fn read(self, seq: i64, bundles: &Bundles) -> Result<NewDelivery, StoreError> {
+        let unreadable = |why: &str| rows::unreadable(&format!("the body of delivery {seq}"), why);
+        let bundle = bundles.get(&self.bundle).ok_or_else(|| unreadable("it is gone"))?;
+        let contents = bundle.as_ref().map_err(|why| unreadable(why))?;
+        let content = usize::try_from(self.place).ok().and_then(|place| contents.get(place));
+        let content = content.ok_or_else(|| unreadable("it is not in its bundle"))?;
+        let headers: Headers = rows::decode(&format!("the headers of delivery {seq}"), &content.headers)?;
         Ok(NewDelivery {
             platform: rows::name("a delivery's platform", &self.platform)?,
             delivery_id: self.delivery_id,
             kind: self.kind,
             target: self.target,
             headers: headers.0,
-            body,
+            body: content.body.clone(),
             received_at: rows::time(self.received_at)?,
         })
     }

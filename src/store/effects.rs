@@ -128,7 +128,7 @@ impl Store {
     }
 
     /// Holds the effect for another lease. `false` if somebody else has claimed or settled it meanwhile.
-    pub async fn renew_effect(&self, claim: &EffectClaim, now: Timestamp, lease: Lease) -> Result<bool, StoreError> {
+    pub async fn renew_effect(&self, claim: EffectClaim, now: Timestamp, lease: Lease) -> Result<bool, StoreError> {
         let mut tx = self.write("renew_effect").await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
         let renewed = sql("UPDATE effects SET lease_until = $3 WHERE id = $1 AND epoch = $2 AND state = 'pending'")

@@ -1,45 +1,44 @@
-//! Making deliveries durable, many in one commit.
-//!
-//! A commit costs a write to the disk however much is in it. So one task takes all that wait, commits them together,
-//! and answers each. It goes on when whoever waits has hung up: what was promised is kept.
+//! What is written about many deliveries in one commit: that they are here, and what became of them.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use tokio::sync::{mpsc, oneshot};
+use futures_util::FutureExt as _;
 
+use super::bundle::{self, Content};
 use super::gate::Gates;
-use super::sql::{Sql, sql};
+use super::group::Group;
+use super::sql::{Sql, Tx, sql};
 use super::{Db, Recorded, StoreError};
 
-/// How many may wait. More are turned away at once: their senders come back, and memory stays bounded.
-const WAITING_MAX: usize = 1024;
-/// The most in one commit: deliveries, and bytes of their bodies.
-const BATCH: usize = 256;
-const BATCH_BYTES: usize = 8 << 20;
 /// Rows per statement, most first. Few sizes, so that prepared statements are used again.
 const ROWS: [usize; 3] = [64, 8, 1];
 
 static INSERT_DELIVERIES: LazyLock<[String; ROWS.len()]> = LazyLock::new(|| {
     ROWS.map(|rows| {
         format!(
-            "INSERT INTO deliveries (platform, delivery_id, kind, target, received_at, body_bytes, due, state, note, \
-             attempts, epoch) VALUES {} ON CONFLICT (platform, delivery_id) DO NOTHING \
-             RETURNING seq, platform, delivery_id",
-            tuples(rows, 6, ", $5, 'pending', '', 0, 0")
+            "INSERT INTO deliveries (platform, delivery_id, kind, target, received_at, body_bytes, bundle, place, due, \
+             state, note, attempts, epoch) VALUES {} ON CONFLICT (platform, delivery_id) DO NOTHING \
+             RETURNING platform, delivery_id",
+            tuples(rows, 8, ", $5, 'pending', '', 0, 0")
         )
     })
 });
-static INSERT_BODIES: LazyLock<[String; ROWS.len()]> = LazyLock::new(|| {
+static SETTLE: LazyLock<[String; ROWS.len()]> = LazyLock::new(|| {
     ROWS.map(|rows| {
         format!(
-            "INSERT INTO delivery_bodies (seq, form, headers, body) VALUES {}",
-            tuples(rows, 4, "")
+            "WITH settled (seq, epoch, state, note, due, at) AS (VALUES {})
+             UPDATE deliveries SET state = settled.state, note = settled.note,
+                due = COALESCE(settled.due, deliveries.due), lease_until = NULL, epoch = deliveries.epoch + 1,
+                settled_at = settled.at
+             FROM settled
+             WHERE deliveries.seq = settled.seq AND deliveries.epoch = settled.epoch AND deliveries.state = 'pending'
+             RETURNING deliveries.seq",
+            tuples(rows, 6, "")
         )
     })
 });
-
 /// `($1, …), …`: so many rows of so many values. The rest of each row may name the row's fifth value as `$5`.
 fn tuples(rows: usize, values: usize, rest: &str) -> String {
     let mut text = String::new();
@@ -56,6 +55,11 @@ fn tuples(rows: usize, values: usize, rest: &str) -> String {
     text
 }
 
+/// One body as it came: so they were stored before there were bundles.
+pub(super) const PLAIN: i64 = 0;
+/// Several, packed.
+pub(super) const BUNDLE: i64 = 1;
+
 /// A delivery in its stored form.
 pub(super) struct NewRow {
     pub(super) platform: String,
@@ -64,120 +68,105 @@ pub(super) struct NewRow {
     pub(super) target: String,
     pub(super) received_at: i64,
     pub(super) body_bytes: i64,
-    pub(super) form: i64,
-    pub(super) headers: String,
-    pub(super) body: Vec<u8>,
+    pub(super) content: Content,
 }
 
-struct Waiting {
-    row: NewRow,
-    answer: oneshot::Sender<Result<Recorded, StoreError>>,
+/// What became of a claimed delivery, in its stored form.
+pub(super) struct Settlement {
+    pub(super) seq: i64,
+    pub(super) epoch: i64,
+    pub(super) state: &'static str,
+    pub(super) note: String,
+    /// If it is to be tried again.
+    pub(super) due: Option<i64>,
+    pub(super) at: i64,
 }
 
-/// The way to the task.
+/// The two tasks that write.
 #[derive(Clone)]
-pub(super) struct Inbox(mpsc::Sender<Waiting>);
+pub(super) struct Inbox {
+    pub(super) arrivals: Group<NewRow, Recorded>,
+    pub(super) settlements: Group<Settlement, bool>,
+}
 
 impl Inbox {
-    /// Starts the task; it ends with the last handle.
-    pub(super) fn start(db: Db, gates: Gates) -> Self {
-        let (sender, mut receiver) = mpsc::channel::<Waiting>(WAITING_MAX);
-        tokio::spawn(async move {
-            while let Some(first) = receiver.recv().await {
-                let mut bytes = first.row.body.len();
-                let mut batch = vec![first];
-                while batch.len() < BATCH && bytes < BATCH_BYTES {
-                    let Ok(next) = receiver.try_recv() else { break };
-                    bytes += next.row.body.len();
-                    batch.push(next);
+    /// Starts the tasks; they end with the last handle.
+    pub(super) fn start(db: &Db, gates: &Gates) -> Self {
+        let at_arrival = (db.clone(), gates.clone());
+        let at_end = at_arrival.clone();
+        Self {
+            arrivals: Group::start(move |rows| {
+                let (db, gates) = at_arrival.clone();
+                async move { record(&db, &gates, rows).await }.boxed()
+            }),
+            settlements: Group::start(move |settlements| {
+                let (db, gates) = at_end.clone();
+                async move {
+                    let mut tx = db.write("settle_delivery", &gates).await?;
+                    let held = settle(&mut tx, settlements).await?;
+                    tx.commit().await?;
+                    Ok(held)
                 }
-                take_in(&db, &gates, batch).await;
-            }
-        });
-        Self(sender)
-    }
-
-    /// Waits until the delivery is durable.
-    pub(super) async fn record(&self, row: NewRow) -> Result<Recorded, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.0
-            .try_send(Waiting { row, answer })
-            .map_err(|_| StoreError::Unavailable(format!("{WAITING_MAX} deliveries wait to be stored already")))?;
-        answered
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("storing it was given up".to_owned())))
-    }
-}
-
-async fn take_in(db: &Db, gates: &Gates, batch: Vec<Waiting>) {
-    let (rows, answers): (Vec<NewRow>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.row, waiting.answer)).unzip();
-    // Whoever no longer waits needs no answer.
-    match store(db, gates, rows).await {
-        Ok(recorded) => {
-            for (answer, recorded) in answers.into_iter().zip(recorded) {
-                let _ = answer.send(Ok(recorded));
-            }
-        }
-        Err(error) => {
-            for answer in answers {
-                let _ = answer.send(Err(error.clone()));
-            }
+                .boxed()
+            }),
         }
     }
 }
 
-async fn store(db: &Db, gates: &Gates, rows: Vec<NewRow>) -> Result<Vec<Recorded>, StoreError> {
-    let mut tx = db.write("record_delivery", gates).await?;
+async fn record(db: &Db, gates: &Gates, rows: Vec<NewRow>) -> Result<Vec<Recorded>, StoreError> {
+    // Those that turn out to be here already are packed in vain: they are few.
+    let packed = bundle::pack(rows.iter().map(|row| &row.content));
     let names: Vec<(String, String)> = rows
         .iter()
         .map(|row| (row.platform.clone(), row.delivery_id.clone()))
         .collect();
-    let mut bodies = Vec::with_capacity(rows.len());
-    let mut parts = Vec::with_capacity(rows.len());
-    for row in rows {
-        bodies.push((row.form, row.headers, row.body));
-        parts.push((
-            row.platform,
-            row.delivery_id,
-            row.kind,
-            row.target,
-            row.received_at,
-            row.body_bytes,
-        ));
-    }
-    let mut new: HashMap<(String, String), i64> = HashMap::with_capacity(parts.len());
-    let add = |statement: Sql, row: (String, String, String, String, i64, i64)| {
-        let statement = statement.bind(row.0).bind(row.1).bind(row.2).bind(row.3);
-        statement.bind(row.4).bind(row.5)
+    let mut tx = db.write("record_delivery", gates).await?;
+    let (bundle,) = sql("INSERT INTO bundles (form, headers, body) VALUES ($1, '', $2) RETURNING id")
+        .bind(BUNDLE)
+        .bind(packed)
+        .one::<(i64,)>(&mut tx)
+        .await?;
+    let placed = (0_i64..).zip(rows).collect();
+    let add = |statement: Sql, (place, row): (i64, NewRow)| {
+        let statement = statement.bind(row.platform).bind(row.delivery_id).bind(row.kind);
+        let statement = statement.bind(row.target).bind(row.received_at).bind(row.body_bytes);
+        statement.bind(bundle).bind(place)
     };
-    for statement in chunked(parts, &INSERT_DELIVERIES, add) {
-        for (seq, platform, delivery_id) in statement.all::<(i64, String, String)>(&mut tx).await? {
-            new.insert((platform, delivery_id), seq);
-        }
+    let mut new: HashSet<(String, String)> = HashSet::with_capacity(names.len());
+    for statement in chunked(placed, &INSERT_DELIVERIES, add) {
+        new.extend(statement.all::<(String, String)>(&mut tx).await?);
     }
-    let mut recorded = Vec::with_capacity(names.len());
-    let mut kept = Vec::with_capacity(names.len());
-    for (name, body) in names.iter().zip(bodies) {
-        // The first of two with one name is the new one.
-        match new.remove(name) {
-            Some(seq) => {
-                kept.push((seq, body));
-                recorded.push(Recorded::New);
-            }
-            None => recorded.push(Recorded::Again),
-        }
-    }
-    let add = |statement: Sql, (seq, (form, headers, body)): (i64, (i64, String, Vec<u8>))| {
-        statement.bind(seq).bind(form).bind(headers).bind(body)
-    };
-    for statement in chunked(kept, &INSERT_BODIES, add) {
-        statement.execute(&mut tx).await?;
+    if new.is_empty() {
+        tx.rollback().await?;
+        return Ok(vec![Recorded::Again; names.len()]);
     }
     tx.commit().await?;
-    Ok(recorded)
+    // The first of two with one name is the new one.
+    let recorded = names.iter().map(|name| match new.remove(name) {
+        true => Recorded::New,
+        false => Recorded::Again,
+    });
+    Ok(recorded.collect())
 }
 
-/// Statements that insert all the rows, in order, as many at a time as there is a statement for.
+/// Settles claimed deliveries. `false` for those that somebody else has claimed or settled meanwhile. The epoch counts
+/// on, so that a claim settles once even if the delivery becomes pending again.
+pub(super) async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<Vec<bool>, StoreError> {
+    let asked: Vec<i64> = settlements.iter().map(|settlement| settlement.seq).collect();
+    let mut held = HashSet::with_capacity(asked.len());
+    let add = |statement: Sql, settlement: Settlement| {
+        let statement = statement.bind(settlement.seq).bind(settlement.epoch);
+        let statement = statement.bind(settlement.state).bind(settlement.note);
+        statement.bind(settlement.due).bind(settlement.at)
+    };
+    for statement in chunked(settlements, &SETTLE, add) {
+        held.extend(statement.column::<i64>(tx).await?);
+    }
+    // The first of two about one delivery is the one that counts.
+    Ok(asked.iter().map(|seq| held.remove(seq)).collect())
+}
+
+/// Statements that write all the rows, in order, as many at a time as there is a statement for.
 fn chunked<T>(
     rows: Vec<T>,
     texts: &'static [String; ROWS.len()],

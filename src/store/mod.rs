@@ -7,11 +7,13 @@
 
 mod accepted;
 mod backup;
+mod bundle;
 mod commit;
 mod cursors;
 mod deliveries;
 mod effects;
 mod gate;
+mod group;
 mod inbox;
 mod messages;
 mod open;
@@ -93,7 +95,7 @@ impl Store {
     pub fn gated(self, gate: Arc<dyn Gate>) -> Self {
         let gates = Gates(Some(gate));
         Self {
-            inbox: Inbox::start(self.db.clone(), gates.clone()),
+            inbox: Inbox::start(&self.db, &gates),
             gates,
             ..self
         }
@@ -127,12 +129,12 @@ impl Store {
         self.hint.notify_one();
     }
 
-    /// Tells `wake` when another process on the same database may have made work, and tells the others when this one
+    /// Calls `wake` when another process on the same database may have made work, and tells the others when this one
     /// has. Only a hint, so that nobody has to wait for the next poll. Runs until it is dropped.
-    pub async fn relay_hints(&self, wake: &Notify) {
+    pub async fn relay_hints(&self, wake: impl Fn() + Send + Sync) {
         match &self.db {
             Db::Sqlite { .. } => std::future::pending().await,
-            Db::Postgres(pool) => postgres::relay(pool, &self.hint, wake).await,
+            Db::Postgres(pool) => postgres::relay(pool, &self.hint, &wake).await,
         }
     }
 }

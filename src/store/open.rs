@@ -36,7 +36,7 @@ impl Store {
             }
         };
         Ok(Self {
-            inbox: Inbox::start(db.clone(), Gates::default()),
+            inbox: Inbox::start(&db, &Gates::default()),
             db,
             gates: Gates::default(),
             hint: Arc::new(Notify::new()),

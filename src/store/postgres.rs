@@ -131,7 +131,7 @@ pub(super) fn verdict(refused: &dyn sqlx::error::DatabaseError) -> Option<StoreE
 }
 
 /// Passes hints on, both ways, until it is dropped.
-pub(super) async fn relay(pool: &PgPool, ours: &Notify, wake: &Notify) {
+pub(super) async fn relay(pool: &PgPool, ours: &Notify, wake: &(impl Fn() + Send + Sync)) {
     loop {
         if let Err(error) = relay_once(pool, ours, wake).await {
             tracing::warn!(%error, "hints from other processes do not come now; polling goes on");
@@ -140,16 +140,16 @@ pub(super) async fn relay(pool: &PgPool, ours: &Notify, wake: &Notify) {
     }
 }
 
-async fn relay_once(pool: &PgPool, ours: &Notify, wake: &Notify) -> sqlx::Result<()> {
+async fn relay_once(pool: &PgPool, ours: &Notify, wake: &(impl Fn() + Send + Sync)) -> sqlx::Result<()> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
     let notify = format!("NOTIFY {CHANNEL}");
     loop {
         tokio::select! {
             heard = listener.try_recv() => match heard? {
-                Some(_) => wake.notify_waiters(),
+                Some(_) => wake(),
                 // The connection was lost and made anew; what was said meanwhile is found by looking.
-                None => wake.notify_waiters(),
+                None => wake(),
             },
             () = ours.notified() => {
                 pool.execute(sqlx::AssertSqlSafe(notify.clone())).await?;

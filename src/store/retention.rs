@@ -2,6 +2,8 @@
 //! writer of SQLite. What is live is never old: runs that are not finished, what waits to be done, and the heads of
 //! pull requests that a live run is about.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::sql::{Text, Tx, sql};
@@ -188,20 +190,22 @@ struct Stretch {
 }
 
 async fn delete_deliveries(tx: &mut Tx, stretch: Stretch) -> Result<u64, StoreError> {
-    let gone = sql("DELETE FROM deliveries
-         WHERE seq > $1 AND seq <= $2 AND received_at <= $3 AND state <> 'pending' AND settled_at <= $3")
+    let bundles: Vec<i64> = sql("DELETE FROM deliveries
+         WHERE seq > $1 AND seq <= $2 AND received_at <= $3 AND state <> 'pending' AND settled_at <= $3
+         RETURNING bundle")
     .bind(stretch.after)
     .bind(stretch.last)
     .bind(stretch.before)
-    .execute(tx)
+    .column(tx)
     .await?;
-    // Second, by what is gone: whoever replays one at this moment keeps its body.
-    sql("DELETE FROM delivery_bodies WHERE seq > $1 AND seq <= $2
-            AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.seq = delivery_bodies.seq)")
-    .bind(stretch.after)
-    .bind(stretch.last)
-    .execute(tx)
-    .await?;
+    let gone = bundles.len() as u64;
+    // A bundle goes with the last delivery in it.
+    for bundle in BTreeSet::from_iter(bundles) {
+        sql("DELETE FROM bundles WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.bundle = $1)")
+            .bind(bundle)
+            .execute(tx)
+            .await?;
+    }
     Ok(gone)
 }
 

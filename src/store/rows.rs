@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::StoreError;
 use crate::domain::effect::Effect;
@@ -48,8 +48,8 @@ impl Stored for Headers {
 
 /// The stored form, of the current version.
 pub fn encode<T: Stored>(value: &T) -> Result<String, StoreError> {
-    let inner = serde_json::to_value(value).map_err(|e| unreadable(T::NAME, e))?;
-    Ok(json!({ "v": T::UPCASTS.len() + 1, T::NAME: inner }).to_string())
+    let inner = serde_json::to_string(value).map_err(|e| unreadable(T::NAME, e))?;
+    Ok(format!("{{\"v\":{},\"{}\":{inner}}}", T::UPCASTS.len() + 1, T::NAME))
 }
 
 /// Reads a stored form of any version up to the current one. `what` names it in the error.

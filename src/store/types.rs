@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 pub use crate::domain::decide::LockChange;
@@ -43,7 +44,7 @@ pub struct NewDelivery {
     /// The headers that reading needs; credentials are already left out.
     pub headers: Vec<(String, String)>,
     /// The raw body.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// When it was received.
     pub received_at: Timestamp,
 }
@@ -57,13 +58,20 @@ pub enum Recorded {
     Again,
 }
 
-/// A delivery that this worker holds until its lease ends.
-#[derive(Clone)]
-pub struct ClaimedDelivery {
+/// The right to work on a delivery until the lease ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeliveryClaim {
     /// Row number, counting up in the order of arrival.
     pub seq: i64,
     /// Fencing: only the newest claim can settle it.
     pub epoch: i64,
+}
+
+/// A delivery that this worker holds.
+#[derive(Clone)]
+pub struct ClaimedDelivery {
+    /// The right to it.
+    pub claim: DeliveryClaim,
     /// How often it was claimed before this.
     pub attempts: u32,
     /// What it is.

@@ -85,7 +85,7 @@ async fn store(web: Web, platform: Platform, request: RawRequest, verified: Veri
             .into_iter()
             .filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()))
             .collect(),
-        body: request.body.into(),
+        body: request.body,
         received_at: web.clock.now(),
     };
     let keeper = web.store.clone();
@@ -99,8 +99,8 @@ async fn store(web: Web, platform: Platform, request: RawRequest, verified: Veri
         Ok(Ok(recorded)) => {
             let outcome = if recorded == Recorded::New { "stored" } else { "again" };
             web.metrics.delivery(&platform, outcome);
-            tracing::info!(%platform, delivery = %verified.delivery_id, outcome, "delivery");
-            web.wake.notify_waiters();
+            tracing::debug!(%platform, delivery = %verified.delivery_id, outcome, "delivery");
+            web.wake.notify_one();
             match verified.answer {
                 DoorAnswer::Json(json) => answer_json(json),
                 _ => StatusCode::ACCEPTED.into_response(),

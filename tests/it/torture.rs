@@ -100,7 +100,7 @@ async fn a_database_that_is_in_use_is_left_alone() {
         kind: "ping".to_owned(),
         target: "/webhooks/github".to_owned(),
         headers: Vec::new(),
-        body: b"{}".to_vec(),
+        body: "{}".into(),
         received_at: "2026-11-21T00:00:00Z".parse().unwrap(),
     };
     store.record_delivery(&delivery).await.unwrap();

@@ -101,16 +101,27 @@ fn json_of(request: &RawRequest) -> Result<Cow<'_, [u8]>, NotJson> {
 
 /// `issue_comment.created`; only for lists, so whatever cannot be read is left out.
 fn kind(event: &str, json: &[u8]) -> String {
+    let event = if is_name(event) { event } else { "unknown" };
+    match action(json).filter(|action| is_name(action)) {
+        Some(action) => format!("{event}.{action}"),
+        None => event.to_owned(),
+    }
+}
+
+/// The payload's `action`. GitHub puts it first, so mostly the rest need not be read for that.
+fn action(json: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Action {
         action: Option<String>,
     }
-    let event = if is_name(event) { event } else { "unknown" };
-    let action = serde_json::from_slice(json).ok().and_then(|a: Action| a.action);
-    match action.filter(|action| is_name(action)) {
-        Some(action) => format!("{event}.{action}"),
-        None => event.to_owned(),
-    }
+    first_action(json).or_else(|| serde_json::from_slice::<Action>(json).ok()?.action)
+}
+
+fn first_action(json: &[u8]) -> Option<String> {
+    let rest = json.trim_ascii_start().strip_prefix(b"{")?.trim_ascii_start();
+    let rest = rest.strip_prefix(b"\"action\"")?.trim_ascii_start();
+    let rest = rest.strip_prefix(b":")?;
+    serde_json::Deserializer::from_slice(rest).into_iter().next()?.ok()
 }
 
 fn is_name(text: &str) -> bool {

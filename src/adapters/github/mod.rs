@@ -11,6 +11,7 @@ mod door;
 mod files;
 mod markdown;
 mod merge;
+mod pick;
 mod place;
 mod pull;
 mod read;

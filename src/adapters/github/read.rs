@@ -5,15 +5,56 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::door::OwnIdentity;
+use super::pick::Wanted::{self, All, Fields};
 use super::place::{Kind, Place, platform};
 use super::threads::MARKER_START;
 use crate::adapters::Unreadable;
 use crate::domain::ids::{PrRef, Repo, Sha};
 use crate::domain::signal::{Account, Actor, ActorKind, Hint, PrChange, PrChanged, Said, Signal, Text};
 
+/// All that is ever asked for.
+static WANTED: Wanted = Fields(&[
+    ("action", All),
+    (
+        "check_run",
+        Fields(&[("app", Fields(&[("id", All)])), ("head_sha", All)]),
+    ),
+    (
+        "comment",
+        Fields(&[
+            ("body", All),
+            ("created_at", All),
+            ("id", All),
+            ("in_reply_to_id", All),
+            ("performed_via_github_app", Fields(&[("id", All)])),
+            ("updated_at", All),
+            ("user", Fields(&[("id", All), ("type", All)])),
+        ]),
+    ),
+    ("issue", Fields(&[("number", All), ("pull_request", All)])),
+    ("label", Fields(&[("name", All)])),
+    (
+        "pull_request",
+        Fields(&[
+            ("base", Fields(&[("ref", All)])),
+            ("head", Fields(&[("sha", All)])),
+            ("labels", All),
+            ("merged", All),
+            ("number", All),
+            ("title", All),
+            ("updated_at", All),
+        ]),
+    ),
+    ("repository", Fields(&[("full_name", All)])),
+    ("sender", Fields(&[("id", All), ("login", All), ("type", All)])),
+    ("workflow_run", Fields(&[("head_sha", All)])),
+]);
+
 /// Reads a payload.
 pub(super) fn signals(event: &str, json: &[u8], own: OwnIdentity) -> Result<Vec<Signal>, Unreadable> {
-    let json: Value = serde_json::from_slice(json).map_err(|e| Unreadable(format!("{event}: not JSON: {e}")))?;
+    let json = WANTED
+        .read(json)
+        .map_err(|e| Unreadable(format!("{event}: not JSON: {e}")))?;
     let payload = Payload { event, json: &json };
     let signal = match event {
         "ping" => nothing("GitHub tries the webhook"),
@@ -207,6 +248,7 @@ struct Payload<'a> {
 
 impl<'a> Payload<'a> {
     fn find(&self, path: &str) -> Option<&'a Value> {
+        debug_assert!(WANTED.covers(path), "`{path}` is not among what is read");
         path.split('.')
             .try_fold(self.json, |value, field| value.get(field))
             .filter(|value| !value.is_null())

@@ -199,8 +199,8 @@ impl Filler<'_> {
         }
         self.hand
             .run(
-                "CREATE TEMP TABLE bench_bodies AS SELECT b.* FROM delivery_bodies AS b
-                 JOIN deliveries AS d ON d.seq = b.seq JOIN bench_deliveries AS t ON t.delivery_id = d.delivery_id",
+                "CREATE TEMP TABLE bench_bundles AS SELECT b.* FROM bundles AS b
+                 JOIN deliveries AS d ON d.bundle = b.id JOIN bench_deliveries AS t ON t.delivery_id = d.delivery_id",
             )
             .await
     }
@@ -210,6 +210,7 @@ impl Filler<'_> {
             .hand
             .number("SELECT value FROM counters WHERE name = 'change'")
             .await?;
+        let bundles = self.hand.number("SELECT COALESCE(MAX(id), 0) FROM bundles").await?;
         let (mut into, mut from) = (Vec::new(), Vec::new());
         for (column, is_text) in self.hand.columns(rows.table).await? {
             if column == rows.own {
@@ -226,6 +227,7 @@ impl Filler<'_> {
                 // The oldest first; one every ten seconds.
                 ("runs", "asked_at") => format!("r.asked_at - ({} - n.n) * 10000", self.count),
                 ("deliveries", "delivery_id") => "n.uuid".to_owned(),
+                ("deliveries", "bundle") => format!("{bundles} + n.n"),
                 (_, column) if plain => format!("r.{column}"),
                 (_, column) => format!(
                     "replace(replace(r.{column}, '{}', n.id), '{}', n.token)",
@@ -270,11 +272,17 @@ impl Filler<'_> {
         }
         self.hand
             .run(&format!(
-                "INSERT INTO delivery_bodies (seq, form, headers, body)
-                 SELECT d.seq, b.form, b.headers, b.body FROM deliveries AS d CROSS JOIN bench_bodies AS b
+                "INSERT INTO bundles (id, form, headers, body)
+                 SELECT d.bundle, b.form, b.headers, b.body FROM deliveries AS d CROSS JOIN bench_bundles AS b
                  WHERE d.seq > {last} ORDER BY d.seq"
             ))
             .await?;
+        if !self.hand.is_sqlite() {
+            // SQLite goes on after the largest number by itself.
+            self.hand
+                .run("SELECT setval(pg_get_serial_sequence('bundles', 'id'), MAX(id)) FROM bundles")
+                .await?;
+        }
         self.hand.run("COMMIT").await
     }
 }

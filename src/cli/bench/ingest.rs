@@ -158,7 +158,7 @@ async fn verify(bench: &mut Bench, place: &Place, flood: &Flood, deliveries: &[S
         .report
         .must(!flood.accepted.is_empty(), || "ingest: nothing was accepted".to_owned());
     let bodies = hand
-        .number("SELECT COUNT(*) FROM deliveries AS d JOIN delivery_bodies AS b ON b.seq = d.seq")
+        .number("SELECT COUNT(*) FROM deliveries AS d JOIN bundles AS b ON b.id = d.bundle")
         .await?;
     bench.report.must(usize::try_from(bodies) == Ok(stored.len()), || {
         format!("ingest: {} deliveries but {bodies} bodies", stored.len())
@@ -245,7 +245,7 @@ async fn alone(bench: &mut Bench, envelope: &mut Envelope, deliveries: &Arc<Vec<
                     kind: verified.kind,
                     target: request.target,
                     headers: request.headers,
-                    body: request.body.to_vec(),
+                    body: request.body,
                     received_at: now,
                 };
                 store.record_delivery(&delivery).await.map_err(|e| e.to_string())?;

@@ -221,14 +221,14 @@ async fn deliver(store: &Store, token: u64) -> Result<(), String> {
             ("content-type".to_owned(), "application/json".to_owned()),
             ("x-github-event".to_owned(), "issue_comment".to_owned()),
         ],
-        body,
+        body: body.into(),
         received_at: now,
     };
     store.record_delivery(&delivery).await.map_err(said)?;
     for claimed in store.claim_deliveries(now, LEASE, 1).await.map_err(said)? {
         let note = "/dcr start".to_owned();
         store
-            .settle_delivery(&claimed, DeliverySettled::Done { note }, now)
+            .settle_delivery(claimed.claim, DeliverySettled::Done { note }, now)
             .await
             .map_err(said)?;
     }

@@ -208,6 +208,7 @@ impl Processes {
             }
             Ended::Dead => {
                 drop(step);
+                tap.bury();
                 self.replace(at);
                 1
             }

@@ -54,6 +54,8 @@ pub struct Tap {
     frozen: std::sync::atomic::AtomicBool,
     goes_on: Notify,
     dead: CancellationToken,
+    /// Nothing of the dead process is there any more.
+    buried: CancellationToken,
 }
 
 impl Tap {
@@ -128,6 +130,11 @@ impl Tap {
         std::future::pending().await
     }
 
+    /// What the store had in hand for the dead process comes to nothing.
+    pub fn bury(&self) {
+        self.buried.cancel();
+    }
+
     /// Does not return before the process goes on.
     pub async fn hang(&self, frozen: bool) {
         let goes_on = self.goes_on.notified();
@@ -151,10 +158,15 @@ impl Drop for Stuck<'_> {
 #[async_trait]
 impl Gate for Tap {
     async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
+        let dead = || Err(StoreError::Unavailable(format!("{verb} dies on purpose")));
+        if self.dead.is_cancelled() {
+            return dead();
+        }
         match self.due(Some(point)) {
             Some(Harm::DiesAtCommit(_)) => {
-                self.die().await;
-                Ok(())
+                self.dead.cancel();
+                self.buried.cancelled().await;
+                dead()
             }
             Some(Harm::StoreFails(_)) => Err(StoreError::Unavailable(format!("{verb} fails on purpose"))),
             _ => Ok(()),

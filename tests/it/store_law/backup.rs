@@ -77,7 +77,7 @@ async fn is_whole(copy: &Store, pending: u64, run: &str) {
     assert_eq!(listed.len() as u64, pending);
     for view in listed {
         let (_, delivery) = copy.delivery_by_seq(view.seq).await.unwrap().expect("it was listed");
-        assert_eq!(delivery.body, [0, 159, 146, 150, b'{']);
+        assert_eq!(delivery.body[..], [0, 159, 146, 150, b'{']);
     }
     let all = everything(copy).await;
     assert_eq!(all.split_once('\n').unwrap().1, run);

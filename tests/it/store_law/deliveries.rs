@@ -14,7 +14,7 @@ pub(super) async fn a_delivery_is_recorded_once_per_platform(store: Store) {
     let first = delivery("github", "1", at(0));
     assert_eq!(store.record_delivery(&first).await.unwrap(), Recorded::New);
     let mut again = delivery("github", "1", at(5));
-    again.body = b"another body".to_vec();
+    again.body = "another body".into();
     assert_eq!(store.record_delivery(&again).await.unwrap(), Recorded::Again);
     let elsewhere = delivery("jira", "1", at(5));
     assert_eq!(store.record_delivery(&elsewhere).await.unwrap(), Recorded::New);
@@ -59,20 +59,20 @@ pub(super) async fn an_expired_lease_lets_the_next_worker_in_and_fences_the_firs
     assert_eq!(first.attempts, 0);
     assert!(claim_delivery(&store, at(59)).await.is_none(), "the lease holds");
     let second = claim_delivery(&store, at(60)).await.unwrap();
-    assert_eq!((second.attempts, second.seq), (1, first.seq));
-    assert!(second.epoch > first.epoch);
+    assert_eq!((second.attempts, second.claim.seq), (1, first.claim.seq));
+    assert!(second.claim.epoch > first.claim.epoch);
     assert!(
-        !store.settle_delivery(&first, finished(), at(61)).await.unwrap(),
+        !store.settle_delivery(first.claim, finished(), at(61)).await.unwrap(),
         "fenced off"
     );
-    let (view, _) = store.delivery_by_seq(first.seq).await.unwrap().unwrap();
+    let (view, _) = store.delivery_by_seq(first.claim.seq).await.unwrap().unwrap();
     assert_eq!(view.state, "pending");
-    assert!(store.settle_delivery(&second, finished(), at(61)).await.unwrap());
+    assert!(store.settle_delivery(second.claim, finished(), at(61)).await.unwrap());
     assert!(
-        !store.settle_delivery(&second, finished(), at(62)).await.unwrap(),
+        !store.settle_delivery(second.claim, finished(), at(62)).await.unwrap(),
         "once only"
     );
-    let (view, _) = store.delivery_by_seq(first.seq).await.unwrap().unwrap();
+    let (view, _) = store.delivery_by_seq(first.claim.seq).await.unwrap().unwrap();
     assert_eq!(
         (view.state.as_str(), view.note.as_str(), view.attempts),
         ("done", "started a run", 2)
@@ -87,9 +87,9 @@ pub(super) async fn a_delivery_to_be_tried_again_waits_until_it_is_due(store: St
         at: at(30),
         reason: "502".to_owned(),
     };
-    assert!(store.settle_delivery(&claimed, later, at(1)).await.unwrap());
+    assert!(store.settle_delivery(claimed.claim, later, at(1)).await.unwrap());
     assert!(claim_delivery(&store, at(29)).await.is_none());
-    let (view, _) = store.delivery_by_seq(claimed.seq).await.unwrap().unwrap();
+    let (view, _) = store.delivery_by_seq(claimed.claim.seq).await.unwrap().unwrap();
     assert_eq!((view.state.as_str(), view.note.as_str()), ("pending", "502"));
     assert_eq!(claim_delivery(&store, at(30)).await.unwrap().attempts, 1);
 }
@@ -98,33 +98,36 @@ pub(super) async fn a_parked_delivery_stays_until_it_is_replayed(store: Store) {
     store.record_delivery(&delivery("github", "1", at(0))).await.unwrap();
     let claimed = claim_delivery(&store, at(0)).await.unwrap();
     assert!(
-        !store.replay_delivery(claimed.seq, at(0)).await.unwrap(),
+        !store.replay_delivery(claimed.claim.seq, at(0)).await.unwrap(),
         "it is pending"
     );
     let parked = DeliverySettled::Parked {
         reason: "no such event".to_owned(),
     };
-    assert!(store.settle_delivery(&claimed, parked, at(1)).await.unwrap());
+    assert!(store.settle_delivery(claimed.claim, parked, at(1)).await.unwrap());
     assert!(claim_delivery(&store, at(1000)).await.is_none());
     assert_eq!(
         store.deliveries(Some("parked"), 9).await.unwrap()[0].note,
         "no such event"
     );
 
-    assert!(store.replay_delivery(claimed.seq, at(1000)).await.unwrap());
+    assert!(store.replay_delivery(claimed.claim.seq, at(1000)).await.unwrap());
     assert!(
-        !store.settle_delivery(&claimed, finished(), at(1000)).await.unwrap(),
+        !store
+            .settle_delivery(claimed.claim, finished(), at(1000))
+            .await
+            .unwrap(),
         "the old claim is spent"
     );
     let again = claim_delivery(&store, at(1000)).await.unwrap();
     assert_eq!(again.attempts, 0, "tried afresh");
-    assert!(store.settle_delivery(&again, finished(), at(1001)).await.unwrap());
+    assert!(store.settle_delivery(again.claim, finished(), at(1001)).await.unwrap());
     assert!(
-        store.replay_delivery(claimed.seq, at(1002)).await.unwrap(),
+        store.replay_delivery(claimed.claim.seq, at(1002)).await.unwrap(),
         "what is done can be replayed too"
     );
     assert!(
-        !store.replay_delivery(claimed.seq + 1, at(1002)).await.unwrap(),
+        !store.replay_delivery(claimed.claim.seq + 1, at(1002)).await.unwrap(),
         "there is no such delivery"
     );
 }
@@ -134,7 +137,7 @@ pub(super) async fn deliveries_are_listed_and_found_as_they_came(store: Store) {
         store.record_delivery(&delivery("github", id, at(0))).await.unwrap();
     }
     let claimed = claim_delivery(&store, at(0)).await.unwrap();
-    store.settle_delivery(&claimed, finished(), at(1)).await.unwrap();
+    store.settle_delivery(claimed.claim, finished(), at(1)).await.unwrap();
     let ids = |found: Vec<stepherd::store::DeliveryView>| -> Vec<String> {
         found.into_iter().map(|view| view.delivery_id).collect()
     };

@@ -40,7 +40,7 @@ async fn fill(store: &Store) {
     let claimed = claim_delivery(store, at(0)).await.unwrap();
     let note = "done".to_owned();
     store
-        .settle_delivery(&claimed, DeliverySettled::Done { note }, at(1))
+        .settle_delivery(claimed.claim, DeliverySettled::Done { note }, at(1))
         .await
         .unwrap();
 }
@@ -256,7 +256,7 @@ async fn rows_of_a_newer_version_are_refused_or_parked_never_guessed_at() {
         r#"UPDATE runs SET body = replace(body, '{"v":1,', '{"v":2,')"#,
         r#"UPDATE history SET body = replace(body, '{"v":1,', '{"v":2,')"#,
         r#"UPDATE effects SET body = replace(body, '{"v":1,', '{"v":2,') WHERE lane = 0"#,
-        r#"UPDATE delivery_bodies SET headers = '{"v":2,"headers":[]}'"#,
+        r#"UPDATE bundles SET form = 0, headers = '{"v":2,"headers":[]}'"#,
     ] {
         assert!(sqlx::query(statement).execute(&pool).await.unwrap().rows_affected() > 0);
     }

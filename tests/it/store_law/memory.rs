@@ -118,7 +118,7 @@ pub(super) async fn everything_is_counted(store: Store) {
     ];
     for settled in settle {
         let claimed = claim_delivery(&store, at(0)).await.unwrap();
-        store.settle_delivery(&claimed, settled, at(0)).await.unwrap();
+        store.settle_delivery(claimed.claim, settled, at(0)).await.unwrap();
     }
     ask(
         &store,

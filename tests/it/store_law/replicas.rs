@@ -95,16 +95,16 @@ pub(super) async fn a_renewed_lease_keeps_others_out_and_a_lost_one_is_not_renew
     store.record_delivery(&delivery("github", "1", at(0))).await.unwrap();
     let effect = claim_effect(&store, at(0)).await.unwrap();
     let held = claim_delivery(&store, at(0)).await.unwrap();
-    assert!(store.renew_effect(&effect.claim, at(50), LEASE).await.unwrap());
-    assert!(store.renew_delivery(&held, at(50), LEASE).await.unwrap());
+    assert!(store.renew_effect(effect.claim, at(50), LEASE).await.unwrap());
+    assert!(store.renew_delivery(held.claim, at(50), LEASE).await.unwrap());
     assert!(claim_effect(&store, at(70)).await.is_none(), "held until 110");
     assert!(claim_delivery(&store, at(70)).await.is_none());
     let taken_over = claim_effect(&store, at(111)).await.unwrap();
     assert!(taken_over.maybe_done);
     assert!(claim_delivery(&store, at(111)).await.is_some());
-    assert!(!store.renew_effect(&effect.claim, at(112), LEASE).await.unwrap());
-    assert!(!store.renew_delivery(&held, at(112), LEASE).await.unwrap());
-    assert!(store.renew_effect(&taken_over.claim, at(112), LEASE).await.unwrap());
+    assert!(!store.renew_effect(effect.claim, at(112), LEASE).await.unwrap());
+    assert!(!store.renew_delivery(held.claim, at(112), LEASE).await.unwrap());
+    assert!(store.renew_effect(taken_over.claim, at(112), LEASE).await.unwrap());
 }
 
 pub(super) async fn who_serves_alone_takes_up_at_once_what_a_dead_one_held(store: Store) {
@@ -219,7 +219,7 @@ pub(super) async fn runs_are_found_by_their_pull_requests(store: Store) {
 pub(super) async fn what_outside_text_holds_can_be_stored(store: Store) {
     let nasty = "a\0b \u{fffd} 'quoted' \\ \u{1f4a5}";
     let mut odd = delivery("github", nasty, at(0));
-    odd.body = vec![0; 5000];
+    odd.body = vec![0; 5000].into();
     odd.headers.push(("x".to_owned(), nasty.to_owned()));
     store.record_delivery(&odd).await.unwrap();
     let claimed = claim_delivery(&store, at(0)).await.unwrap();
@@ -242,7 +242,7 @@ pub(super) async fn many_deliveries_at_once_are_each_stored_once_and_answered(st
         let store = store.clone();
         // Each comes twice, as redeliveries do.
         let mut body = delivery("github", &(number / 2).to_string(), at(0));
-        body.body = vec![b'x'; number * 17];
+        body.body = vec![b'x'; number * 17].into();
         tasks.push(tokio::spawn(async move { store.record_delivery(&body).await.unwrap() }));
     }
     let mut new = 0;
@@ -255,7 +255,7 @@ pub(super) async fn many_deliveries_at_once_are_each_stored_once_and_answered(st
         .await
         .unwrap();
     assert_eq!(claimed.len(), 150);
-    assert!(claimed.is_sorted_by(|a, b| a.seq < b.seq));
+    assert!(claimed.is_sorted_by(|a, b| a.claim.seq < b.claim.seq));
     for held in claimed {
         let first: usize = held.delivery.delivery_id.parse().unwrap();
         let sizes = [first * 2 * 17, (first * 2 + 1) * 17];

@@ -246,7 +246,7 @@ async fn received(store: &Store, number: u64, days: u64, settled: Option<Deliver
         at: at(1 << 32),
         reason: String::new(),
     });
-    assert!(store.settle_delivery(&claimed, settled, then).await.unwrap());
+    assert!(store.settle_delivery(claimed.claim, settled, then).await.unwrap());
 }
 
 pub(super) async fn deliveries_that_were_dealt_with_go_with_their_bodies(store: Store) {
@@ -272,7 +272,7 @@ pub(super) async fn deliveries_that_were_dealt_with_go_with_their_bodies(store: 
         let found = store.delivery_by_seq(seq).await.unwrap();
         assert_eq!(found.is_some(), stays, "{seq}");
         if let Some((_, delivery)) = found {
-            assert_eq!(delivery.body, [0, 159, 146, 150, b'{'], "with its body");
+            assert_eq!(delivery.body[..], [0, 159, 146, 150, b'{'], "with its body");
         }
     }
     let after = store.counts().await.unwrap();
@@ -291,7 +291,7 @@ pub(super) async fn what_was_replayed_counts_from_then(store: Store) {
     let claimed = store.claim_deliveries(ago(5), LEASE, 1).await.unwrap().remove(0);
     let note = String::new();
     store
-        .settle_delivery(&claimed, DeliverySettled::Done { note }, ago(5))
+        .settle_delivery(claimed.claim, DeliverySettled::Done { note }, ago(5))
         .await
         .unwrap();
     assert_eq!(
@@ -318,12 +318,12 @@ pub(super) async fn pieces_are_small_and_what_is_kept_hides_nothing(store: Store
     // Large ones go one by one.
     for number in 701..=703 {
         let mut large = delivery("github", &number.to_string(), at(0));
-        large.body = vec![0; 9 << 20];
+        large.body = vec![0; 9 << 20].into();
         store.record_delivery(&large).await.unwrap();
         let claimed = store.claim_deliveries(at(0), LEASE, 1).await.unwrap().remove(0);
         let note = String::new();
         let settled = DeliverySettled::Done { note };
-        store.settle_delivery(&claimed, settled, at(0)).await.unwrap();
+        store.settle_delivery(claimed.claim, settled, at(0)).await.unwrap();
     }
     let mut after = 603;
     for _ in 0..2 {

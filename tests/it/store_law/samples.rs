@@ -40,7 +40,7 @@ pub(crate) fn delivery(platform: &str, id: &str, received_at: Timestamp) -> NewD
         kind: "issue_comment.created".to_owned(),
         target: "/webhooks/github?x=1".to_owned(),
         headers: vec![("x-github-event".to_owned(), "issue_comment".to_owned())],
-        body: vec![0, 159, 146, 150, b'{'],
+        body: vec![0, 159, 146, 150, b'{'].into(),
         received_at,
     }
 }

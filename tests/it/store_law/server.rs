@@ -97,11 +97,10 @@ async fn one_process_hears_that_another_has_stored_something() {
     let (here, there) = (database.store().await, Store::open(&database.url).await.unwrap());
     let wake = Arc::new(Notify::new());
     let (relay_here, relay_there) = (here.clone(), there.clone());
-    let other = Notify::new();
     let heard = {
         let woken = wake.clone();
-        let listening = tokio::spawn(async move { relay_here.relay_hints(&woken).await });
-        let telling = tokio::spawn(async move { relay_there.relay_hints(&other).await });
+        let listening = tokio::spawn(async move { relay_here.relay_hints(|| woken.notify_waiters()).await });
+        let telling = tokio::spawn(async move { relay_there.relay_hints(|| ()).await });
         // Whether both listen already cannot be seen from outside; so it is said until it is heard.
         let mut number = 0;
         let heard = loop {

@@ -264,7 +264,7 @@ async fn everything_is_there(store: &Store) {
     assert_eq!((counts.effects_pending, counts.effects_parked), (3, 1));
     for seq in 1..=4 {
         let (view, delivery) = store.delivery_by_seq(seq).await.unwrap().unwrap();
-        assert_eq!((view.body_bytes, delivery.body.as_slice()), (BODY.len() as u64, BODY));
+        assert_eq!((view.body_bytes, delivery.body.as_ref()), (BODY.len() as u64, BODY));
     }
 }
 
@@ -320,19 +320,19 @@ async fn work_goes_on(store: &Store) {
     // Deliveries: with their bodies and headers.
     let claimed = store.claim_deliveries(at(20), LEASE, 99).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    assert_eq!((claimed[0].seq, claimed[0].attempts), (2, 1));
+    assert_eq!((claimed[0].claim.seq, claimed[0].attempts), (2, 1));
     let held = &claimed[0].delivery;
-    assert_eq!((held.delivery_id.as_str(), held.body.as_slice()), ("d-2", BODY));
+    assert_eq!((held.delivery_id.as_str(), held.body.as_ref()), ("d-2", BODY));
     assert_eq!(
         held.headers,
         [("x-github-event".to_owned(), "issue_comment".to_owned())]
     );
     let note = "done".to_owned();
     let settled = store
-        .settle_delivery(&claimed[0], DeliverySettled::Done { note }, at(21))
+        .settle_delivery(claimed[0].claim, DeliverySettled::Done { note }, at(21))
         .await;
     assert!(settled.unwrap());
-    assert_eq!(store.claim_deliveries(at(61), LEASE, 99).await.unwrap()[0].seq, 4);
+    assert_eq!(store.claim_deliveries(at(61), LEASE, 99).await.unwrap()[0].claim.seq, 4);
     assert!(store.replay_delivery(3, at(61)).await.unwrap());
     let again = store.record_delivery(&delivery("github", "d-1", at(30))).await.unwrap();
     assert_eq!(again, Recorded::Again);

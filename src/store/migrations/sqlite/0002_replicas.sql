@@ -1,14 +1,18 @@
 -- What several processes on one database need, and what keeps storing cheap.
 
--- Bodies apart from the rows that change: to claim or settle a delivery no longer writes its body again.
--- `form`: 0 as it came, 1 an LZ4 block behind its length.
-CREATE TABLE delivery_bodies (
-    seq     INTEGER NOT NULL PRIMARY KEY,
+-- Bodies apart from the rows that change, and together with those that came in at the same time. `form`: 0 one body as
+-- it came, with its headers; 1 a bundle (src/store/bundle.rs). `place`: which one of its bundle a delivery is.
+CREATE TABLE bundles (
+    id      INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     form    INTEGER NOT NULL CHECK (form IN (0, 1)),
     headers TEXT    NOT NULL,
     body    BLOB    NOT NULL
 ) STRICT;
-INSERT INTO delivery_bodies (seq, form, headers, body) SELECT seq, 0, headers, body FROM deliveries;
+INSERT INTO bundles (id, form, headers, body) SELECT seq, 0, headers, body FROM deliveries;
+ALTER TABLE deliveries ADD COLUMN bundle INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN place INTEGER NOT NULL DEFAULT 0;
+UPDATE deliveries SET bundle = seq;
+CREATE INDEX deliveries_by_bundle ON deliveries (bundle);
 ALTER TABLE deliveries ADD COLUMN body_bytes INTEGER NOT NULL DEFAULT 0;
 UPDATE deliveries SET body_bytes = length(body);
 ALTER TABLE deliveries DROP COLUMN body;

@@ -50,7 +50,7 @@ async fn even_in_the_inbox_it_would_take_effect_only_once() {
                 kind: missed.kind,
                 target: format!("/webhooks/{platform}"),
                 headers: missed.headers,
-                body: missed.body,
+                body: missed.body.into(),
                 received_at: since,
             };
             world.store.record_delivery(&delivery).await.unwrap();
