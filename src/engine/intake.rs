@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 
 use super::Engine;
 use super::lease::{Hold, LEASE};
-use super::pauses::next_try;
+use super::pauses::{later, next_try};
 use crate::adapters::{CallError, RawRequest};
 use crate::domain::card;
 use crate::domain::command::{Command, Trigger, TriggerOn};
@@ -25,6 +25,9 @@ use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Place, RunFilter,
 /// What one delivery may take; longer means that something outside hangs, and others must not wait for it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) const BATCH: u32 = 256;
+/// Who claims so many lets others gather for this long before the next claim.
+const MANY: usize = 8;
+const GATHER: Duration = Duration::from_millis(10);
 /// After so many tries (about half a day) a delivery is parked for people to look at.
 const TRIES_MAX: u32 = 150;
 
@@ -70,13 +73,39 @@ impl Engine {
     /// When the store cannot be used now; what was claimed comes back when its lease ends.
     pub async fn intake_step(&self) -> Result<usize, StoreError> {
         let now = self.clock.now();
+        let claimed = self.claim_some(now).await?;
+        self.take_all(claimed, now).await
+    }
+
+    /// The same as a part of the loops. Where many come at once, many are taken at a time, which costs less for each;
+    /// one that comes alone does not wait.
+    pub(super) async fn intake_turn(&self) -> Result<usize, StoreError> {
+        let turn = self.claiming.lock().await;
+        let now = self.clock.now();
+        let claimed = self.claim_some(now).await?;
+        let next = if claimed.len() < MANY { now } else { later(now, GATHER) };
+        let gather = async {
+            self.clock.sleep_until(next).await;
+            drop(turn);
+        };
+        let ((), taken) = tokio::join!(gather, self.take_all(claimed, now));
+        taken
+    }
+
+    async fn claim_some(&self, now: Timestamp) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let claimed = self.store.claim_deliveries(now, LEASE, BATCH).await?;
-        let count = claimed.len();
-        if count >= BATCH as usize {
+        if claimed.len() >= BATCH as usize {
             // There may be more, and these may take a while.
             self.wakes.deliveries.notify_one();
         }
-        let hold = Hold::of(claimed.iter().map(|delivery| (delivery.claim.seq, delivery.claim)), now);
+        Ok(claimed)
+    }
+
+    /// Deals with what was claimed at this time; how many there were.
+    async fn take_all(&self, claimed: Vec<ClaimedDelivery>, claimed_at: Timestamp) -> Result<usize, StoreError> {
+        let count = claimed.len();
+        let claims = claimed.iter().map(|delivery| (delivery.claim.seq, delivery.claim));
+        let hold = Hold::of(claims, claimed_at);
         let mut places: BTreeMap<String, Vec<(ClaimedDelivery, Reading)>> = BTreeMap::new();
         for delivery in claimed {
             let reading = self.read(&delivery);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +69,8 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     wakes: Arc<Wakes>,
+    /// One loop at a time claims deliveries.
+    claiming: Arc<Mutex<()>>,
     pauses: Arc<pauses::Pauses>,
     /// Names this process among those that work on the database.
     replica: Arc<str>,
@@ -97,6 +99,7 @@ impl Engine {
                 effects: Notify::new(),
                 runs: Notify::new(),
             }),
+            claiming: Arc::default(),
             pauses: Arc::default(),
         }
     }
@@ -108,7 +111,7 @@ impl Engine {
         for _ in 0..INTAKES {
             let (engine, stop) = (self.clone(), stop.clone());
             loops.spawn(async move {
-                let step = || async { Ok(engine.intake_step().await? >= intake::BATCH as usize) };
+                let step = || async { Ok(engine.intake_turn().await? >= intake::BATCH as usize) };
                 engine.turn("intake", &engine.wakes.deliveries, &stop, step).await;
             });
         }

@@ -127,7 +127,7 @@ impl Store {
         lease: Lease,
         limit: u32,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        let mut tx = self.write("claim_deliveries").await?;
+        let mut tx = self.write_light("claim_deliveries").await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
         let mut claimed: Vec<ClaimedRow> = sql(CLAIM)
             .bind(lease_now)
@@ -175,7 +175,7 @@ impl Store {
 
     /// Holds the delivery for another lease. `false` if somebody else has claimed or settled it meanwhile.
     pub async fn renew_delivery(&self, claim: DeliveryClaim, now: Timestamp, lease: Lease) -> Result<bool, StoreError> {
-        let mut tx = self.write("renew_delivery").await?;
+        let mut tx = self.write_light("renew_delivery").await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
         let renewed = sql("UPDATE deliveries SET lease_until = $3 WHERE seq = $1 AND epoch = $2 AND state = 'pending'")
             .bind(claim.seq)

@@ -10,7 +10,7 @@ use super::bundle::{self, Content};
 use super::gate::Gates;
 use super::group::Group;
 use super::sql::{Sql, Tx, sql};
-use super::{Db, Recorded, StoreError};
+use super::{Db, Recorded, StoreError, Weight};
 
 /// Rows per statement, most first. Few sizes, so that prepared statements are used again.
 const ROWS: [usize; 3] = [64, 8, 1];
@@ -102,7 +102,7 @@ impl Inbox {
             settlements: Group::start(move |settlements| {
                 let (db, gates) = at_end.clone();
                 async move {
-                    let mut tx = db.write("settle_delivery", &gates).await?;
+                    let mut tx = db.write("settle_delivery", &gates, Weight::Light).await?;
                     let held = settle(&mut tx, settlements).await?;
                     tx.commit().await?;
                     Ok(held)
@@ -120,7 +120,7 @@ async fn record(db: &Db, gates: &Gates, rows: Vec<NewRow>) -> Result<Vec<Recorde
         .iter()
         .map(|row| (row.platform.clone(), row.delivery_id.clone()))
         .collect();
-    let mut tx = db.write("record_delivery", gates).await?;
+    let mut tx = db.write("record_delivery", gates, Weight::Durable).await?;
     let (bundle,) = sql("INSERT INTO bundles (form, headers, body) VALUES ($1, '', $2) RETURNING id")
         .bind(BUNDLE)
         .bind(packed)

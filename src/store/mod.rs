@@ -71,10 +71,20 @@ enum Db {
     Postgres(PgPool),
 }
 
+/// What a commit has to outlive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    /// Everything, a power cut at the next moment included.
+    Durable,
+    /// The end of the process, however it comes. On SQLite a power cut, which is the end of the only process there is,
+    /// may undo it: nothing but who holds a delivery and that it was dealt with, which may happen again.
+    Light,
+}
+
 impl Db {
-    async fn write(&self, verb: &'static str, gates: &Gates) -> Result<Tx, StoreError> {
+    async fn write(&self, verb: &'static str, gates: &Gates, weight: Weight) -> Result<Tx, StoreError> {
         let inner = match self {
-            Self::Sqlite { writer, .. } => TxInner::Sqlite(sqlite::begin(writer).await?),
+            Self::Sqlite { writer, .. } => TxInner::Sqlite(sqlite::begin(writer, weight).await?),
             Self::Postgres(pool) => TxInner::Postgres(postgres::begin(pool).await?),
         };
         let gates = gates.clone();
@@ -103,7 +113,12 @@ impl Store {
 
     /// Begins a transaction that may write.
     async fn write(&self, verb: &'static str) -> Result<Tx, StoreError> {
-        self.db.write(verb, &self.gates).await
+        self.db.write(verb, &self.gates, Weight::Durable).await
+    }
+
+    /// Begins a light one.
+    async fn write_light(&self, verb: &'static str) -> Result<Tx, StoreError> {
+        self.db.write(verb, &self.gates, Weight::Light).await
     }
 
     /// A connection for reading.

@@ -10,14 +10,16 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
 
-use super::{Db, StoreError};
+use super::{Db, StoreError, Weight};
 
 /// Built in. After adding a file there, touch this one: cargo notices changed migrations but not new ones.
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 
 /// Takes the write lock at once. A deferred transaction that writes after reading fails with
 /// `SQLITE_BUSY_SNAPSHOT` when somebody else wrote in between, and no busy timeout helps.
-const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+const BEGIN_DURABLE: &str = "PRAGMA synchronous = FULL; BEGIN IMMEDIATE";
+/// The same without a flush at the commit: the next durable commit, or a checkpoint, flushes this one too.
+const BEGIN_LIGHT: &str = "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
 
 /// Older ones can lose committed data when two connections write and checkpoint a WAL file at once (the WAL-reset
 /// bug, fixed in this version).
@@ -28,6 +30,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a verb waits for a connection of ours.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The write-ahead log is folded into the file when it has so many pages of 4 KiB. A page that changes often is folded
+/// in once; more than this would keep the next start busy reading it.
+const LOG_PAGES: &str = "4000";
 
 /// Enough for a page, the sweep and a few commands at once.
 const READERS: u32 = 4;
@@ -48,8 +54,12 @@ const CANNOT_OPEN: i32 = 14;
 const NOT_A_DATABASE: i32 = 26;
 
 /// Begins a transaction that may write.
-pub(super) async fn begin(writer: &SqlitePool) -> sqlx::Result<Transaction<'static, Sqlite>> {
-    writer.begin_with(BEGIN_WRITE).await
+pub(super) async fn begin(writer: &SqlitePool, weight: Weight) -> sqlx::Result<Transaction<'static, Sqlite>> {
+    let statement = match weight {
+        Weight::Durable => BEGIN_DURABLE,
+        Weight::Light => BEGIN_LIGHT,
+    };
+    writer.begin_with(statement).await
 }
 
 /// Holds the file's lock for whoever serves it; the system frees it with the process, however that ends.
@@ -108,7 +118,7 @@ async fn prepare(writer: &SqlitePool, path: &Path, in_memory: bool) -> Result<()
         )));
     }
     // All migrations are one transaction, which also keeps a second process that starts now waiting.
-    let mut tx = begin(writer).await.map_err(explain)?;
+    let mut tx = begin(writer, Weight::Durable).await.map_err(explain)?;
     let (tables, ours): (i64, i64) = sqlx::query_as(
         "SELECT COUNT(*), COALESCE(SUM(name = '_sqlx_migrations'), 0) FROM sqlite_schema WHERE type = 'table'",
     )
@@ -177,7 +187,9 @@ fn options(url: &str, in_memory: bool) -> Result<SqliteConnectOptions, StoreErro
             path.display()
         )));
     }
-    Ok(options.journal_mode(SqliteJournalMode::Wal))
+    Ok(options
+        .journal_mode(SqliteJournalMode::Wal)
+        .pragma("wal_autocheckpoint", LOG_PAGES))
 }
 
 /// Connections stay: a database in memory lives as long as its connection, and reopening a file gains nothing.
