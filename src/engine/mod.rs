@@ -169,8 +169,20 @@ impl Engine {
     /// Applies an event to a run: decide, commit, and again from the start when the run changed meanwhile. The
     /// effect whose outcome the event is, if any, is settled in the same transaction.
     async fn apply(&self, id: &RunId, event: &Event, settles: Option<EffectClaim>) -> Result<(), StoreError> {
+        let seen = self.store.run(id).await?;
+        self.apply_to(seen, id, event, settles).await
+    }
+
+    /// The same, beginning with the run as it was seen a moment ago.
+    async fn apply_to(
+        &self,
+        mut seen: Option<Run>,
+        id: &RunId,
+        event: &Event,
+        settles: Option<EffectClaim>,
+    ) -> Result<(), StoreError> {
         for _ in 0..STALE_MAX {
-            let Some(run) = self.store.run(id).await? else {
+            let Some(run) = seen else {
                 return Ok(());
             };
             let decision = decide(Some(&run), event, &self.facts());
@@ -178,7 +190,7 @@ impl Engine {
                 return Ok(());
             }
             match self.commit(decision, Some(&run), None, settles).await? {
-                Committed::Stale => {}
+                Committed::Stale => seen = self.store.run(id).await?,
                 Committed::Done | Committed::AlreadyDone | Committed::LeaseLost => return Ok(()),
             }
         }

@@ -20,7 +20,7 @@ use crate::adapters::CallError;
 use crate::domain::decide::{Event, Look, glance};
 use crate::domain::effect::{JobIntent, Outcome};
 use crate::domain::ids::RunId;
-use crate::domain::run::{FailureClass, Observation, ObservedState};
+use crate::domain::run::{FailureClass, Observation, ObservedState, Run};
 use crate::store::{RunWake, Shards, StoreError};
 
 /// How many runs are read at a time.
@@ -272,12 +272,13 @@ impl Engine {
             return Ok(looked);
         };
         let wanted = glance(&run);
+        let mut seen = Some(run);
         if wanted.queued {
             let ahead = self.store.ahead_of(id).await?;
             self.apply(id, &Event::LocksChanged { ahead }, None).await?;
         }
         for look in &wanted.looks {
-            self.look(id, look, &mut looked).await?;
+            self.look(id, look, &mut seen, &mut looked).await?;
         }
         let now = self.clock.now();
         if wanted.deadline.is_some_and(|at| at <= now) {
@@ -287,7 +288,14 @@ impl Engine {
         Ok(looked)
     }
 
-    async fn look(&self, id: &RunId, look: &Look, looked: &mut Looked) -> Result<(), StoreError> {
+    /// `seen` is the run as it was read before the first look, and only for that.
+    async fn look(
+        &self,
+        id: &RunId,
+        look: &Look,
+        seen: &mut Option<Run>,
+        looked: &mut Looked,
+    ) -> Result<(), StoreError> {
         let vendor = match look {
             Look::Merge { .. } => self.forge_vendor(),
             Look::Job { intent, .. } => intent.backend.to_string(),
@@ -335,7 +343,12 @@ impl Engine {
         match event {
             Ok(event) => {
                 self.metrics.look("seen");
-                self.apply(id, &event, None).await
+                match seen.take() {
+                    // What comes of it mostly is nothing, and then the run need not be read again. If it has changed
+                    // meanwhile, that made another look due.
+                    Some(run) => self.apply_to(Some(run), id, &event, None).await,
+                    None => self.apply(id, &event, None).await,
+                }
             }
             Err(error) => {
                 self.metrics.look("failed");

@@ -1,59 +1,63 @@
 //! What is written about many deliveries in one commit: that they are here, and what became of them.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
-use std::sync::LazyLock;
 
 use futures_util::FutureExt as _;
+use serde::Serialize;
 
 use super::bundle::{self, Content};
 use super::gate::Gates;
 use super::group::Group;
-use super::sql::{Sql, Tx, sql};
-use super::{Db, Recorded, StoreError, Weight};
+use super::sql::{Text, Tx, sql};
+use super::{Db, Recorded, StoreError, Weight, rows};
 
-/// Rows per statement, most first. Few sizes, so that prepared statements are used again.
-const ROWS: [usize; 3] = [64, 8, 1];
+/// $1 the rows as JSON, $2 their bundle.
+const INSERT: Text = Text::Two {
+    sqlite: "INSERT INTO deliveries (platform, delivery_id, kind, target, received_at, body_bytes, bundle, place, due,
+                state, note, attempts, epoch)
+             SELECT value ->> 'platform', value ->> 'delivery_id', value ->> 'kind', value ->> 'target',
+                value ->> 'received_at', value ->> 'body_bytes', $2, key, value ->> 'received_at', 'pending', '', 0, 0
+             FROM jsonb_each($1) WHERE true ORDER BY key
+             ON CONFLICT (platform, delivery_id) DO NOTHING RETURNING platform, delivery_id",
+    postgres:
+        "INSERT INTO deliveries (platform, delivery_id, kind, target, received_at, body_bytes, bundle, place, due,
+                state, note, attempts, epoch)
+             SELECT platform, delivery_id, kind, target, received_at, body_bytes, $2, place - 1, received_at, 'pending', '',
+                0, 0
+             FROM ROWS FROM (json_to_recordset($1::json)
+                AS (platform text, delivery_id text, kind text, target text, received_at bigint, body_bytes bigint))
+                WITH ORDINALITY AS new (platform, delivery_id, kind, target, received_at, body_bytes, place)
+             ORDER BY place
+             ON CONFLICT (platform, delivery_id) DO NOTHING RETURNING platform, delivery_id",
+};
 
-static INSERT_DELIVERIES: LazyLock<[String; ROWS.len()]> = LazyLock::new(|| {
-    ROWS.map(|rows| {
-        format!(
-            "INSERT INTO deliveries (platform, delivery_id, kind, target, received_at, body_bytes, bundle, place, due, \
-             state, note, attempts, epoch) VALUES {} ON CONFLICT (platform, delivery_id) DO NOTHING \
-             RETURNING platform, delivery_id",
-            tuples(rows, 8, ", $5, 'pending', '', 0, 0")
-        )
-    })
-});
-static SETTLE: LazyLock<[String; ROWS.len()]> = LazyLock::new(|| {
-    ROWS.map(|rows| {
-        format!(
-            "WITH settled (seq, epoch, state, note, due, at) AS (VALUES {})
-             UPDATE deliveries SET state = settled.state, note = settled.note,
+macro_rules! settle {
+    ($settled:literal) => {
+        concat!(
+            "UPDATE deliveries SET state = settled.state, note = settled.note,
                 due = COALESCE(settled.due, deliveries.due), lease_until = NULL, epoch = deliveries.epoch + 1,
                 settled_at = settled.at
-             FROM settled
-             WHERE deliveries.seq = settled.seq AND deliveries.epoch = settled.epoch AND deliveries.state = 'pending'
-             RETURNING deliveries.seq",
-            tuples(rows, 6, "")
+             FROM ",
+            $settled,
+            " WHERE deliveries.seq = settled.seq AND deliveries.epoch = settled.epoch
+                AND deliveries.state = 'pending'
+             RETURNING deliveries.seq"
         )
-    })
-});
-/// `($1, …), …`: so many rows of so many values. The rest of each row may name the row's fifth value as `$5`.
-fn tuples(rows: usize, values: usize, rest: &str) -> String {
-    let mut text = String::new();
-    for row in 0..rows {
-        let first = row * values;
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for value in 1..=values {
-            let comma = if value == 1 { "" } else { ", " };
-            let _ = write!(text, "{comma}${}", first + value);
-        }
-        text.push_str(&rest.replace("$5", &format!("${}", first + 5)));
-        text.push(')');
-    }
-    text
+    };
 }
+
+/// $1 the settlements as JSON.
+const SETTLE: Text = Text::Two {
+    sqlite: settle!(
+        "(SELECT value ->> 'seq' AS seq, value ->> 'epoch' AS epoch, value ->> 'state' AS state,
+                value ->> 'note' AS note, value ->> 'due' AS due, value ->> 'at' AS at
+             FROM jsonb_each($1)) AS settled"
+    ),
+    postgres: settle!(
+        "json_to_recordset($1::json)
+                AS settled (seq bigint, epoch bigint, state text, note text, due bigint, at bigint)"
+    ),
+};
 
 /// One body as it came: so they were stored before there were bundles.
 pub(super) const PLAIN: i64 = 0;
@@ -61,6 +65,7 @@ pub(super) const PLAIN: i64 = 0;
 pub(super) const BUNDLE: i64 = 1;
 
 /// A delivery in its stored form.
+#[derive(Serialize)]
 pub(super) struct NewRow {
     pub(super) platform: String,
     pub(super) delivery_id: String,
@@ -68,10 +73,12 @@ pub(super) struct NewRow {
     pub(super) target: String,
     pub(super) received_at: i64,
     pub(super) body_bytes: i64,
+    #[serde(skip)]
     pub(super) content: Content,
 }
 
 /// What became of a claimed delivery, in its stored form.
+#[derive(Serialize)]
 pub(super) struct Settlement {
     pub(super) seq: i64,
     pub(super) epoch: i64,
@@ -116,66 +123,46 @@ impl Inbox {
 async fn record(db: &Db, gates: &Gates, rows: Vec<NewRow>) -> Result<Vec<Recorded>, StoreError> {
     // Those that turn out to be here already are packed in vain: they are few.
     let packed = bundle::pack(rows.iter().map(|row| &row.content));
-    let names: Vec<(String, String)> = rows
-        .iter()
-        .map(|row| (row.platform.clone(), row.delivery_id.clone()))
-        .collect();
     let mut tx = db.write("record_delivery", gates, Weight::Durable).await?;
     let (bundle,) = sql("INSERT INTO bundles (form, headers, body) VALUES ($1, '', $2) RETURNING id")
         .bind(BUNDLE)
         .bind(packed)
         .one::<(i64,)>(&mut tx)
         .await?;
-    let placed = (0_i64..).zip(rows).collect();
-    let add = |statement: Sql, (place, row): (i64, NewRow)| {
-        let statement = statement.bind(row.platform).bind(row.delivery_id).bind(row.kind);
-        let statement = statement.bind(row.target).bind(row.received_at).bind(row.body_bytes);
-        statement.bind(bundle).bind(place)
-    };
-    let mut new: HashSet<(String, String)> = HashSet::with_capacity(names.len());
-    for statement in chunked(placed, &INSERT_DELIVERIES, add) {
-        new.extend(statement.all::<(String, String)>(&mut tx).await?);
-    }
+    let new = sql(INSERT)
+        .bind(as_json(&rows)?)
+        .bind(bundle)
+        .all::<(String, String)>(&mut tx)
+        .await?;
     if new.is_empty() {
         tx.rollback().await?;
-        return Ok(vec![Recorded::Again; names.len()]);
+        return Ok(vec![Recorded::Again; rows.len()]);
     }
     tx.commit().await?;
+    let mut new: HashSet<(String, String)> = new.into_iter().collect();
     // The first of two with one name is the new one.
-    let recorded = names.iter().map(|name| match new.remove(name) {
-        true => Recorded::New,
-        false => Recorded::Again,
-    });
+    let recorded = rows
+        .into_iter()
+        .map(|row| match new.remove(&(row.platform, row.delivery_id)) {
+            true => Recorded::New,
+            false => Recorded::Again,
+        });
     Ok(recorded.collect())
 }
 
 /// Settles claimed deliveries. `false` for those that somebody else has claimed or settled meanwhile. The epoch counts
 /// on, so that a claim settles once even if the delivery becomes pending again.
-pub(super) async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<Vec<bool>, StoreError> {
-    let asked: Vec<i64> = settlements.iter().map(|settlement| settlement.seq).collect();
-    let mut held = HashSet::with_capacity(asked.len());
-    let add = |statement: Sql, settlement: Settlement| {
-        let statement = statement.bind(settlement.seq).bind(settlement.epoch);
-        let statement = statement.bind(settlement.state).bind(settlement.note);
-        statement.bind(settlement.due).bind(settlement.at)
-    };
-    for statement in chunked(settlements, &SETTLE, add) {
-        held.extend(statement.column::<i64>(tx).await?);
-    }
+async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<Vec<bool>, StoreError> {
+    let held = sql(SETTLE).bind(as_json(&settlements)?).column::<i64>(tx).await?;
+    let mut held: HashSet<i64> = held.into_iter().collect();
     // The first of two about one delivery is the one that counts.
-    Ok(asked.iter().map(|seq| held.remove(seq)).collect())
+    Ok(settlements
+        .iter()
+        .map(|settlement| held.remove(&settlement.seq))
+        .collect())
 }
 
-/// Statements that write all the rows, in order, as many at a time as there is a statement for.
-fn chunked<T>(
-    rows: Vec<T>,
-    texts: &'static [String; ROWS.len()],
-    add: impl Fn(Sql, T) -> Sql,
-) -> impl Iterator<Item = Sql> {
-    let mut rows = rows.into_iter();
-    std::iter::from_fn(move || {
-        let (place, size) = ROWS.iter().enumerate().find(|(_, size)| **size <= rows.len())?;
-        let statement = sql(texts[place].as_str());
-        Some(rows.by_ref().take(*size).fold(statement, &add))
-    })
+/// Many rows as one value, so that one statement takes any number of them.
+fn as_json(many: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(many).map_err(|e| rows::unreadable("rows", e))
 }
