@@ -72,6 +72,7 @@ fn paragraph(spans: &[Span]) -> Value {
 
 fn inline(spans: &[Span]) -> Vec<Value> {
     let mut nodes: Vec<Value> = Vec::new();
+    let mut blank = true;
     for span in spans {
         let (text, mark) = match span {
             Span::Text(text) => (text, None),
@@ -83,9 +84,10 @@ fn inline(spans: &[Span]) -> Vec<Value> {
             }
         };
         let mut text = one_line(text);
-        if nodes.is_empty() && !matches!(span, Span::Code(_)) && text.trim_start().starts_with('/') {
+        if blank && !matches!(span, Span::Code(_)) && text.trim_start().starts_with('/') {
             text.insert(0, WORD_JOINER);
         }
+        blank &= text.trim().is_empty();
         if let Some(mut node) = plain_text(&text) {
             if let Some(mark) = mark {
                 node["marks"] = json!([mark]);

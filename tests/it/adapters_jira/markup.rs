@@ -422,6 +422,25 @@ fn any_doc() -> impl Strategy<Value = Doc> {
     })
 }
 
+#[test]
+fn a_blank_before_a_slash_does_not_make_it_a_command() {
+    for spans in [
+        vec![Span::text("\n"), Span::link("/dcr stop", "")],
+        vec![Span::text("  "), Span::strong(""), Span::text("/dcr stop")],
+    ] {
+        let rendered = adf::render(&Doc {
+            blocks: vec![Block::Paragraph(spans)],
+            buttons: Vec::new(),
+            tone: Tone::Neutral,
+        });
+        let lines = adf::lines(&rendered);
+        assert!(
+            lines.iter().all(|line| !line.trim_start().starts_with('/')),
+            "{lines:?}"
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn every_document_is_valid_adf_and_holds_no_command(doc in any_doc()) {
