@@ -102,8 +102,8 @@ impl Store {
         let row = NewRow {
             platform: delivery.platform.to_string(),
             delivery_id: storable(delivery.delivery_id.clone()),
-            kind: delivery.kind.clone(),
-            target: delivery.target.clone(),
+            kind: storable(delivery.kind.clone()),
+            target: storable(delivery.target.clone()),
             received_at: rows::millis(delivery.received_at),
             body_bytes: rows::int(delivery.body.len() as u64),
             content: Content {
@@ -280,7 +280,7 @@ fn settlement(claim: DeliveryClaim, settled: DeliverySettled, now: Timestamp) ->
         seq: claim.seq,
         epoch: claim.epoch,
         state,
-        note,
+        note: storable(note),
         due,
         at: rows::millis(now),
     }

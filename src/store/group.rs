@@ -3,6 +3,9 @@
 //! A commit costs a write to the disk however much is in it. So one task takes all wishes that wait, grants them
 //! together, and answers each. It goes on when whoever waits has hung up: what was promised is kept.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
@@ -45,8 +48,10 @@ impl<W: Send + 'static, A: Send + 'static> Group<W, A> {
                     wishes.push(next.wish);
                     answers.push(next.answer);
                 }
+                // One panic must not be the end of all later wishes.
+                let granted = AssertUnwindSafe(grant(wishes)).catch_unwind().await;
                 // Whoever no longer waits needs no answer.
-                match grant(wishes).await {
+                match granted.unwrap_or_else(|_| Err(given_up())) {
                     Ok(granted) => {
                         for (answer, granted) in answers.into_iter().zip(granted) {
                             let _ = answer.send(Ok(granted));

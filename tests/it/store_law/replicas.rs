@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepherd::domain::ids::{PrRef, RunId};
 use stepherd::domain::run::OpenedPr;
-use stepherd::store::{Committed, Lease, Place, RunFilter, Shards, Store};
+use stepherd::store::{Committed, DeliverySettled, Lease, Place, RunFilter, Shards, Store};
 
 use super::samples::{
     LEASE, act, ask, at, claim_delivery, claim_effect, delivery, done, finished, id, load, name, next, report, start,
@@ -221,10 +221,18 @@ pub(super) async fn what_outside_text_holds_can_be_stored(store: Store) {
     let mut odd = delivery("github", nasty, at(0));
     odd.body = vec![0; 5000].into();
     odd.headers.push(("x".to_owned(), nasty.to_owned()));
+    (odd.kind, odd.target) = (nasty.to_owned(), nasty.to_owned());
     store.record_delivery(&odd).await.unwrap();
     let claimed = claim_delivery(&store, at(0)).await.unwrap();
     assert_eq!(claimed.delivery.body, odd.body);
     assert_eq!(claimed.delivery.headers, odd.headers);
+    let visible = nasty.replace('\0', "\u{fffd}");
+    assert_eq!((&claimed.delivery.kind, &claimed.delivery.target), (&visible, &visible));
+    let note = nasty.to_owned();
+    let settled = store.settle_delivery(claimed.claim, DeliverySettled::Done { note }, at(1));
+    assert!(settled.await.unwrap());
+    let (view, _) = store.delivery_by_seq(claimed.claim.seq).await.unwrap().unwrap();
+    assert_eq!(view.note, visible);
     let mut commit = start(1);
     commit.key = Some(nasty.to_owned());
     commit.run.as_mut().unwrap().run.asked_by.name = nasty.to_owned();
