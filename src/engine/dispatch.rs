@@ -23,7 +23,7 @@ use crate::store::{ClaimedEffect, EffectClaim, EffectSettled, Sent, StoreError};
 
 /// What one effect may take; longer means that something outside hangs.
 const TRY_TIMEOUT: Duration = Duration::from_secs(120);
-pub(super) const BATCH: u32 = 16;
+const BATCH: u32 = 16;
 /// A part of a step that fails so often (about half an hour) fails its step, where people see it.
 const ACT_TRIES_MAX: u32 = 12;
 /// A message that fails so often (about a day) is parked, where `/readyz`, `/metrics` and lists show it.

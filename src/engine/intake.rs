@@ -24,7 +24,7 @@ use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Place, RunFilter,
 
 /// What one delivery may take; longer means that something outside hangs, and others must not wait for it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
-pub(super) const BATCH: u32 = 256;
+const BATCH: u32 = 256;
 /// Who claims so many lets others gather for this long before the next claim.
 const MANY: usize = 8;
 const GATHER: Duration = Duration::from_millis(10);

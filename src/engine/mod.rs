@@ -1,9 +1,9 @@
 //! THE PULSE: loops that gather facts, have the domain decide, commit what was decided and carry it out.
 //!
 //! *Intake* turns stored deliveries into events, *dispatch* carries out effects, *sweep* looks at what runs and at
-//! the clock, *repair* looks for what no webhook told. None of them decides anything, and none keeps anything in memory that the database could not give
-//! back: kill the process at any moment and the next one goes on. Any number of processes can do so on one database:
-//! what one works on it has claimed. Each loop's `step` can be called by hand.
+//! the clock, *repair* looks for what no webhook told. None of them decides anything, and none keeps anything in memory
+//! that the database could not give back: kill the process at any moment and the next one goes on. Any number of
+//! processes can do so on one database: what one works on it has claimed. Each loop's `step` can be called by hand.
 
 mod ask;
 mod dispatch;
@@ -111,14 +111,14 @@ impl Engine {
         for _ in 0..INTAKES {
             let (engine, stop) = (self.clone(), stop.clone());
             loops.spawn(async move {
-                let step = || async { Ok(engine.intake_turn().await? >= intake::BATCH as usize) };
+                let step = || engine.intake_turn();
                 engine.turn("intake", &engine.wakes.deliveries, &stop, step).await;
             });
         }
         for _ in 0..DISPATCHERS {
             let (engine, stop) = (self.clone(), stop.clone());
             loops.spawn(async move {
-                let step = || async { Ok(engine.dispatch_step().await? >= dispatch::BATCH as usize) };
+                let step = || engine.dispatch_step();
                 engine.turn("dispatch", &engine.wakes.effects, &stop, step).await;
             });
         }
@@ -138,17 +138,15 @@ impl Engine {
         loops.join_all().await;
     }
 
-    /// One loop: steps while there may be more than one step takes, then waits to be woken or for the poll interval.
-    /// Being woken during a step counts.
+    /// One loop: a step, then waits to be woken or for the poll interval. Being woken during a step counts; whoever
+    /// claims all that one step takes wakes a loop, because there may be more.
     async fn turn<S>(&self, name: &str, wake: &Notify, stop: &CancellationToken, step: impl Fn() -> S)
     where
-        S: Future<Output = Result<bool, StoreError>>,
+        S: Future<Output = Result<usize, StoreError>>,
     {
         while !stop.is_cancelled() {
-            match step().await {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => tracing::error!(loop_name = name, %error, "the store is in trouble; trying again"),
+            if let Err(error) = step().await {
+                tracing::error!(loop_name = name, %error, "the store is in trouble; trying again");
             }
             let poll = self.clock.now().checked_add(POLL).unwrap_or(Timestamp::MAX);
             tokio::select! {
@@ -169,11 +167,10 @@ impl Engine {
     /// Applies an event to a run: decide, commit, and again from the start when the run changed meanwhile. The
     /// effect whose outcome the event is, if any, is settled in the same transaction.
     async fn apply(&self, id: &RunId, event: &Event, settles: Option<EffectClaim>) -> Result<(), StoreError> {
-        let seen = self.store.run(id).await?;
-        self.apply_to(seen, id, event, settles).await
+        self.apply_to(None, id, event, settles).await
     }
 
-    /// The same, beginning with the run as it was seen a moment ago.
+    /// The same, beginning with the run as it was seen a moment ago, if it was.
     async fn apply_to(
         &self,
         mut seen: Option<Run>,
@@ -182,15 +179,19 @@ impl Engine {
         settles: Option<EffectClaim>,
     ) -> Result<(), StoreError> {
         for _ in 0..STALE_MAX {
-            let Some(run) = seen else {
-                return Ok(());
+            let run = match seen.take() {
+                Some(run) => run,
+                None => match self.store.run(id).await? {
+                    Some(run) => run,
+                    None => return Ok(()),
+                },
             };
             let decision = decide(Some(&run), event, &self.facts());
             if decision.is_nothing() && settles.is_none() {
                 return Ok(());
             }
             match self.commit(decision, Some(&run), None, settles).await? {
-                Committed::Stale => seen = self.store.run(id).await?,
+                Committed::Stale => {}
                 Committed::Done | Committed::AlreadyDone | Committed::LeaseLost => return Ok(()),
             }
         }

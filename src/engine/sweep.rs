@@ -343,12 +343,9 @@ impl Engine {
         match event {
             Ok(event) => {
                 self.metrics.look("seen");
-                match seen.take() {
-                    // What comes of it mostly is nothing, and then the run need not be read again. If it has changed
-                    // meanwhile, that made another look due.
-                    Some(run) => self.apply_to(Some(run), id, &event, None).await,
-                    None => self.apply(id, &event, None).await,
-                }
+                // What comes of it mostly is nothing, and then the run need not be read again. If it has changed
+                // meanwhile, that made another look due.
+                self.apply_to(seen.take(), id, &event, None).await
             }
             Err(error) => {
                 self.metrics.look("failed");

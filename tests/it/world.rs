@@ -255,19 +255,15 @@ impl World {
     /// stepherd dies without a word, and another one starts on the same database at another address. What the dead
     /// one held comes back when its leases end.
     pub async fn restart(self) -> Self {
-        let Self {
-            town,
-            clock,
-            catalog,
-            dir,
-            elsewhere,
-            ..
-        } = self;
-        Self::start(town, clock, catalog, dir, (elsewhere, None)).await
+        self.succeeded(None).await
     }
 
     /// As `restart`, with this gate at every commit of the next one.
     pub async fn restart_gated(self, gate: Arc<dyn Gate>) -> Self {
+        self.succeeded(Some(gate)).await
+    }
+
+    async fn succeeded(self, gate: Option<Arc<dyn Gate>>) -> Self {
         let Self {
             town,
             clock,
@@ -280,7 +276,7 @@ impl World {
         } = self;
         // What the dead one was looking at must not hold the database any longer.
         drop((engine, sweep));
-        Self::start(town, clock, catalog, dir, (elsewhere, Some(gate))).await
+        Self::start(town, clock, catalog, dir, (elsewhere, gate)).await
     }
 
     /// What stepherd works with here; another process on the same database would have the same.
