@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
 use crate::domain::ids::{BackendName, Platform, Repo, ThreadRef};
-use crate::domain::policy::{Answer, Lookup};
+use crate::domain::policy::Lookup;
 use crate::domain::run::{CheckTarget, FailureClass, Observation};
 use crate::domain::signal::{Actor, MessageRef, ReplyHandle, Said, Signal};
 
@@ -241,8 +241,12 @@ pub trait Threads: Send + Sync {
     }
     /// Whether the message still says what it said, unedited, by the same author.
     async fn still_stands(&self, said: &Said) -> Result<bool, CallError>;
-    /// Answers a question about an account's rights. Errors become `Answer::Unknown`.
-    async fn answer_lookup(&self, lookup: &Lookup) -> Answer;
+    /// Whether the account has the right that is asked about.
+    ///
+    /// # Errors
+    /// `Retry` if the platform answers later (a limit, a 5xx, a time-out): nobody is refused for that. `Permanent` if
+    /// it cannot tell, which counts as no.
+    async fn answer_lookup(&self, lookup: &Lookup) -> Result<bool, CallError>;
 }
 
 /// Where `Work` runs.

@@ -11,7 +11,7 @@ use crate::domain::decide::{Asked, Event, HeadKnown, Known, NoRun, StartFacts, a
 use crate::domain::edit;
 use crate::domain::ids::{ParamName, PrRef, RoleName};
 use crate::domain::pipeline::Pipeline;
-use crate::domain::policy::{self, Answer, Lookup, Permission};
+use crate::domain::policy::Permission;
 use crate::domain::run::{By, Pinned, Run};
 use crate::domain::signal::Actor;
 use crate::domain::start::{self, FileWanted, Params};
@@ -26,7 +26,7 @@ impl Engine {
         for _ in 0..STALE_MAX {
             let meant = self.meant_run(ask, invocation, command).await?;
             let run = meant.as_ref().ok().and_then(Option::as_ref);
-            let permission = self.permission(ask.actor, roles(invocation, verb, run)).await;
+            let permission = self.permission(ask.actor, roles(invocation, verb, run)).await?;
             let granted = matches!(permission, Permission::Granted { .. });
             let known = match &meant {
                 Err(why) => Known::NoRun(why.clone()),
@@ -122,20 +122,6 @@ impl Engine {
             ..RunFilter::default()
         };
         self.store.runs(&filter).await
-    }
-
-    /// Whether the actor has one of the roles. Only what configuration and payload leave open is asked of platforms.
-    async fn permission(&self, actor: &Actor, needed: &[RoleName]) -> Permission {
-        let people = &self.catalog.people;
-        let mut answers: Vec<(Lookup, Answer)> = Vec::new();
-        for lookup in policy::lookups(people, needed, actor) {
-            let answer = match self.hands.threads.get(&lookup.account.platform) {
-                Some(threads) => threads.answer_lookup(&lookup).await,
-                None => Answer::Unknown(format!("{} is switched off", lookup.account.platform)),
-            };
-            answers.push((lookup, answer));
-        }
-        policy::judge(people, needed, actor, &answers)
     }
 
     async fn known(

@@ -12,6 +12,7 @@ mod lease;
 mod pauses;
 mod repair;
 mod retention;
+mod rights;
 mod sweep;
 
 use std::sync::Arc;

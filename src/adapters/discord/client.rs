@@ -24,7 +24,7 @@ use crate::adapters::http::{Answered, Api, Auth, permanent, retry};
 use crate::adapters::{CallError, Marker, Posted, Threads};
 use crate::domain::doc::Doc;
 use crate::domain::ids::ThreadRef;
-use crate::domain::policy::{Answer, Lookup};
+use crate::domain::policy::Lookup;
 use crate::domain::run::FailureClass;
 use crate::domain::signal::{MessageRef, ReplyHandle, Said};
 
@@ -272,9 +272,10 @@ impl Threads for Discord {
     }
 
     /// Roles come with every interaction, so there is nothing to look up.
-    async fn answer_lookup(&self, lookup: &Lookup) -> Answer {
+    async fn answer_lookup(&self, lookup: &Lookup) -> Result<bool, CallError> {
         let _ = lookup;
-        Answer::Unknown("Discord has no groups or repositories to ask about".to_owned())
+        let why = "Discord has no groups or repositories to ask about".to_owned();
+        Err(permanent(why, FailureClass::User))
     }
 }
 

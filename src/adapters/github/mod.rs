@@ -33,7 +33,7 @@ use super::{CallError, CheckShow, Forge, Marker, Posted, Threads};
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, MergeIntent, Outcome};
 use crate::domain::ids::{Platform, Repo, ThreadRef};
-use crate::domain::policy::{Answer, Lookup};
+use crate::domain::policy::Lookup;
 use crate::domain::run::CheckTarget;
 use crate::domain::signal::{MessageRef, Said};
 use client::Client;
@@ -158,7 +158,7 @@ impl Threads for Github {
         self.comment_stands(said).await
     }
 
-    async fn answer_lookup(&self, lookup: &Lookup) -> Answer {
-        self.look_up(lookup).await.unwrap_or_else(Answer::Unknown)
+    async fn answer_lookup(&self, lookup: &Lookup) -> Result<bool, CallError> {
+        self.look_up(lookup).await
     }
 }

@@ -4,11 +4,13 @@
 use serde::Deserialize;
 
 use super::Github;
-use super::client::{Reply, Scope};
+use super::client::Scope;
 use super::threads::Author;
 use crate::adapters::CallError;
+use crate::adapters::http::permanent;
 use crate::domain::ids::Repo;
-use crate::domain::policy::{Answer, Grant, Level, Lookup};
+use crate::domain::policy::{Grant, Level, Lookup};
+use crate::domain::run::FailureClass;
 
 /// The account that stepherd's comments are by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,23 +66,22 @@ impl Github {
     }
 
     /// # Errors
-    /// Why it could not be found out.
-    pub(super) async fn look_up(&self, lookup: &Lookup) -> Result<Answer, String> {
-        let id: u64 = lookup
-            .account
-            .id
+    /// `Retry` if GitHub may answer later, `Permanent` if it cannot be found out.
+    pub(super) async fn look_up(&self, lookup: &Lookup) -> Result<bool, CallError> {
+        let id = &lookup.account.id;
+        let id: u64 = id
             .parse()
-            .map_err(|_| format!("`{}` is no account on GitHub", lookup.account.id))?;
+            .map_err(|_| unclear(format!("`{id}` is no account on GitHub")))?;
         match &lookup.grant {
             Grant::Repository { repo, at_least, .. } => self.has_level(id, repo, *at_least).await,
             Grant::Group { group, .. } => self.in_team(id, group).await,
             Grant::Person(_) | Grant::Account(_) | Grant::PlatformRole(_) => {
-                Err("this is no question for GitHub".to_owned())
+                Err(unclear("this is no question for GitHub".to_owned()))
             }
         }
     }
 
-    async fn has_level(&self, id: u64, repo: &Repo, at_least: Level) -> Result<Answer, String> {
+    async fn has_level(&self, id: u64, repo: &Repo, at_least: Level) -> Result<bool, CallError> {
         #[derive(Deserialize)]
         struct Found {
             permission: String,
@@ -91,21 +92,21 @@ impl Github {
         let scope = Scope::Repo(repo);
         let login = self.login(scope, id).await?;
         let target = format!("/repos/{repo}/collaborators/{login}/permission");
-        let found: Found = answered(self.client.get(scope, &target).await)?;
+        let found: Found = self.client.get(scope, &target).await?.json()?;
         if found.user.is_some_and(|user| user.id != id) {
-            return Err(format!("account {id} has just changed its name"));
+            return Err(unclear(format!("account {id} has just changed its name")));
         }
         if found.permission == "none" {
-            return Ok(Answer::No);
+            return Ok(false);
         }
         // An organisation may name roles of its own; `permission` then says which of the old three it comes to.
         let has = level(&found.role_name)
             .or_else(|| level(&found.permission))
-            .ok_or_else(|| format!("GitHub says `{}`, which stepherd does not know", found.permission))?;
-        Ok(if has >= at_least { Answer::Yes } else { Answer::No })
+            .ok_or_else(|| unknown_word(&found.permission))?;
+        Ok(has >= at_least)
     }
 
-    async fn in_team(&self, id: u64, group: &str) -> Result<Answer, String> {
+    async fn in_team(&self, id: u64, group: &str) -> Result<bool, CallError> {
         #[derive(Deserialize)]
         struct Membership {
             state: String,
@@ -118,42 +119,46 @@ impl Github {
         let (org, team) = group
             .split_once('/')
             .filter(|(org, team)| slug(org) && slug(team))
-            .ok_or_else(|| format!("`{group}` is not organisation/team"))?;
+            .ok_or_else(|| unclear(format!("`{group}` is not organisation/team")))?;
         let scope = Scope::Org(org);
         let login = self.login(scope, id).await?;
         let target = format!("/orgs/{org}/teams/{team}");
-        let reply = self.client.get(scope, &format!("{target}/memberships/{login}")).await;
-        let reply = reply.map_err(|e| e.to_string())?;
+        let reply = self.client.get(scope, &format!("{target}/memberships/{login}")).await?;
         if reply.status == 404 {
-            // No member, or no such team, or a team stepherd may not see: only the first is a No.
-            let team = self.client.get(scope, &target).await.map_err(|e| e.to_string())?;
+            // No member, or no such team, or a team stepherd may not see: only the first is a no.
+            let team = self.client.get(scope, &target).await?;
             return if team.is_success() {
-                Ok(Answer::No)
+                Ok(false)
             } else {
-                Err(format!("there is no team {group} that stepherd may see"))
+                Err(unclear(format!("there is no team {group} that stepherd may see")))
             };
         }
-        let membership: Membership = answered(Ok(reply))?;
+        let membership: Membership = reply.json()?;
         match membership.state.as_str() {
-            "active" => Ok(Answer::Yes),
-            "pending" => Ok(Answer::No),
-            other => Err(format!("GitHub says `{other}`, which stepherd does not know")),
+            "active" => Ok(true),
+            "pending" => Ok(false),
+            other => Err(unknown_word(other)),
         }
     }
 
     /// The account's present name, safe to stand in an address.
-    async fn login(&self, scope: Scope<'_>, id: u64) -> Result<String, String> {
-        let user: Author = answered(self.client.get(scope, &format!("/user/{id}")).await)?;
+    async fn login(&self, scope: Scope<'_>, id: u64) -> Result<String, CallError> {
+        let user: Author = self.client.get(scope, &format!("/user/{id}")).await?.json()?;
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         if user.id != id || user.login.is_empty() || !user.login.bytes().all(plain) {
-            return Err(format!("GitHub does not tell the name of account {id}"));
+            return Err(unclear(format!("GitHub does not tell the name of account {id}")));
         }
         Ok(user.login)
     }
 }
 
-fn answered<T: serde::de::DeserializeOwned>(reply: Result<Reply, CallError>) -> Result<T, String> {
-    reply.and_then(Reply::json).map_err(|e| e.to_string())
+/// Asking again would not help.
+fn unclear(why: String) -> CallError {
+    permanent(why, FailureClass::Permission)
+}
+
+fn unknown_word(word: &str) -> CallError {
+    unclear(format!("GitHub says `{word}`, which stepherd does not know"))
 }
 
 fn level(word: &str) -> Option<Level> {

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 use super::client::{Jira, account_id, encoded, id_of, odd, success, ticket_in};
 use super::{Flavor, PLATFORM, adf, lines, wiki};
+use crate::adapters::http::permanent;
 use crate::adapters::{CallError, Marker, Posted, Threads};
 use crate::domain::doc::Doc;
 use crate::domain::ids::ThreadRef;
-use crate::domain::policy::{Answer, Grant, Lookup};
+use crate::domain::policy::{Grant, Lookup};
+use crate::domain::run::FailureClass;
 use crate::domain::signal::{MessageRef, Said, Text};
 
 /// The comment property that holds the marker.
@@ -85,19 +87,17 @@ impl Threads for Jira {
         Ok(false)
     }
 
-    async fn answer_lookup(&self, lookup: &Lookup) -> Answer {
-        let unknown = |why: String| Answer::Unknown(why);
+    async fn answer_lookup(&self, lookup: &Lookup) -> Result<bool, CallError> {
+        let unknown = |why: String| Err(permanent(why, FailureClass::Permission));
         let Grant::Group { platform, group } = &lookup.grant else {
             return unknown("Jira knows about groups only".to_owned());
         };
         if platform.as_str() != PLATFORM || lookup.account.platform.as_str() != PLATFORM {
             return unknown(format!("Jira was asked about an account or a group of {platform}"));
         }
-        match self.is_member(&lookup.account.id, group).await {
-            Ok(Some(true)) => Answer::Yes,
-            Ok(Some(false)) => Answer::No,
-            Ok(None) => unknown(format!("Jira did not list all groups of {}", lookup.account.id)),
-            Err(e) => unknown(e.to_string()),
+        match self.is_member(&lookup.account.id, group).await? {
+            Some(is) => Ok(is),
+            None => unknown(format!("Jira did not list all groups of {}", lookup.account.id)),
         }
     }
 }

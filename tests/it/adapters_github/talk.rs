@@ -3,7 +3,7 @@
 use stepherd::adapters::{CallError, CheckShow, CheckState, Forge, Marker, Threads};
 use stepherd::domain::doc::{Block, Doc, Span};
 use stepherd::domain::ids::{PrRef, ThreadRef};
-use stepherd::domain::policy::{Answer, Grant, Level as Right, Lookup};
+use stepherd::domain::policy::{Grant, Level as Right, Lookup};
 use stepherd::domain::run::{CheckTarget, FailureClass};
 use stepherd::domain::signal::{Account, Actor, ActorKind, MessageRef, Said, Text};
 use stepherd::sandbox::github::{Level, SandboxMessage};
@@ -394,7 +394,7 @@ async fn a_full_or_missing_commit_is_final() {
     assert!(matches!(error, Err(CallError::Permanent { .. })), "{error:?}");
 }
 
-async fn ask(scene: &Scene, id: u64, grant: Grant) -> Answer {
+async fn ask(scene: &Scene, id: u64, grant: Grant) -> Result<bool, CallError> {
     let lookup = Lookup {
         account: Account {
             platform: "github".parse().expect("a platform"),
@@ -426,8 +426,11 @@ async fn rights_on_a_repository_are_compared_by_level() {
     for (has, level) in levels.into_iter().enumerate() {
         scene.github.set_permission(REPO, "dev", level).expect("set");
         for (needs, right) in rights.into_iter().enumerate() {
-            let expected = if has > needs { Answer::Yes } else { Answer::No };
-            assert_eq!(ask(&scene, id, at_least(right)).await, expected, "{level:?} {right:?}");
+            assert_eq!(
+                ask(&scene, id, at_least(right)).await,
+                Ok(has > needs),
+                "{level:?} {right:?}"
+            );
         }
     }
     let custom = r#"{"permission":"write","role_name":"release-manager"}"#;
@@ -438,22 +441,29 @@ async fn rights_on_a_repository_are_compared_by_level() {
             .misbehave(Fault::answer("GET", "/permission", 1, 200, vec![], body));
     };
     answer(custom);
-    assert_eq!(ask(&scene, id, at_least(Right::Write)).await, Answer::Yes);
+    assert_eq!(ask(&scene, id, at_least(Right::Write)).await, Ok(true));
     answer(custom);
-    assert_eq!(ask(&scene, id, at_least(Right::Maintain)).await, Answer::No);
+    assert_eq!(ask(&scene, id, at_least(Right::Maintain)).await, Ok(false));
     for unclear in [
         r#"{"permission":"everything"}"#,
         r#"{"permission":"admin","role_name":"admin","user":{"id":1,"login":"dev"}}"#,
-        "{}",
-        "",
     ] {
         answer(unclear);
         let unknown = ask(&scene, id, at_least(Right::Read)).await;
-        assert!(matches!(unknown, Answer::Unknown(_)), "{unclear}: {unknown:?}");
+        assert!(
+            matches!(unknown, Err(CallError::Permanent { .. })),
+            "{unclear}: {unknown:?}"
+        );
+    }
+    // What was cut says nothing, so it is asked again.
+    for cut in ["{}", ""] {
+        answer(cut);
+        let later = ask(&scene, id, at_least(Right::Read)).await;
+        assert!(matches!(later, Err(CallError::Retry { .. })), "{cut}: {later:?}");
     }
     assert!(matches!(
         ask(&scene, 1, at_least(Right::Read)).await,
-        Answer::Unknown(_)
+        Err(CallError::Permanent { .. })
     ));
 }
 
@@ -477,9 +487,9 @@ async fn only_active_members_are_in_a_team() {
         .github
         .add_team_member("acme", "sre", "invited", false)
         .expect("added");
-    assert_eq!(ask(&scene, member, group("acme/sre")).await, Answer::Yes);
-    assert_eq!(ask(&scene, invited, group("acme/sre")).await, Answer::No);
-    assert_ne!(ask(&scene, other, group("acme/sre")).await, Answer::Yes);
+    assert_eq!(ask(&scene, member, group("acme/sre")).await, Ok(true));
+    assert_eq!(ask(&scene, invited, group("acme/sre")).await, Ok(false));
+    assert_ne!(ask(&scene, other, group("acme/sre")).await, Ok(true));
     scene
         .github
         .stage()
@@ -488,10 +498,10 @@ async fn only_active_members_are_in_a_team() {
         .github
         .stage()
         .misbehave(Fault::answer("GET", "/teams/sre", 1, 200, vec![], "{}"));
-    assert_eq!(ask(&scene, other, group("acme/sre")).await, Answer::No);
+    assert_eq!(ask(&scene, other, group("acme/sre")).await, Ok(false));
     for odd in ["sre", "acme/", "acme/../x", "acme/a/b", "nobody/sre"] {
         assert!(
-            matches!(ask(&scene, member, group(odd)).await, Answer::Unknown(_)),
+            matches!(ask(&scene, member, group(odd)).await, Err(CallError::Permanent { .. })),
             "{odd}"
         );
     }
@@ -505,8 +515,60 @@ async fn only_active_members_are_in_a_team() {
     ));
     assert!(matches!(
         ask(&scene, member, group("acme/sre")).await,
-        Answer::Unknown(_)
+        Err(CallError::Permanent { .. })
     ));
+}
+
+#[tokio::test]
+async fn a_limit_or_a_fault_is_no_answer_about_rights() {
+    let scene = Scene::app().await;
+    let id = scene.github.add_user("dev");
+    scene.github.add_team_member("acme", "sre", "dev", true).expect("added");
+    let team = || Grant::Group {
+        platform: "github".parse().expect("a platform"),
+        group: "acme/sre".to_owned(),
+    };
+    let seconds = |s| Some(std::time::Duration::from_secs(s));
+    let plain = |status| Fault::answer("GET", "/memberships/", 1, status, vec![], "{}");
+    for (fault, wait, class) in [
+        (
+            Fault::too_many("GET", "/memberships/", 1, 7),
+            seconds(7),
+            FailureClass::RateLimit,
+        ),
+        (
+            Fault::secondary_limit("GET", "/memberships/", 1, Some(9)),
+            seconds(9),
+            FailureClass::RateLimit,
+        ),
+        (
+            Fault::secondary_limit("GET", "/memberships/", 1, None),
+            seconds(60),
+            FailureClass::RateLimit,
+        ),
+        (plain(500), None, FailureClass::Infrastructure),
+        (plain(502), None, FailureClass::Infrastructure),
+        (
+            Fault::new("GET", "/memberships/", 1, FaultKind::Cut),
+            None,
+            FailureClass::Infrastructure,
+        ),
+    ] {
+        scene.github.stage().misbehave(fault.clone());
+        let asked = ask(&scene, id, team()).await;
+        let Err(CallError::Retry {
+            after, class: as_class, ..
+        }) = asked
+        else {
+            panic!("{fault:?}: {asked:?}");
+        };
+        assert_eq!((after, as_class), (wait, class), "{fault:?}");
+    }
+    // A 403 that is no limit is GitHub's last word.
+    scene.github.stage().misbehave(plain(403));
+    let refused = ask(&scene, id, team()).await;
+    assert!(matches!(refused, Err(CallError::Permanent { .. })), "{refused:?}");
+    assert_eq!(ask(&scene, id, team()).await, Ok(true));
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde_json::Map;
 use stepherd::adapters::jira::{Flavor, Jira, JiraConfig, JiraDoor, JiraProofs};
-use stepherd::adapters::{Door, Marker, RawRequest, Threads, Tracker, TurnedAway, Unreadable};
+use stepherd::adapters::{CallError, Door, Marker, RawRequest, Threads, Tracker, TurnedAway, Unreadable};
 use stepherd::domain::doc::{Block, Doc, Span, Tone};
 use stepherd::domain::effect::{MoveIntent, Outcome};
-use stepherd::domain::policy::{Answer, Grant, Lookup};
+use stepherd::domain::policy::{Grant, Lookup};
 use stepherd::domain::signal::{Account, ActorKind, Said, Signal, Text};
 use stepherd::sandbox::jira::{self as site, Automation, Flavour, JiraOptions, JiraUser, Shape, Signing, Workflow};
 use stepherd::sandbox::stage::{Served, Stage, serve};
@@ -399,11 +399,7 @@ async fn comments_are_read_once_and_our_own_are_known() {
 async fn groups_are_asked_for_by_the_id_that_webhooks_carry() {
     for (flavor, flavour) in FLAVORS {
         let set = set_up(flavor, flavour).await;
-        for (name, group, expected) in [
-            ("eve", "ops", Answer::Yes),
-            ("bob", "ops", Answer::No),
-            ("eve", "sre", Answer::No),
-        ] {
+        for (name, group, expected) in [("eve", "ops", true), ("bob", "ops", false), ("eve", "sre", false)] {
             set.site.comment("OPS-1", name, "hello").await.unwrap();
             let lookup = Lookup {
                 account: set.said_last().actor.account,
@@ -412,7 +408,7 @@ async fn groups_are_asked_for_by_the_id_that_webhooks_carry() {
                     group: group.into(),
                 },
             };
-            assert_eq!(set.jira.answer_lookup(&lookup).await, expected, "{name} {group}");
+            assert_eq!(set.jira.answer_lookup(&lookup).await, Ok(expected), "{name} {group}");
         }
         let nobody = Account {
             platform: "jira".parse().unwrap(),
@@ -425,7 +421,10 @@ async fn groups_are_asked_for_by_the_id_that_webhooks_carry() {
                 group: "ops".into(),
             },
         };
-        assert!(matches!(set.jira.answer_lookup(&lookup).await, Answer::Unknown(_)));
+        assert!(matches!(
+            set.jira.answer_lookup(&lookup).await,
+            Err(CallError::Permanent { .. })
+        ));
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stepherd::adapters::jira::{Flavor, Jira, JiraConfig};
 use stepherd::adapters::{CallError, Marker, Threads};
 use stepherd::domain::doc::{Doc, Span};
-use stepherd::domain::policy::{Answer, Grant, Level, Lookup};
+use stepherd::domain::policy::{Grant, Level, Lookup};
 use stepherd::domain::signal::{Account, Actor, ActorKind, MessageRef, Said, Text};
 use stepherd::sandbox::stage::{Fault, FaultKind};
 
@@ -310,21 +310,30 @@ async fn cloud_is_asked_for_an_accounts_groups() {
     let groups = |status, body| ("GET", "/rest/api/3/user/groups?accountId=eve".to_owned(), status, body);
     let ops = json!([{ "name": "ops", "groupId": "g-1" }]);
     for (group, line, answer) in [
-        ("ops", groups(200, ops.clone()), Some(Answer::Yes)),
-        ("g-1", groups(200, ops.clone()), Some(Answer::Yes)),
-        ("OPS", groups(200, ops), Some(Answer::No)),
-        ("ops", groups(200, json!([])), Some(Answer::No)),
+        ("ops", groups(200, ops.clone()), Some(true)),
+        ("g-1", groups(200, ops.clone()), Some(true)),
+        ("OPS", groups(200, ops), Some(false)),
+        ("ops", groups(200, json!([])), Some(false)),
         ("ops", groups(200, json!({})), None),
-        ("ops", groups(200, Value::Null), None),
         ("ops", groups(404, json!({})), None),
-        ("ops", groups(503, json!({})), None),
     ] {
         let peer = cloud(vec![line]).await;
         let found = peer.jira.answer_lookup(&in_group(group)).await;
         match answer {
-            Some(answer) => assert_eq!(found, answer, "{group}"),
-            None => assert!(matches!(found, Answer::Unknown(_)), "{found:?}"),
+            Some(answer) => assert_eq!(found, Ok(answer), "{group}"),
+            None => assert!(matches!(found, Err(CallError::Permanent { .. })), "{found:?}"),
         }
+        peer.done();
+    }
+}
+
+#[tokio::test]
+async fn a_limit_or_a_fault_is_no_answer_about_groups() {
+    for (status, body) in [(429, json!({})), (500, json!({})), (503, json!({})), (200, Value::Null)] {
+        let line = ("GET", "/rest/api/3/user/groups?accountId=eve".to_owned(), status, body);
+        let peer = cloud(vec![line]).await;
+        let found = peer.jira.answer_lookup(&in_group("ops")).await;
+        assert!(matches!(found, Err(CallError::Retry { .. })), "{status}: {found:?}");
         peer.done();
     }
 }
@@ -335,17 +344,17 @@ async fn data_center_is_asked_for_the_user_with_groups() {
     let groups =
         |size: u8, active: bool| json!({ "active": active, "groups": { "size": size, "items": [{ "name": "ops" }] } });
     for (group, line, answer) in [
-        ("ops", user(groups(1, true)), Some(Answer::Yes)),
-        ("sre", user(groups(1, true)), Some(Answer::No)),
-        ("ops", user(groups(1, false)), Some(Answer::No)),
+        ("ops", user(groups(1, true)), Some(true)),
+        ("sre", user(groups(1, true)), Some(false)),
+        ("ops", user(groups(1, false)), Some(false)),
         ("sre", user(groups(2, true)), None),
         ("sre", user(json!({ "key": "eve" })), None),
     ] {
         let peer = peer_of(Flavor::DataCenter, Some("own"), vec![line]).await;
         let found = peer.jira.answer_lookup(&in_group(group)).await;
         match answer {
-            Some(answer) => assert_eq!(found, answer, "{group}"),
-            None => assert!(matches!(found, Answer::Unknown(_)), "{found:?}"),
+            Some(answer) => assert_eq!(found, Ok(answer), "{group}"),
+            None => assert!(matches!(found, Err(CallError::Permanent { .. })), "{found:?}"),
         }
         peer.done();
     }
@@ -366,7 +375,7 @@ async fn questions_that_are_none_of_jiras_are_not_asked() {
     for grant in [repository, elsewhere] {
         assert!(matches!(
             peer.jira.answer_lookup(&lookup(grant)).await,
-            Answer::Unknown(_)
+            Err(CallError::Permanent { .. })
         ));
     }
     peer.done();

@@ -12,7 +12,7 @@ use stepherd::clock::Clock as _;
 use stepherd::domain::doc::Doc;
 use stepherd::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
 use stepherd::domain::ids::{Platform, Repo, RunId, ThreadRef};
-use stepherd::domain::policy::{Answer, Lookup};
+use stepherd::domain::policy::Lookup;
 use stepherd::domain::run::{CheckTarget, FailureClass, Observation};
 use stepherd::domain::signal::{MessageRef, ReplyHandle, Said};
 use stepherd::sandbox::stage::{Fault, FaultKind, Stage};
@@ -193,9 +193,8 @@ impl Threads for Tapped<dyn Threads> {
         self.front.call(self.port.still_stands(said)).await
     }
 
-    async fn answer_lookup(&self, lookup: &Lookup) -> Answer {
-        let looked = self.front.call(async { Ok(self.port.answer_lookup(lookup).await) });
-        looked.await.unwrap_or_else(|error| Answer::Unknown(error.to_string()))
+    async fn answer_lookup(&self, lookup: &Lookup) -> Result<bool, CallError> {
+        self.front.call(self.port.answer_lookup(lookup)).await
     }
 }
 

@@ -73,7 +73,7 @@ async fn what_cannot_be_found_out_counts_as_no_and_the_refusal_says_so() {
         "GET",
         "/orgs/acme/teams/sre/memberships",
         1,
-        502,
+        403,
         vec![],
         "<html>",
     ));
@@ -84,6 +84,49 @@ async fn what_cannot_be_found_out_counts_as_no_and_the_refusal_says_so() {
 
         What could not be found out counts as no\:
 
-        - GitHub GET /orgs/acme/teams/sre/memberships/grace\: 502 &lt;html&gt;
+        - GitHub GET /orgs/acme/teams/sre/memberships/grace\: 403 &lt;html&gt;
     "#);
+}
+
+#[tokio::test]
+async fn a_limit_that_a_question_about_rights_runs_into_delays_the_command_and_refuses_nobody() {
+    for fault in [
+        Fault::too_many("GET", "/orgs/acme/teams/sre/memberships", 1, 40),
+        Fault::secondary_limit("GET", "/orgs/acme/teams/sre/memberships", 1, Some(40)),
+    ] {
+        let world = World::new().await;
+        let (number, _) = world.pull_request().await;
+        world.town.github.stage().misbehave(fault);
+        world.say(number, "grace", START).await;
+        assert!(world.runs().await.is_empty());
+        assert_eq!(world.messages(number).len(), 1, "nobody is refused");
+        // Nobody asks GitHub anything before the time is over.
+        world.town.github.stage().forget_calls();
+        world.pass(Duration::from_secs(30)).await;
+        assert_eq!(world.town.github.stage().calls().len(), 0);
+        world.pass(Duration::from_secs(30)).await;
+        assert_eq!(world.run().await.asked_by.name, "grace");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_while_rights_are_looked_up_delays_the_command_and_refuses_nobody() {
+    let world = World::new().await;
+    let (number, _) = world.pull_request().await;
+    let broken = Fault::answer("GET", "/orgs/acme/teams/sre/memberships", 3, 502, vec![], "<html>");
+    world.town.github.stage().misbehave(broken);
+    world.say(number, "grace", START).await;
+    assert_eq!(world.messages(number).len(), 1, "nobody is refused");
+    world.pass(Duration::from_secs(120)).await;
+    assert_eq!(world.run().await.asked_by.name, "grace");
+}
+
+#[tokio::test]
+async fn a_role_that_configuration_gives_waits_for_no_platform() {
+    let world = World::new().await;
+    let (number, _) = world.pull_request().await;
+    let limit = Fault::too_many("GET", "/orgs/acme/teams", 100, 40);
+    world.town.github.stage().misbehave(limit);
+    world.say(number, "ada", START).await;
+    assert_eq!(world.run().await.asked_by.name, "ada");
 }
