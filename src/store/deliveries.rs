@@ -9,7 +9,8 @@ use super::inbox::{BUNDLE, NewRow, PLAIN, Settlement};
 use super::rows::{self, Headers};
 use super::sql::{Text, sql, storable};
 use super::{
-    ClaimedDelivery, DeliveryClaim, DeliverySettled, DeliveryView, Lease, NewDelivery, Recorded, Store, StoreError,
+    ClaimedDelivery, Deadline, DeliveryClaim, DeliverySettled, DeliveryView, Lease, NewDelivery, Recorded, Store,
+    StoreError,
 };
 use crate::domain::ids::Platform;
 
@@ -99,6 +100,23 @@ impl Store {
     /// # Errors
     /// `Unavailable` at once if too many wait already.
     pub async fn record_delivery(&self, delivery: &NewDelivery) -> Result<Recorded, StoreError> {
+        self.record(delivery, None).await
+    }
+
+    /// The same, unless the deadline passes before it is durable: then `TooLate`, and nothing is stored. What is stored
+    /// in time may still be heard of too late, if the answer to the commit takes long.
+    ///
+    /// # Errors
+    /// As for `record_delivery`.
+    pub async fn record_delivery_before(
+        &self,
+        delivery: &NewDelivery,
+        deadline: Deadline,
+    ) -> Result<Recorded, StoreError> {
+        self.record(delivery, Some(deadline)).await
+    }
+
+    async fn record(&self, delivery: &NewDelivery, deadline: Option<Deadline>) -> Result<Recorded, StoreError> {
         let row = NewRow {
             platform: delivery.platform.to_string(),
             delivery_id: storable(delivery.delivery_id.clone()),
@@ -110,6 +128,7 @@ impl Store {
                 headers: rows::encode(&Headers(delivery.headers.clone()))?,
                 body: delivery.body.clone(),
             },
+            deadline,
         };
         let bytes = delivery.body.len();
         let recorded = self.inbox.arrivals.ask_unless_full(row, bytes).await?;

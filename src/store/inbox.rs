@@ -9,7 +9,7 @@ use super::bundle::{self, Content};
 use super::gate::Gates;
 use super::group::Group;
 use super::sql::{Text, Tx, sql};
-use super::{Db, Recorded, StoreError, Weight, rows};
+use super::{Db, Deadline, Recorded, StoreError, Weight, rows};
 
 /// $1 the rows as JSON, $2 their bundle.
 const INSERT: Text = Text::Two {
@@ -75,6 +75,8 @@ pub(super) struct NewRow {
     pub(super) body_bytes: i64,
     #[serde(skip)]
     pub(super) content: Content,
+    #[serde(skip)]
+    pub(super) deadline: Option<Deadline>,
 }
 
 /// What became of a claimed delivery, in its stored form.
@@ -134,20 +136,43 @@ async fn record(db: &Db, gates: &Gates, rows: Vec<NewRow>) -> Result<Vec<Recorde
         .bind(bundle)
         .all::<(String, String)>(&mut tx)
         .await?;
-    if new.is_empty() {
-        tx.rollback().await?;
-        return Ok(vec![Recorded::Again; rows.len()]);
+    let recorded = became(rows, new);
+    let kept = recorded.iter().any(|(_, what)| *what == Recorded::New);
+    for (row, _) in recorded.iter().filter(|(_, what)| *what == Recorded::TooLate) {
+        forget(&mut tx, row).await?;
     }
-    tx.commit().await?;
+    if kept {
+        tx.commit().await?
+    } else {
+        tx.rollback().await?
+    }
+    Ok(recorded.into_iter().map(|(_, what)| what).collect())
+}
+
+/// What became of each row, of which these are new in the table. The last thing before the commit: the clock that
+/// deadlines go by is read here.
+fn became(rows: Vec<NewRow>, new: Vec<(String, String)>) -> Vec<(NewRow, Recorded)> {
     let mut new: HashSet<(String, String)> = new.into_iter().collect();
-    // The first of two with one name is the new one.
-    let recorded = rows
-        .into_iter()
-        .map(|row| match new.remove(&(row.platform, row.delivery_id)) {
-            true => Recorded::New,
+    let became = rows.into_iter().map(|row| {
+        // The first of two with one name is the new one.
+        let what = match new.remove(&(row.platform.clone(), row.delivery_id.clone())) {
             false => Recorded::Again,
-        });
-    Ok(recorded.collect())
+            true if row.deadline.as_ref().is_some_and(Deadline::has_passed) => Recorded::TooLate,
+            true => Recorded::New,
+        };
+        (row, what)
+    });
+    became.collect()
+}
+
+/// Takes back what came in too late.
+async fn forget(tx: &mut Tx, row: &NewRow) -> Result<(), StoreError> {
+    sql("DELETE FROM deliveries WHERE platform = $1 AND delivery_id = $2")
+        .bind(&row.platform)
+        .bind(&row.delivery_id)
+        .execute(tx)
+        .await?;
+    Ok(())
 }
 
 /// Settles claimed deliveries. `false` for those that somebody else has claimed or settled meanwhile. The epoch counts

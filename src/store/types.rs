@@ -1,10 +1,12 @@
 //! What goes into and comes out of the store's verbs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::clock::Clock;
 pub use crate::domain::decide::LockChange;
 use crate::domain::effect::Effect;
 use crate::domain::ids::{Platform, PrRef, RunId, Sha, ThreadRef, TicketKey};
@@ -56,6 +58,24 @@ pub enum Recorded {
     New,
     /// It already was.
     Again,
+    /// Its deadline passed before it could be made durable: it was not stored.
+    TooLate,
+}
+
+/// Until when a delivery is worth storing: later its sender can no longer be answered, and has been told that nothing
+/// happened. The clock is read inside the transaction, right before the commit, so that waiting for the database counts.
+#[derive(Clone)]
+pub struct Deadline {
+    /// The first moment that is too late.
+    pub at: Timestamp,
+    /// What tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Deadline {
+    pub(super) fn has_passed(&self) -> bool {
+        self.clock.now() >= self.at
+    }
 }
 
 /// The right to work on a delivery until the lease ends.

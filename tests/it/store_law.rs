@@ -93,7 +93,8 @@ laws! {
         an_expired_lease_lets_the_next_worker_in_and_fences_the_first_one_off
         a_delivery_to_be_tried_again_waits_until_it_is_due
         a_parked_delivery_stays_until_it_is_replayed
-        deliveries_are_listed_and_found_as_they_came;
+        deliveries_are_listed_and_found_as_they_came
+        what_comes_too_late_is_not_stored_and_takes_nothing_with_it;
     cursors:
         hastened_work_is_due_unless_somebody_does_it
         what_was_accepted_is_known_by_the_whole_parts_of_its_key;

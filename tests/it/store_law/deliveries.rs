@@ -1,8 +1,13 @@
 //! The inbox: each delivery once, held by one worker at a time.
 
-use stepherd::store::{DeliverySettled, Recorded, Store};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepherd::clock::Clock as _;
+use stepherd::store::{Deadline, DeliverySettled, Recorded, Store};
 
 use super::samples::{LEASE, at, claim_delivery, delivery};
+use crate::world::TestClock;
 
 fn finished() -> DeliverySettled {
     DeliverySettled::Done {
@@ -155,4 +160,31 @@ pub(super) async fn deliveries_are_listed_and_found_as_they_came(store: Store) {
     );
     assert!(store.delivery(&sample.platform, "4").await.unwrap().is_none());
     assert!(store.delivery_by_seq(99).await.unwrap().is_none());
+}
+
+pub(super) async fn what_comes_too_late_is_not_stored_and_takes_nothing_with_it(store: Store) {
+    let clock = Arc::new(TestClock::new());
+    let came = clock.now();
+    let deadline = Deadline {
+        at: came + Duration::from_millis(2500),
+        clock: clock.clone(),
+    };
+    let [early, late, other] = ["early", "late", "other"].map(|id| delivery("discord", id, came));
+    clock.advance(Duration::from_millis(2499));
+    let recorded = store.record_delivery_before(&early, deadline.clone()).await.unwrap();
+    assert_eq!(recorded, Recorded::New, "a millisecond is left");
+    clock.advance(Duration::from_millis(1));
+    // Both in one commit, whichever way they are grouped.
+    let (late_became, other_became) = tokio::join!(
+        store.record_delivery_before(&late, deadline.clone()),
+        store.record_delivery(&other)
+    );
+    assert_eq!(late_became.unwrap(), Recorded::TooLate);
+    assert_eq!(other_became.unwrap(), Recorded::New);
+    assert!(store.delivery(&late.platform, "late").await.unwrap().is_none());
+    let claimed = store.claim_deliveries(clock.now(), LEASE, 9).await.unwrap();
+    let claimed: Vec<_> = claimed.iter().map(|c| c.delivery.delivery_id.as_str()).collect();
+    assert_eq!(claimed, ["early", "other"]);
+    let again = store.record_delivery_before(&early, deadline).await.unwrap();
+    assert_eq!(again, Recorded::Again, "what is there is there");
 }

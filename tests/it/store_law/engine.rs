@@ -1,13 +1,20 @@
 //! What is special about the embedded engine: files.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
-use stepherd::store::{Committed, DeliverySettled, Place, RunFilter, Store, StoreError, check_sqlite_version};
+use stepherd::clock::Clock as _;
+use stepherd::store::{
+    Committed, Deadline, DeliverySettled, Place, Recorded, RunFilter, Store, StoreError, check_sqlite_version,
+};
 use tempfile::TempDir;
 
 use super::samples::{
     act, at, claim_delivery, claim_effect, delivery, done, entry, everything, id, join, load, next, report, start,
     thread, url,
 };
+use crate::world::TestClock;
 
 async fn open(dir: &TempDir) -> Store {
     Store::open(&url(dir)).await.unwrap()
@@ -296,5 +303,27 @@ async fn rows_of_a_newer_version_are_refused_or_parked_never_guessed_at() {
     assert!(claim_delivery(&store, at(1)).await.is_none());
     let parked = store.deliveries(Some("parked"), 9).await.unwrap();
     assert!(parked[0].note.contains("newer stepherd"), "{}", parked[0].note);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_waited_too_long_for_the_file_is_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let clock = Arc::new(TestClock::new());
+    let other = by_hand(&dir).await;
+    let mut held = other.acquire().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *held).await.unwrap();
+    let deadline = Deadline {
+        at: clock.now() + Duration::from_millis(2500),
+        clock: clock.clone(),
+    };
+    let interaction = delivery("discord", "1", clock.now());
+    let (keeper, asked) = (store.clone(), interaction.clone());
+    let recording = tokio::spawn(async move { keeper.record_delivery_before(&asked, deadline).await });
+    clock.advance(Duration::from_millis(4500));
+    sqlx::query("ROLLBACK").execute(&mut *held).await.unwrap();
+    assert_eq!(recording.await.unwrap().unwrap(), Recorded::TooLate);
+    assert!(store.delivery(&interaction.platform, "1").await.unwrap().is_none());
     store.close().await;
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use futures_util::poll;
 use sqlx::Executor as _;
-use stepherd::store::{Store, StoreError};
+use stepherd::clock::Clock as _;
+use stepherd::store::{Deadline, Recorded, Store, StoreError};
 use tokio::sync::Notify;
 
 use super::samples::{LEASE, ask, at, claim_effect, delivery, done, id, report, start};
 use crate::postgres::{Database, Wire};
+use crate::world::TestClock;
 
 /// sqlx 0.9.0 leaves a connection inside a transaction when `begin` is dropped half-way (launchbadge/sqlx#4394): it
 /// goes back to the pool, and what is written through it is acknowledged and lost when it is closed. Without the task
@@ -187,4 +189,32 @@ async fn what_cannot_be_our_database_is_refused_with_advice() {
     assert!(newer.contains("newer stepherd") && newer.contains("9000"), "{newer}");
     let odd = why("postgres://host:port/x").await;
     assert!(odd.contains("cannot be read"), "{odd}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_that_waited_too_long_for_a_row_is_not_stored() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let clock = Arc::new(TestClock::new());
+    let mut held = database.by_hand().await;
+    held.execute("BEGIN").await.unwrap();
+    held.execute(
+        "INSERT INTO deliveries (platform, delivery_id, kind, target, received_at, state, note, due, attempts, epoch)
+         VALUES ('discord', '1', '', '', 0, 'pending', '', 0, 0, 0)",
+    )
+    .await
+    .unwrap();
+    let deadline = Deadline {
+        at: clock.now() + Duration::from_millis(2500),
+        clock: clock.clone(),
+    };
+    let interaction = delivery("discord", "1", clock.now());
+    let (keeper, asked) = (store.clone(), interaction.clone());
+    let recording = tokio::spawn(async move { keeper.record_delivery_before(&asked, deadline).await });
+    clock.advance(Duration::from_millis(4500));
+    held.execute("ROLLBACK").await.unwrap();
+    assert_eq!(recording.await.unwrap().unwrap(), Recorded::TooLate);
+    assert!(store.delivery(&interaction.platform, "1").await.unwrap().is_none());
+    store.close().await;
+    database.drop().await;
 }

@@ -16,7 +16,8 @@ const CONCRETE: [&str; 5] = ["argocd", "dcr", "discord", "github", "jira"];
 /// What a room may import beside itself.
 fn allowed(room: &str) -> &'static [&'static str] {
     match room {
-        "adapters" | "store" | "catalog" | "metrics" => &["domain"],
+        "adapters" | "catalog" | "metrics" => &["domain"],
+        "store" => &["domain", "clock"],
         "engine" => &["adapters", "store", "catalog", "domain", "clock", "metrics"],
         "web" => &["adapters", "store", "catalog", "domain", "clock", "metrics"],
         "wiring" => &["adapters", "catalog", "domain"],
