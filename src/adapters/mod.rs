@@ -26,6 +26,7 @@ use crate::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Ou
 use crate::domain::ids::{BackendName, Platform, Repo, ThreadRef};
 use crate::domain::policy::Lookup;
 use crate::domain::run::{CheckTarget, FailureClass, Observation};
+pub use crate::domain::signal::Proof;
 use crate::domain::signal::{Actor, MessageRef, ReplyHandle, Said, Signal};
 
 /// A request as it came in. Nothing in it is believed before `Door::verify` said so.
@@ -56,6 +57,8 @@ pub struct Verified {
     pub delivery_id: String,
     /// What kind of event the platform says it is, for lists: `issue_comment.created`.
     pub kind: String,
+    /// How it proved itself. It is stored with the delivery, and reading goes by it.
+    pub proof: Proof,
     /// What to answer.
     pub answer: DoorAnswer,
 }
@@ -111,8 +114,9 @@ pub struct Unreadable(pub String);
 pub trait Door: Send + Sync {
     /// Proves the request by its raw bytes. No parsing beyond what the proof itself needs, no look-ups, no calls.
     fn verify(&self, request: &RawRequest, now: Timestamp) -> Result<Verified, TurnedAway>;
-    /// Reads what a stored, verified delivery means. Called later, possibly several times.
-    fn read(&self, request: &RawRequest, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable>;
+    /// Reads what a stored, verified delivery means. Called later, possibly several times. What its proof does not
+    /// cover is not believed.
+    fn read(&self, request: &RawRequest, proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable>;
     /// The answer to `DoorAnswer::Suggest`: values with labels, best first.
     fn suggestions(&self, choices: &[(String, String)]) -> String {
         let _ = choices;

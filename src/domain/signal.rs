@@ -7,6 +7,39 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{Platform, PrRef, Repo, Sha, ThreadRef, TicketKey};
 
+/// How a delivery proved where it comes from, and thereby how much of it is proved. The weakest comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Proof {
+    /// A fixed secret that a rule sends along with a body of its own making: it names no account but the rule's.
+    Automation,
+    /// A token that says who calls but not what is sent: the body is a hint until it is read again.
+    Token,
+    /// A signature that covers the body.
+    BodySigned,
+    /// stepherd read it from the platform itself.
+    Repaired,
+}
+
+impl Proof {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Automation, Self::Token, Self::BodySigned, Self::Repaired];
+
+    /// Its name where it is stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Automation => "automation",
+            Self::Token => "token",
+            Self::BodySigned => "body_signed",
+            Self::Repaired => "repaired",
+        }
+    }
+
+    /// The proof of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|proof| proof.name() == name)
+    }
+}
+
 /// An account on a platform.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Account {

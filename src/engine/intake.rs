@@ -183,7 +183,9 @@ impl Engine {
             headers: delivery.headers.clone(),
             body: delivery.body.clone(),
         };
-        let read = catch_unwind(AssertUnwindSafe(|| door.read(&request, delivery.received_at)));
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            door.read(&request, delivery.proof, delivery.received_at)
+        }));
         match read {
             Ok(Ok(signals)) => Ok(signals),
             Ok(Err(unreadable)) => Err(unreadable.to_string()),

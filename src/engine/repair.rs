@@ -16,7 +16,7 @@ use super::pauses::later;
 use crate::adapters::{CallError, Catchup, Missed, MissedDelivery, RawRequest};
 use crate::domain::grammar;
 use crate::domain::ids::Platform;
-use crate::domain::signal::{ActorKind, Said, Signal, TicketMoved};
+use crate::domain::signal::{ActorKind, Proof, Said, Signal, TicketMoved};
 use crate::store::{ClaimedCursor, Lease, NewDelivery, Recorded, StoreError};
 
 /// Longer than a look may take.
@@ -155,6 +155,7 @@ impl Engine {
                 platform: platform.clone(),
                 delivery_id: missed.delivery_id.clone(),
                 kind: format!("{} (repaired)", missed.kind),
+                proof: Proof::Repaired,
                 target: target(platform),
                 headers: missed.headers.clone(),
                 body: missed.body.clone().into(),
@@ -181,7 +182,7 @@ impl Engine {
             headers: missed.headers.clone(),
             body: Bytes::from(missed.body.clone()),
         };
-        let Ok(signals) = door.read(&request, self.clock.now()) else {
+        let Ok(signals) = door.read(&request, Proof::Repaired, self.clock.now()) else {
             return Ok(true);
         };
         for signal in &signals {

@@ -13,6 +13,7 @@ use super::{
     StoreError,
 };
 use crate::domain::ids::Platform;
+use crate::domain::signal::Proof;
 
 macro_rules! claim {
     ($skip_locked:literal) => {
@@ -25,8 +26,8 @@ macro_rules! claim {
             ")
              UPDATE deliveries SET epoch = epoch + 1, attempts = attempts + 1, lease_until = $2
              FROM free WHERE deliveries.seq = free.seq
-             RETURNING deliveries.seq, epoch, attempts, platform, delivery_id, kind, target, received_at,
-                bundle, place"
+             RETURNING deliveries.seq, epoch, attempts, platform, delivery_id, kind, proof, target,
+                received_at, bundle, place"
         )
     };
 }
@@ -47,8 +48,8 @@ const BUNDLES: Text = Text::Two {
 macro_rules! views {
     ($rest:literal) => {
         concat!(
-            "SELECT d.seq, d.platform, d.delivery_id, d.kind, d.target, d.received_at, d.bundle, d.place, d.state, d.note,
-                d.attempts, d.body_bytes FROM deliveries AS d ",
+            "SELECT d.seq, d.platform, d.delivery_id, d.kind, d.proof, d.target, d.received_at, d.bundle, d.place,
+                d.state, d.note, d.attempts, d.body_bytes FROM deliveries AS d ",
             $rest
         )
     };
@@ -68,6 +69,7 @@ struct DeliveryRow {
     platform: String,
     delivery_id: String,
     kind: String,
+    proof: String,
     target: String,
     received_at: i64,
     bundle: i64,
@@ -121,6 +123,7 @@ impl Store {
             platform: delivery.platform.to_string(),
             delivery_id: storable(delivery.delivery_id.clone()),
             kind: storable(delivery.kind.clone()),
+            proof: delivery.proof.name(),
             target: storable(delivery.target.clone()),
             received_at: rows::millis(delivery.received_at),
             body_bytes: rows::int(delivery.body.len() as u64),
@@ -333,6 +336,9 @@ impl DeliveryRow {
             platform: rows::name("a delivery's platform", &self.platform)?,
             delivery_id: self.delivery_id,
             kind: self.kind,
+            proof: Proof::of_name(&self.proof).ok_or_else(|| {
+                rows::unreadable(&format!("the proof of delivery {seq}"), "a newer stepherd wrote it")
+            })?,
             target: self.target,
             headers: headers.0,
             body: content.body.clone(),

@@ -13,20 +13,21 @@ use super::{Db, Deadline, Recorded, StoreError, Weight, rows};
 
 /// $1 the rows as JSON, $2 their bundle.
 const INSERT: Text = Text::Two {
-    sqlite: "INSERT INTO deliveries (platform, delivery_id, kind, target, received_at, body_bytes, bundle, place, due,
-                state, note, attempts, epoch)
-             SELECT value ->> 'platform', value ->> 'delivery_id', value ->> 'kind', value ->> 'target',
-                value ->> 'received_at', value ->> 'body_bytes', $2, key, value ->> 'received_at', 'pending', '', 0, 0
+    sqlite: "INSERT INTO deliveries (platform, delivery_id, kind, proof, target, received_at, body_bytes, bundle,
+                place, due, state, note, attempts, epoch)
+             SELECT value ->> 'platform', value ->> 'delivery_id', value ->> 'kind', value ->> 'proof',
+                value ->> 'target', value ->> 'received_at', value ->> 'body_bytes', $2, key, value ->> 'received_at',
+                'pending', '', 0, 0
              FROM jsonb_each($1) WHERE true ORDER BY key
              ON CONFLICT (platform, delivery_id) DO NOTHING RETURNING platform, delivery_id",
-    postgres:
-        "INSERT INTO deliveries (platform, delivery_id, kind, target, received_at, body_bytes, bundle, place, due,
-                state, note, attempts, epoch)
-             SELECT platform, delivery_id, kind, target, received_at, body_bytes, $2, place - 1, received_at, 'pending', '',
-                0, 0
+    postgres: "INSERT INTO deliveries (platform, delivery_id, kind, proof, target, received_at, body_bytes, bundle,
+                place, due, state, note, attempts, epoch)
+             SELECT platform, delivery_id, kind, proof, target, received_at, body_bytes, $2, place - 1, received_at,
+                'pending', '', 0, 0
              FROM ROWS FROM (json_to_recordset($1::json)
-                AS (platform text, delivery_id text, kind text, target text, received_at bigint, body_bytes bigint))
-                WITH ORDINALITY AS new (platform, delivery_id, kind, target, received_at, body_bytes, place)
+                AS (platform text, delivery_id text, kind text, proof text, target text, received_at bigint,
+                    body_bytes bigint))
+                WITH ORDINALITY AS new (platform, delivery_id, kind, proof, target, received_at, body_bytes, place)
              ORDER BY place
              ON CONFLICT (platform, delivery_id) DO NOTHING RETURNING platform, delivery_id",
 };
@@ -70,6 +71,7 @@ pub(super) struct NewRow {
     pub(super) platform: String,
     pub(super) delivery_id: String,
     pub(super) kind: String,
+    pub(super) proof: &'static str,
     pub(super) target: String,
     pub(super) received_at: i64,
     pub(super) body_bytes: i64,

@@ -11,7 +11,7 @@ pub use crate::domain::decide::LockChange;
 use crate::domain::effect::Effect;
 use crate::domain::ids::{Platform, PrRef, RunId, Sha, ThreadRef, TicketKey};
 use crate::domain::run::{History, Run};
-use crate::domain::signal::MessageRef;
+use crate::domain::signal::{MessageRef, Proof};
 
 /// Why a verb did not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,8 @@ pub struct NewDelivery {
     pub delivery_id: String,
     /// What kind of event.
     pub kind: String,
+    /// How it proved itself.
+    pub proof: Proof,
     /// Request target (path and query).
     pub target: String,
     /// The headers that reading needs; credentials are already left out.

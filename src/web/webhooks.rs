@@ -79,6 +79,7 @@ async fn store(web: Web, platform: Platform, request: RawRequest, verified: Veri
         platform: platform.clone(),
         delivery_id: verified.delivery_id.clone(),
         kind: verified.kind,
+        proof: verified.proof,
         target: without_token(&request.target),
         headers: request
             .headers

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use stepherd::adapters::discord::{DiscordDoor, decode_custom_id};
 use stepherd::adapters::{Door, DoorAnswer, HalfTyped, RawRequest, TurnedAway};
-use stepherd::domain::signal::{ActorKind, Invoked, Signal};
+use stepherd::domain::signal::{ActorKind, Invoked, Proof, Signal};
 
 /// RFC 8032, section 7.1, test 2.
 const SECRET: &str = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb";
@@ -81,7 +81,9 @@ fn button(custom_id: &str) -> Value {
 }
 
 fn invoked(interaction: &Value) -> Invoked {
-    let signals = door().read(&signed(interaction), now()).expect("readable");
+    let signals = door()
+        .read(&signed(interaction), Proof::BodySigned, now())
+        .expect("readable");
     match <[Signal; 1]>::try_from(signals).expect("one signal") {
         [Signal::Invoked(invoked)] => invoked,
         [other] => panic!("not invoked: {other:?}"),
@@ -237,7 +239,9 @@ fn genuine_nonsense_is_malformed_and_other_types_are_not_taken() {
 #[test]
 fn a_slash_command_is_read_with_its_words_its_person_and_its_right_to_answer() {
     let received_at = Timestamp::from_second(SIGNED_AT + 2).expect("a time");
-    let signals = door().read(&signed(&command()), received_at).expect("readable");
+    let signals = door()
+        .read(&signed(&command()), Proof::BodySigned, received_at)
+        .expect("readable");
     let [Signal::Invoked(invoked)] = signals.as_slice() else {
         panic!("{signals:?}");
     };
@@ -301,7 +305,9 @@ fn what_is_not_for_us_means_nothing_and_what_makes_no_sense_is_unreadable() {
         button("sh:dcr"),
         button(""),
     ] {
-        let signals = door().read(&signed(&interaction), now()).expect("readable");
+        let signals = door()
+            .read(&signed(&interaction), Proof::BodySigned, now())
+            .expect("readable");
         assert!(matches!(signals.as_slice(), [Signal::Nothing(_)]), "{interaction}");
     }
     let without = |pointer: &str, key: &str| {
@@ -324,7 +330,10 @@ fn what_is_not_for_us_means_nothing_and_what_makes_no_sense_is_unreadable() {
         nested,
         odd_channel,
     ] {
-        assert!(door().read(&signed(&interaction), now()).is_err(), "{interaction}");
+        assert!(
+            door().read(&signed(&interaction), Proof::BodySigned, now()).is_err(),
+            "{interaction}"
+        );
     }
     // A token that would leave its place in the address gives no right to answer.
     let mut odd_token = command();
@@ -357,13 +366,13 @@ proptest! {
         id in "(sh:)?[a-z:,=%0-9]{0,40}|\\PC{0,40}", body in "\\PC{0,80}", kind in 0..7_u8, value in ".{0,20}",
     ) {
         let _ = decode_custom_id(&id);
-        let _ = door().read(&request(&[], &body), now());
+        let _ = door().read(&request(&[], &body), Proof::BodySigned, now());
         let mut interaction = button(&id);
         interaction["type"] = json!(kind);
         interaction["data"]["name"] = json!(value);
         interaction["data"]["options"] = json!([{"type": kind, "name": value, "value": value}]);
         let verified = door().verify(&signed(&interaction), now());
         prop_assert!(verified.is_ok(), "{:?}", verified);
-        let _ = door().read(&signed(&interaction), now());
+        let _ = door().read(&signed(&interaction), Proof::BodySigned, now());
     }
 }

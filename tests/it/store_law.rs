@@ -91,6 +91,7 @@ laws! {
         a_delivery_is_recorded_once_per_platform
         deliveries_are_claimed_in_the_order_of_arrival_and_by_one_worker
         an_expired_lease_lets_the_next_worker_in_and_fences_the_first_one_off
+        a_delivery_keeps_its_kind_of_proof_for_ever
         a_delivery_to_be_tried_again_waits_until_it_is_due
         a_parked_delivery_stays_until_it_is_replayed
         deliveries_are_listed_and_found_as_they_came

@@ -5,6 +5,7 @@ mod counting;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use stepherd::domain::signal::Proof;
 use stepherd::store::{NewDelivery, Store};
 
 use super::postgres::Database;
@@ -98,6 +99,7 @@ async fn a_database_that_is_in_use_is_left_alone() {
         platform: "github".parse().unwrap(),
         delivery_id: "d-1".to_owned(),
         kind: "ping".to_owned(),
+        proof: Proof::BodySigned,
         target: "/webhooks/github".to_owned(),
         headers: Vec::new(),
         body: "{}".into(),

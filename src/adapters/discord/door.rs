@@ -9,7 +9,7 @@ use serenity::interactions_endpoint::Verifier;
 
 use super::markdown::plain;
 use super::read::{AUTOCOMPLETE, COMMAND, COMPONENT, Interaction, PING};
-use crate::adapters::{Door, DoorAnswer, RawRequest, TurnedAway, Unreadable, Verified};
+use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified};
 use crate::domain::signal::Signal;
 
 const SIGNATURE: &str = "x-signature-ed25519";
@@ -80,11 +80,12 @@ impl Door for DiscordDoor {
         Ok(Verified {
             delivery_id: interaction.id.clone(),
             kind: interaction.label(),
+            proof: Proof::BodySigned,
             answer,
         })
     }
 
-    fn read(&self, request: &RawRequest, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
+    fn read(&self, request: &RawRequest, _proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
         let interaction = Interaction::parse(&request.body).map_err(Unreadable)?;
         let at = signed_at(request).unwrap_or(received_at);
         Ok(vec![interaction.signal(&self.application_id, at, received_at)?])

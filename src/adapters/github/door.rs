@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::read;
 use crate::adapters::signature::hmac_sha256_matches;
-use crate::adapters::{Door, DoorAnswer, RawRequest, TurnedAway, Unreadable, Verified};
+use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified};
 use crate::domain::signal::Signal;
 
 const NAME_LEN_MAX: usize = 200;
@@ -62,11 +62,12 @@ impl Door for GithubDoor {
         Ok(Verified {
             delivery_id: delivery_id.to_owned(),
             kind: kind(event, &json),
+            proof: Proof::BodySigned,
             answer: DoorAnswer::Accepted,
         })
     }
 
-    fn read(&self, request: &RawRequest, _received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
+    fn read(&self, request: &RawRequest, _proof: Proof, _received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
         let event = request
             .header("x-github-event")
             .map(str::trim)

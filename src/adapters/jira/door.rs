@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::proof::JiraProofs;
 use super::read;
-use crate::adapters::{Door, DoorAnswer, RawRequest, TurnedAway, Unreadable, Verified};
+use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified};
 use crate::domain::signal::Signal;
 
 const IDENTIFIER: &str = "x-atlassian-webhook-identifier";
@@ -30,7 +30,7 @@ impl JiraDoor {
 
 impl Door for JiraDoor {
     fn verify(&self, request: &RawRequest, now: Timestamp) -> Result<Verified, TurnedAway> {
-        self.proofs.check(request, now)?;
+        let proof = self.proofs.check(request, now)?;
         let content_type = request.header("content-type").unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
@@ -41,11 +41,12 @@ impl Door for JiraDoor {
         Ok(Verified {
             delivery_id: delivery_id(request)?,
             kind: kind(&request.body),
+            proof,
             answer: DoorAnswer::Accepted,
         })
     }
 
-    fn read(&self, request: &RawRequest, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
+    fn read(&self, request: &RawRequest, _proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
         read::read(&request.body, self.own_account_id.as_deref(), received_at).map(|signal| vec![signal])
     }
 }

@@ -1,7 +1,8 @@
 //! The four ways in which a request from Jira proves where it comes from.
 //!
-//! Every proof that a request offers must hold: one that fails is not outweighed by another that would do. A request
-//! that offers none is turned away; there is no way to switch proving off.
+//! Every proof that a request offers must hold: one that fails is not outweighed by another that would do. Of several
+//! that hold the weakest counts, so that whoever knows a rule's secret gains nothing by adding a token. A request that
+//! offers none is turned away; there is no way to switch proving off.
 //!
 //! Facts: Atlassian, "Webhooks" (secure admin webhooks), "OAuth 2.0 webhooks", "Understanding JWT for Connect apps",
 //! "Send web request" of Automation.
@@ -12,7 +13,7 @@ use subtle::ConstantTimeEq;
 
 use super::jwt;
 use crate::adapters::signature::{hmac_sha256_matches, same_secret};
-use crate::adapters::{RawRequest, TurnedAway};
+use crate::adapters::{Proof, RawRequest, TurnedAway};
 
 const HUB_SIGNATURE: &str = "x-hub-signature";
 const AUTHORIZATION: &str = "authorization";
@@ -44,42 +45,40 @@ impl JiraProofs {
             || set(&self.automation_secret)
     }
 
-    /// Checks every proof that the request offers.
-    pub(super) fn check(&self, request: &RawRequest, now: Timestamp) -> Result<(), TurnedAway> {
-        let mut offered = false;
+    /// Checks every proof that the request offers; the weakest of them.
+    pub(super) fn check(&self, request: &RawRequest, now: Timestamp) -> Result<Proof, TurnedAway> {
+        let mut held = Vec::new();
         if let Some(signature) = single(request, HUB_SIGNATURE)? {
-            offered = true;
             self.check_signature(request, signature)?;
+            held.push(Proof::BodySigned);
         }
         if let Some(authorization) = single(request, AUTHORIZATION)? {
             let (scheme, token) = authorization.split_once(' ').unwrap_or((authorization, ""));
             if scheme.eq_ignore_ascii_case("bearer") {
-                offered = true;
                 self.check_oauth(token.trim(), now)?;
+                held.push(Proof::Token);
             } else if scheme.eq_ignore_ascii_case("jwt") {
-                offered = true;
                 self.check_connect(request, token.trim(), now)?;
+                held.push(Proof::Token);
             }
             // Any other scheme is none of Jira's: it is for a proxy on the way and proves nothing here.
         }
         for token in tokens_in_query(&request.target) {
-            offered = true;
             self.check_connect(request, &token, now)?;
+            held.push(Proof::Token);
         }
         if let Some(token) = single(request, AUTOMATION_TOKEN)? {
-            offered = true;
             let secret = self.automation_secret.as_ref();
             if !secret.is_some_and(|secret| same_secret(secret, token)) {
                 return Err(forged("X-Automation-Webhook-Token does not match"));
             }
+            held.push(Proof::Automation);
         }
-        if offered {
-            Ok(())
-        } else {
-            Err(forged(
+        held.into_iter().min().ok_or_else(|| {
+            forged(
                 "no proof: expected X-Hub-Signature, an Authorization of Bearer or JWT, or X-Automation-Webhook-Token",
-            ))
-        }
+            )
+        })
     }
 
     fn check_signature(&self, request: &RawRequest, signature: &str) -> Result<(), TurnedAway> {

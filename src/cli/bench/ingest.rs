@@ -243,6 +243,7 @@ async fn alone(bench: &mut Bench, envelope: &mut Envelope, deliveries: &Arc<Vec<
                     platform: "github".parse().map_err(|e| format!("{e}"))?,
                     delivery_id: verified.delivery_id,
                     kind: verified.kind,
+                    proof: verified.proof,
                     target: request.target,
                     headers: request.headers,
                     body: request.body,

@@ -18,7 +18,7 @@ use crate::domain::effect::{Act, Deed, Effect, Outcome};
 use crate::domain::ids::{PrRef, RunId, Sha, ThreadRef};
 use crate::domain::policy::Permission;
 use crate::domain::run::{By, Observation, ObservedState, OpenedPr, Pinned, Run, RunState};
-use crate::domain::signal::{Account, MessageRef};
+use crate::domain::signal::{Account, MessageRef, Proof};
 use crate::domain::start;
 use crate::store::{
     ClaimedEffect, Commit, Committed, DeliverySettled, EffectSettled, HeadSeen, Lease, NewDelivery, RunWrite, Sent,
@@ -216,6 +216,7 @@ async fn deliver(store: &Store, token: u64) -> Result<(), String> {
         platform: name("github")?,
         delivery_id: String::from_utf8_lossy(&payload::uuid(token)).into_owned(),
         kind: "issue_comment.created".to_owned(),
+        proof: Proof::BodySigned,
         target: "/webhooks/github".to_owned(),
         headers: vec![
             ("content-type".to_owned(), "application/json".to_owned()),

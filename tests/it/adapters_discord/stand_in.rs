@@ -15,7 +15,7 @@ use stepherd::adapters::discord::{Discord, DiscordConfig, DiscordDoor, registrat
 use stepherd::adapters::{CallError, Door, DoorAnswer, Marker, RawRequest, Threads, TurnedAway};
 use stepherd::domain::doc::{Block, Button, Doc, Span};
 use stepherd::domain::pipeline::ParamKind;
-use stepherd::domain::signal::{Invoked, MessageRef, Signal};
+use stepherd::domain::signal::{Invoked, MessageRef, Proof, Signal};
 use stepherd::sandbox::Now;
 use stepherd::sandbox::discord::{self as peer, DiscordOptions, Member};
 use stepherd::sandbox::stage::{Fault, FaultKind, Served, Stage, serve};
@@ -153,7 +153,12 @@ impl Scene {
 
     fn heard(&self) -> Vec<Invoked> {
         let requests = self.ears.heard.lock().expect("no panic before").clone();
-        let read = |request| self.ears.door.read(request, time(&self.clock)).expect("readable");
+        let read = |request| {
+            self.ears
+                .door
+                .read(request, Proof::BodySigned, time(&self.clock))
+                .expect("readable")
+        };
         let signals = requests.iter().flat_map(read);
         signals
             .map(|signal| match signal {

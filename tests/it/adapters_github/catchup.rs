@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use stepherd::adapters::github::{GithubCatchup, GithubDoor, OwnIdentity};
 use stepherd::adapters::{CallError, Catchup, Door, Missed, RawRequest};
 use stepherd::domain::run::FailureClass;
-use stepherd::domain::signal::Signal;
+use stepherd::domain::signal::{Proof, Signal};
 use stepherd::sandbox::stage::{Fault, FaultKind};
 
 use super::scene::{APP_ID, REPO, Scene};
@@ -38,7 +38,7 @@ fn read(headers: Vec<(String, String)>, body: Vec<u8>) -> Vec<Signal> {
         body: body.into(),
     };
     GithubDoor::new(Vec::new(), own)
-        .read(&request, at(NOW))
+        .read(&request, Proof::Repaired, at(NOW))
         .expect("readable")
 }
 

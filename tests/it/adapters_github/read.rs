@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use stepherd::adapters::github::{GithubDoor, OwnIdentity};
 use stepherd::adapters::{Door, RawRequest, Unreadable};
-use stepherd::domain::signal::{ActorKind, PrChange, Said, Signal, Text};
+use stepherd::domain::signal::{ActorKind, PrChange, Proof, Said, Signal, Text};
 
 const OWN_APP: u64 = 4711;
 const OWN_ACCOUNT: u64 = 99;
@@ -25,7 +25,7 @@ fn read_bytes(event: &str, body: Vec<u8>) -> Result<Vec<Signal>, Unreadable> {
         ],
         body: body.into(),
     };
-    GithubDoor::new(vec!["s".to_owned().into()], own).read(&request, Timestamp::UNIX_EPOCH)
+    GithubDoor::new(vec!["s".to_owned().into()], own).read(&request, Proof::BodySigned, Timestamp::UNIX_EPOCH)
 }
 
 fn read(event: &str, payload: &Value) -> Result<Signal, Unreadable> {

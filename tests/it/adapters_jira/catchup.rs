@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, json};
 use stepherd::adapters::jira::{Flavor, Jira, JiraCatchup, JiraConfig, JiraDoor, JiraProofs};
 use stepherd::adapters::{CallError, Catchup, Door, Missed, RawRequest};
-use stepherd::domain::signal::Signal;
+use stepherd::domain::signal::{Proof, Signal};
 use stepherd::sandbox::jira::{self as site, Flavour, JiraOptions, JiraUser, Signing, Workflow};
 use stepherd::sandbox::stage::{Fault, FaultKind};
 
@@ -101,7 +101,9 @@ fn read(body: Vec<u8>) -> Signal {
         body: body.into(),
     };
     let door = JiraDoor::new(proofs, Some("557058:stepherd".into()));
-    door.read(&request, Timestamp::UNIX_EPOCH).unwrap().remove(0)
+    door.read(&request, Proof::Repaired, Timestamp::UNIX_EPOCH)
+        .unwrap()
+        .remove(0)
 }
 
 fn found(missed: &Missed) -> Vec<Signal> {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use stepherd::adapters::jira::{JiraDoor, JiraProofs};
 use stepherd::adapters::{Door, RawRequest, Unreadable};
-use stepherd::domain::signal::{ActorKind, Said, Signal, Text, TicketMoved, TicketStatus};
+use stepherd::domain::signal::{ActorKind, Proof, Said, Signal, Text, TicketMoved, TicketStatus};
 
 fn received_at() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
@@ -19,7 +19,7 @@ fn read_bytes(body: &[u8]) -> Result<Signal, Unreadable> {
         body: body.to_vec().into(),
     };
     let door = JiraDoor::new(JiraProofs::default(), Some("557058:own".into()));
-    let signals = door.read(&request, received_at())?;
+    let signals = door.read(&request, Proof::BodySigned, received_at())?;
     assert_eq!(signals.len(), 1);
     Ok(signals.into_iter().next().unwrap())
 }

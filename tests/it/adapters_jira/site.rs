@@ -13,7 +13,7 @@ use stepherd::adapters::{CallError, Door, Marker, RawRequest, Threads, Tracker, 
 use stepherd::domain::doc::{Block, Doc, Span, Tone};
 use stepherd::domain::effect::{MoveIntent, Outcome};
 use stepherd::domain::policy::{Grant, Lookup};
-use stepherd::domain::signal::{Account, ActorKind, Said, Signal, Text};
+use stepherd::domain::signal::{Account, ActorKind, Proof, Said, Signal, Text};
 use stepherd::sandbox::jira::{self as site, Automation, Flavour, JiraOptions, JiraUser, Shape, Signing, Workflow};
 use stepherd::sandbox::stage::{Served, Stage, serve};
 
@@ -129,7 +129,7 @@ impl Set {
     }
 
     fn read_last(&self) -> Result<Signal, Unreadable> {
-        Ok(door().read(&self.last(), now())?.remove(0))
+        Ok(door().read(&self.last(), Proof::BodySigned, now())?.remove(0))
     }
 
     fn said_last(&self) -> Said {
@@ -381,7 +381,7 @@ async fn comments_are_read_once_and_our_own_are_known() {
     let received: Vec<RawRequest> = set.received.lock().unwrap().clone();
     let signals = received
         .iter()
-        .map(|request| door().read(request, now()).unwrap().remove(0));
+        .map(|request| door().read(request, Proof::BodySigned, now()).unwrap().remove(0));
     let said = signals.filter(|signal| matches!(signal, Signal::Said(_))).count();
     assert_eq!((received.len(), said), (2, 1));
     set.site.set_shape(Shape::default());

@@ -13,7 +13,7 @@ use stepherd::catalog;
 use stepherd::domain::doc::{Block, Doc, Span};
 use stepherd::domain::edit::{EditAction, apply};
 use stepherd::domain::grammar;
-use stepherd::domain::signal::Text;
+use stepherd::domain::signal::{Proof, Text};
 use stepherd::domain::template::Template;
 
 /// Half as long as the longest text that is looked at.
@@ -242,7 +242,7 @@ fn no_depth_overflows_a_reader_of_payloads() {
                     body: body.clone().into(),
                 };
                 let what = format!("{platform} {}", &body[..body.floor_char_boundary(20)]);
-                let read = in_a_moment(&what, || door.read(&request, Timestamp::UNIX_EPOCH));
+                let read = in_a_moment(&what, || door.read(&request, Proof::BodySigned, Timestamp::UNIX_EPOCH));
                 // A reason ends up in a list: it must not carry the payload along.
                 if let Err(why) = read {
                     assert!(why.to_string().len() < 2_000, "{what}");

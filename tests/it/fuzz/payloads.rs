@@ -14,7 +14,7 @@ use stepherd::adapters::jira::{JiraDoor, JiraProofs};
 use stepherd::adapters::{Door, RawRequest};
 use stepherd::catalog::{self, Catalog};
 use stepherd::domain::grammar;
-use stepherd::domain::signal::Signal;
+use stepherd::domain::signal::{Proof, Signal};
 use stepherd::sandbox::github::NewPr;
 use stepherd::sandbox::jira::{Automation, Shape};
 use stepherd::sandbox::town::{REPO, TICKET};
@@ -153,7 +153,7 @@ fn read(platform: &str, event: &str, body: Vec<u8>) -> usize {
         ],
         body: body.into(),
     };
-    let Ok(signals) = door.read(&request, Timestamp::UNIX_EPOCH) else {
+    let Ok(signals) = door.read(&request, Proof::BodySigned, Timestamp::UNIX_EPOCH) else {
         return 0;
     };
     for signal in &signals {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepherd::clock::Clock as _;
-use stepherd::store::{Deadline, DeliverySettled, Recorded, Store};
+use stepherd::domain::signal::Proof;
+use stepherd::store::{Deadline, DeliverySettled, NewDelivery, Recorded, Store};
 
 use super::samples::{LEASE, at, claim_delivery, delivery};
 use crate::world::TestClock;
@@ -97,6 +98,33 @@ pub(super) async fn a_delivery_to_be_tried_again_waits_until_it_is_due(store: St
     let (view, _) = store.delivery_by_seq(claimed.claim.seq).await.unwrap().unwrap();
     assert_eq!((view.state.as_str(), view.note.as_str()), ("pending", "502"));
     assert_eq!(claim_delivery(&store, at(30)).await.unwrap().attempts, 1);
+}
+
+pub(super) async fn a_delivery_keeps_its_kind_of_proof_for_ever(store: Store) {
+    for (second, proof) in (0..).zip(Proof::ALL) {
+        let proved = NewDelivery {
+            proof,
+            ..delivery("jira", proof.name(), at(second))
+        };
+        store.record_delivery(&proved).await.unwrap();
+        let claimed = claim_delivery(&store, at(second)).await.unwrap();
+        assert_eq!(claimed.delivery.proof, proof);
+        // Whoever sends it again with a better proof changes nothing about what is stored.
+        let again = NewDelivery {
+            proof: Proof::BodySigned,
+            ..proved
+        };
+        assert_eq!(store.record_delivery(&again).await.unwrap(), Recorded::Again);
+        assert!(
+            store
+                .settle_delivery(claimed.claim, finished(), at(second))
+                .await
+                .unwrap()
+        );
+        assert!(store.replay_delivery(claimed.claim.seq, at(second)).await.unwrap());
+        let replayed = claim_delivery(&store, at(second)).await.unwrap();
+        assert_eq!(replayed.delivery.proof, proof);
+    }
 }
 
 pub(super) async fn a_parked_delivery_stays_until_it_is_replayed(store: Store) {

@@ -11,6 +11,7 @@ use stepherd::domain::effect::{Act, Deed, Effect, MoveIntent, Reply};
 use stepherd::domain::ids::{LockName, RunId, ThreadRef};
 use stepherd::domain::pipeline::{Pipeline, StepKind, StepSpec, TellSpec};
 use stepherd::domain::run::{Attempt, By, CheckTarget, Happened, History, Phase, Run, RunState, Subject, Verdict};
+use stepherd::domain::signal::Proof;
 use stepherd::domain::template::Template;
 use stepherd::store::{
     ClaimedDelivery, ClaimedEffect, Commit, Committed, Lease, LockChange, NewDelivery, Place, RunFilter, RunWrite,
@@ -38,6 +39,7 @@ pub(crate) fn delivery(platform: &str, id: &str, received_at: Timestamp) -> NewD
         platform: name(platform),
         delivery_id: id.to_owned(),
         kind: "issue_comment.created".to_owned(),
+        proof: Proof::BodySigned,
         target: "/webhooks/github?x=1".to_owned(),
         headers: vec![("x-github-event".to_owned(), "issue_comment".to_owned())],
         body: vec![0, 159, 146, 150, b'{'].into(),

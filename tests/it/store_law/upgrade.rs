@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use stepherd::domain::effect::Effect;
 use stepherd::domain::ids::{PrRef, RunId};
 use stepherd::domain::run::{History, Run, RunState};
+use stepherd::domain::signal::Proof;
 use stepherd::store::{Committed, DeliverySettled, EffectSettled, Place, Recorded, RunFilter, Shards, Store, rows};
 use tempfile::TempDir;
 
@@ -206,6 +207,19 @@ async fn fill(old: &mut Old) {
     ] {
         old.run(statement.to_owned()).await;
     }
+    for (platform, kind) in [
+        ("jira", "automation"),
+        ("jira", "comment_created (repaired)"),
+        ("github", "automation"),
+    ] {
+        old.run(format!(
+            "INSERT INTO deliveries (platform, delivery_id, kind, target, headers, body, received_at, state, note, due,
+                attempts, epoch) VALUES ('{platform}', '{kind}', '{kind}', '/', '{{\"v\":1,\"headers\":[]}}', {body},
+                0, 'done', '', 0, 1, 1)",
+            body = old.bytes(BODY),
+        ))
+        .await;
+    }
     old.run(format!(
         "INSERT INTO heads (pr, at, head) VALUES ('acme/deploy#42', 1800000000000, '{HEAD}')"
     ))
@@ -265,6 +279,11 @@ async fn everything_is_there(store: &Store) {
     for seq in 1..=4 {
         let (view, delivery) = store.delivery_by_seq(seq).await.unwrap().unwrap();
         assert_eq!((view.body_bytes, delivery.body.as_ref()), (BODY.len() as u64, BODY));
+        assert_eq!(delivery.proof, Proof::Token, "what is not known is not believed");
+    }
+    for (seq, proof) in [(5, Proof::Automation), (6, Proof::Repaired), (7, Proof::Token)] {
+        let (_, delivery) = store.delivery_by_seq(seq).await.unwrap().unwrap();
+        assert_eq!(delivery.proof, proof);
     }
 }
 
@@ -343,7 +362,7 @@ async fn work_goes_on(store: &Store) {
         .await
         .unwrap()
         .expect("it is new");
-    assert!(view.seq > 4, "numbers count on");
+    assert!(view.seq > 7, "numbers count on");
     // The run: its next version, once, with the numbers counting on.
     let run = store.run(&holder()).await.unwrap().unwrap();
     let mut commit = next(run);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stepherd::domain::signal::Proof;
 use stepherd::sandbox::town::{REPO, TICKET};
 use stepherd::store::NewDelivery;
 
@@ -48,6 +49,7 @@ async fn even_in_the_inbox_it_would_take_effect_only_once() {
                 platform: platform.parse().unwrap(),
                 delivery_id: missed.delivery_id,
                 kind: missed.kind,
+                proof: Proof::Repaired,
                 target: format!("/webhooks/{platform}"),
                 headers: missed.headers,
                 body: missed.body.into(),
