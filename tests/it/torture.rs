@@ -41,8 +41,8 @@ fn finds_nothing(args: &[&str]) -> Value {
 
 #[test]
 fn killed_again_and_again_it_loses_nothing_and_does_nothing_twice() {
-    let found = finds_nothing(&["--kills", "8", "--seed", "7"]);
-    assert_eq!(found["kills"], 8);
+    let found = finds_nothing(&["--rounds", "8", "--seed", "7"]);
+    assert_eq!(found["rounds"], 8);
     let counts = found["counts"].as_array().unwrap();
     let kinds: Vec<&str> = counts.iter().map(|row| row["what"].as_str().unwrap()).collect();
     assert_eq!(
@@ -72,11 +72,13 @@ fn killed_again_and_again_it_loses_nothing_and_does_nothing_twice() {
 }
 
 #[tokio::test]
-async fn of_three_replicas_one_at_a_time_may_be_killed() {
+async fn three_replicas_bear_every_fault_and_whoever_is_left_in_peace_goes_on() {
     let database = Database::new().await;
     let args = [
-        "--kills",
-        "6",
+        "--faults",
+        "kill,freeze,partition,slow,hang",
+        "--rounds",
+        "8",
         "--seed",
         "3",
         "--replicas",
@@ -86,7 +88,14 @@ async fn of_three_replicas_one_at_a_time_may_be_killed() {
     ];
     let found = finds_nothing(&args);
     assert_eq!(found["replicas"], 3);
+    let faults = found["faults"].as_object().unwrap();
+    assert_eq!(faults.values().filter_map(Value::as_u64).sum::<u64>(), 8, "{faults:?}");
+    assert!(faults.len() > 2, "a seed with more kinds of fault: {faults:?}");
     assert!(found["runs"]["completed"].as_u64().unwrap() > 0);
+    // What is too long is a trouble; that it was measured at all shows here.
+    for longest in ["refused_s", "stalled_s"] {
+        assert!(found["longest"][longest].as_f64().unwrap() > 0.0, "{found:#}");
+    }
     database.drop().await;
 }
 
@@ -107,7 +116,7 @@ async fn a_database_that_is_in_use_is_left_alone() {
     };
     store.record_delivery(&delivery).await.unwrap();
     store.close().await;
-    let ran = stepherd(&["torture", "--kills", "1", "--database", &url]);
+    let ran = stepherd(&["torture", "--rounds", "1", "--database", &url]);
     let err = String::from_utf8(ran.stderr).unwrap();
     assert_eq!(ran.status.code(), Some(1), "{err}");
     assert!(err.contains("the database is in use"), "{err}");
@@ -128,17 +137,33 @@ fn a_file_is_for_one_process() {
 
 #[test]
 fn a_database_that_cannot_be_had_is_said_in_words() {
-    let ran = stepherd(&["torture", "--kills", "1", "--database", "sqlite:nowhere/torture.db"]);
+    let ran = stepherd(&["torture", "--rounds", "1", "--database", "sqlite:nowhere/torture.db"]);
     let err = String::from_utf8(ran.stderr).unwrap();
     assert_eq!(ran.status.code(), Some(1), "{err}");
     assert!(err.contains("nowhere"), "{err}");
 }
 
 #[test]
+fn a_file_has_no_connection_to_disturb() {
+    let ran = stepherd(&["torture", "--faults", "kill,partition"]);
+    let err = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(2), "{err}");
+    assert!(err.contains("--faults partition takes --database postgres://"), "{err}");
+}
+
+#[test]
 fn it_says_what_it_does() {
     let ran = stepherd(&["torture", "--help"]);
     let out = String::from_utf8(ran.stdout).unwrap();
-    for words in ["--kills", "--seed", "--replicas", "--database", "--keep", "Examples:"] {
+    for words in [
+        "--rounds",
+        "--faults",
+        "--seed",
+        "--replicas",
+        "--database",
+        "--keep",
+        "Examples:",
+    ] {
         assert!(out.contains(words), "{words}: {out}");
     }
 }

@@ -7,32 +7,54 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-/// Where the replicas listen now; `None` for one that is known to be down.
+/// Where one replica listens; `None` while it is known to be down.
+#[derive(Debug, Clone, Copy, Default)]
+struct Back {
+    address: Option<SocketAddr>,
+    /// It did not answer when last asked: others are tried first, as every balancer does that asks.
+    silent: bool,
+}
+
+/// Where the replicas listen now.
 #[derive(Clone, Default)]
-pub(super) struct Backs(Arc<Mutex<Vec<Option<SocketAddr>>>>);
+pub(super) struct Backs(Arc<Mutex<Vec<Back>>>);
 
 impl Backs {
     /// So many replicas, all down.
     pub(super) fn down(replicas: usize) -> Self {
-        Self(Arc::new(Mutex::new(vec![None; replicas])))
+        Self(Arc::new(Mutex::new(vec![Back::default(); replicas])))
     }
 
     /// The replica listens there from now on, or nowhere.
     pub(super) fn set(&self, replica: usize, address: Option<SocketAddr>) {
         if let Some(place) = self.lock().get_mut(replica) {
-            *place = address;
+            *place = Back { address, silent: false };
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Option<SocketAddr>>> {
+    /// Whether the replica answered when it was asked just now.
+    pub(super) fn answers(&self, replica: usize, answers: bool) {
+        if let Some(place) = self.lock().get_mut(replica) {
+            place.silent = !answers;
+        }
+    }
+
+    /// Where the replica listens.
+    pub(super) fn address(&self, replica: usize) -> Option<SocketAddr> {
+        self.lock().get(replica)?.address
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Back>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All that may be up, another one first each time.
+    /// All that may be up, another one first each time, and those that did not answer last.
     fn from(&self, turn: usize) -> Vec<SocketAddr> {
         let backs = self.lock();
         let turned = backs.iter().cycle().skip(turn % backs.len().max(1)).take(backs.len());
-        turned.flatten().copied().collect()
+        let mut turned: Vec<Back> = turned.copied().collect();
+        turned.sort_by_key(|back| back.silent);
+        turned.into_iter().filter_map(|back| back.address).collect()
     }
 }
 

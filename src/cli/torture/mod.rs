@@ -1,15 +1,20 @@
-//! `stepherd torture`: this very program under `kill -9` at random moments, while people in the town of stand-ins give
+//! `stepherd torture`: this very program under faults at random moments (`kill -9`, a stop of the whole process, a
+//! database connection that goes dark or slow, a vendor that hangs), while people in the town of stand-ins give
 //! commands by signed webhooks and back-ends go on; then everything is counted.
 //!
-//! The processes that are killed are real, as are their sockets and their database. Only the vendors are stand-ins,
-//! which live in the torturer and so outlive every kill.
+//! The processes that are hit are real, as are their sockets and their database. Only the vendors are stand-ins,
+//! which live in the torturer and so outlive every fault.
 
 mod balancer;
 pub mod count;
+mod faults;
 mod look;
 mod people;
+mod pulse;
 mod replica;
+mod rounds;
 mod siege;
+mod wire;
 mod world;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -17,6 +22,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::count::Row;
+use self::faults::Kind;
 use self::siege::{Ended, Findings, Siege};
 use super::town::folder::Folder;
 use super::town::terminal::Terminal;
@@ -32,13 +38,16 @@ const SHOWN: usize = 10;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TortureArgs {
-    /// How often to kill
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    kills: u32,
-    /// Decides what people and back-ends do and when to kill; each seed is another story
+    /// How many faults
+    #[arg(long, alias = "kills", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Which kinds of fault, by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "kill")]
+    faults: Vec<Kind>,
+    /// Decides what people and back-ends do and when which fault comes; each seed is another story
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many processes share the database; one at a time is killed. More than one takes PostgreSQL
+    /// How many processes share the database; one is always left in peace. More than one takes PostgreSQL
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=9))]
     replicas: u32,
     /// An empty database of its own; else a SQLite file that is thrown away
@@ -55,9 +64,10 @@ pub struct TortureArgs {
 
 const EXAMPLES: &str = "Examples:
   stepherd torture                                    fifty kills on SQLite, in a minute or two
-  stepherd torture --kills 500 --seed 7               another story, and longer
-  stepherd torture --replicas 3 --database postgres://localhost/torture
-                                                      three replicas on PostgreSQL, one killed at a time
+  stepherd torture --rounds 500 --seed 7              another story, and longer
+  stepherd torture --faults kill,freeze,hang          processes stand still and vendors hang, too
+  stepherd torture --faults kill,freeze,partition,slow,hang --replicas 3 \\
+      --database postgres://localhost/torture         everything there is, on three replicas
 
 Exit codes: 0 nothing was lost and nothing was done twice, 1 something was, or it could not be tried, 2 wrong input";
 
@@ -87,6 +97,13 @@ pub async fn run(args: TortureArgs) -> Exit {
         anstream::eprintln!(
             "stepherd: a SQLite file is for one process: --replicas {} takes --database postgres://…",
             args.replicas
+        );
+        return Exit::BadInput;
+    }
+    if let Some(kind) = args.faults.iter().find(|kind| sqlite && kind.needs_server()) {
+        anstream::eprintln!(
+            "stepherd: a SQLite file has no connection to disturb: --faults {} takes --database postgres://…",
+            kind.name()
         );
         return Exit::BadInput;
     }
@@ -127,7 +144,7 @@ async fn attempt(args: &TortureArgs, folder: &Folder, terminal: &mut Terminal) -
     let began = SystemClock.now();
     let mut siege = Siege::lay(args, folder).await?;
     introduce(terminal, args, folder);
-    siege.kill(terminal).await?;
+    siege.hit(terminal).await?;
     siege.settle(terminal).await?;
     let ended = siege.end().await;
     let found = siege.findings().await?;
@@ -141,15 +158,18 @@ async fn attempt(args: &TortureArgs, folder: &Folder, terminal: &mut Terminal) -
 }
 
 fn introduce(terminal: &mut Terminal, args: &TortureArgs, folder: &Folder) {
-    let (processes, killed) = match args.replicas {
-        1 => ("stepherd runs as a process of its own".to_owned(), "it is killed"),
-        n => (format!("{n} stepherds share the work"), "one at a time is killed"),
+    let processes = match args.replicas {
+        1 => "stepherd runs as a process of its own".to_owned(),
+        n => format!("{n} stepherds share the work"),
     };
+    let faults: Vec<&str> = args.faults.iter().map(|kind| kind.name()).collect();
     terminal.line(&format!(
         "{processes} between stand-ins for GitHub,\n\
          Jira, Discord, Argo CD and the cache-rebuild service. While people give\n\
-         commands, {killed} {} times with SIGKILL. Seed {}.",
-        args.kills, args.seed
+         commands, {} faults come: {}. Seed {}.",
+        args.rounds,
+        faults.join(", "),
+        args.seed
     ));
     terminal.aside(&format!("logs and database: {}", folder.path().display()));
 }
@@ -159,11 +179,28 @@ fn conclude(terminal: &mut Terminal, args: &TortureArgs, verdict: &Verdict) {
         completed,
         stopped,
         hits,
+        faults,
+        longest,
         troubles,
     } = &verdict.ended;
     terminal.stage(&format!(
-        "After {} kills and {} s: {completed} runs completed, {stopped} were stopped by people",
-        args.kills, verdict.seconds
+        "After {} faults and {} s: {completed} runs completed, {stopped} were stopped by people",
+        args.rounds, verdict.seconds
+    ));
+    let faults = faults
+        .iter()
+        .map(|(kind, times)| vec![(*kind).to_owned(), times.to_string()]);
+    show::table(&["FAULT", "TIMES"], faults.collect());
+    terminal.line(&format!(
+        "\nA replica that nothing was done to took no signed webhook for {:.1} s at most{}.\n",
+        longest.refused.as_secs_f64(),
+        match args.replicas {
+            1 => String::new(),
+            _ => format!(
+                ", and nothing was dealt with for {:.1} s at most",
+                longest.stalled.as_secs_f64()
+            ),
+        }
     ));
     let hits = hits.iter().map(|(doing, times)| vec![doing.clone(), times.to_string()]);
     show::table(&["RUNS WERE HIT AT", "TIMES"], hits.collect());
@@ -219,12 +256,18 @@ fn as_json(args: &TortureArgs, verdict: &Verdict, left: Option<&std::path::Path>
     let row = |row: &Row| json!({ "what": row.what, "counted": row.counted, "lost": row.lost, "doubled": row.doubled });
     json!({
         "ok": verdict.is_good(),
-        "kills": args.kills,
+        "rounds": args.rounds,
+        "faults": verdict.ended.faults,
         "seed": args.seed,
         "replicas": args.replicas,
         "seconds": verdict.seconds,
         "runs": { "completed": verdict.ended.completed, "stopped": verdict.ended.stopped },
         "hits": verdict.ended.hits,
+        "longest": {
+            "refused_s": verdict.ended.longest.refused.as_secs_f64(),
+            "stalled_s": verdict.ended.longest.stalled.as_secs_f64(),
+            "unchanged_s": verdict.ended.longest.unchanged.as_secs_f64(),
+        },
         "counts": verdict.rows.iter().map(row).collect::<Vec<_>>(),
         "troubles": verdict.ended.troubles,
         "folder": left.map(|path| path.display().to_string()),

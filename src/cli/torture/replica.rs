@@ -7,9 +7,11 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::balancer::Backs;
+use super::wire::{Mode, Wire};
 use crate::clock::{Clock as _, SystemClock};
 
 /// How often it is asked whether it is up.
@@ -18,6 +20,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const START_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 /// How long it may take to end in good order.
 const END_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a commit is waited for, to be frozen in.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
 /// How often it may find its port taken by somebody else before that is an error.
 const PORTS_TRIED: u32 = 10;
 
@@ -29,12 +33,21 @@ pub(super) struct Replica {
     /// What is set by the environment rather than by the folder.
     env: Vec<(String, String)>,
     backs: Backs,
+    /// Its way to PostgreSQL.
+    wire: Option<Wire>,
     http: reqwest::Client,
     running: Option<(Child, SocketAddr)>,
 }
 
 impl Replica {
-    pub(super) fn new(number: usize, config: &Path, log: PathBuf, env: Vec<(String, String)>, backs: Backs) -> Self {
+    pub(super) fn new(
+        number: usize,
+        config: &Path,
+        log: PathBuf,
+        env: Vec<(String, String)>,
+        backs: Backs,
+        wire: Option<Wire>,
+    ) -> Self {
         let http = reqwest::Client::builder()
             .no_proxy()
             .tls_built_in_root_certs(false)
@@ -48,6 +61,7 @@ impl Replica {
             log,
             env,
             backs,
+            wire,
             http: http.unwrap_or_default(),
             running: None,
         }
@@ -136,14 +150,7 @@ impl Replica {
             return Ok(());
         };
         let number = self.number + 1;
-        if let Some(pid) = child.id() {
-            let kill = Command::new("sh")
-                .arg("-c")
-                .arg(format!("kill -TERM {pid}"))
-                .status()
-                .await;
-            kill.map_err(|e| format!("replica {number} cannot be told to end: {e}"))?;
-        }
+        signal(&child, Signal::TERM).map_err(|e| format!("replica {number} cannot be told to end: {e}"))?;
         let ended = tokio::time::timeout(END_PATIENCE, child.wait()).await;
         self.backs.set(self.number, None);
         match ended {
@@ -157,10 +164,41 @@ impl Replica {
         }
     }
 
+    /// It stands still from now on: in the middle of a commit, if it makes one soon.
+    pub(super) async fn freeze(&self) -> Result<(), String> {
+        if let Some(wire) = &self.wire {
+            wire.catch_commit(COMMIT_PATIENCE).await;
+        }
+        self.signal(Signal::STOP)
+    }
+
+    /// It goes on where it stood still.
+    pub(super) fn thaw(&self) -> Result<(), String> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, which: Signal) -> Result<(), String> {
+        let Some((child, _)) = &self.running else { return Ok(()) };
+        signal(child, which).map_err(|e| format!("replica {} cannot be signalled: {e}", self.number + 1))
+    }
+
+    /// From now on this happens to what it and PostgreSQL tell each other.
+    pub(super) fn wire(&self, mode: Mode) {
+        if let Some(wire) = &self.wire {
+            wire.set(mode);
+        }
+    }
+
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         log.lines().next_back().unwrap_or("without a word").to_owned()
     }
+}
+
+fn signal(child: &Child, signal: Signal) -> std::io::Result<()> {
+    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    // Whoever has ended hears no signal.
+    pid.map_or(Ok(()), |pid| Ok(kill_process(pid, signal)?))
 }
 
 fn ended_badly(number: usize, status: ExitStatus) -> String {

@@ -1,4 +1,4 @@
-//! The siege: town, load balancer and replicas are set up, killed at random moments, and left to come to rest.
+//! The siege: town, load balancer and replicas are set up, hit by faults at random moments, and left to come to rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,11 +11,14 @@ use tokio::task::JoinSet;
 
 use super::balancer::{Backs, Balancer};
 use super::count::{Given, Memory, Seen};
+use super::faults::{Kind, Strike};
 use super::people::{Card, Field, Life, Tenant};
+use super::pulse::{Longest, Pulse};
 use super::replica::Replica;
+use super::wire::Wire;
 use super::world::{self, FARMERS};
 use super::{TortureArgs, look};
-use crate::catalog;
+use crate::catalog::{self, Catalog};
 use crate::cli::town::{self, folder::Folder, terminal::Terminal};
 use crate::clock::{Clock as _, Dice, SystemClock};
 use crate::sandbox::github::NewPr;
@@ -35,8 +38,10 @@ const QUIET_LOOKS: u32 = 6;
 const LOOK: Duration = Duration::from_millis(200);
 /// A command counts for the head that was known a whole second before it.
 const SECOND: Duration = Duration::from_millis(1500);
-/// Of so many kills one is said where lines cannot be rewritten.
-const SAID: u32 = 25;
+/// Of so many faults one is said where lines cannot be rewritten.
+pub(super) const SAID: u32 = 25;
+/// The longest that a healthy replica may take no webhook, or that nothing may be dealt with, while others are hit.
+const STILL_MAX: SignedDuration = SignedDuration::from_secs(10);
 
 /// How it ended.
 pub(super) struct Ended {
@@ -44,8 +49,12 @@ pub(super) struct Ended {
     pub(super) completed: u64,
     /// Runs that people stopped.
     pub(super) stopped: u64,
-    /// How often a run was under way with what its card said when a kill came.
+    /// How often a run was under way with what its card said when a fault came.
     pub(super) hits: BTreeMap<String, u32>,
+    /// How many faults of each kind there were.
+    pub(super) faults: BTreeMap<&'static str, u32>,
+    /// How long those stood still that nothing was done to.
+    pub(super) longest: Longest,
     /// What went wrong besides what is counted.
     pub(super) troubles: Vec<String>,
 }
@@ -62,15 +71,22 @@ pub(super) struct Findings {
 
 /// The siege.
 pub(super) struct Siege {
-    kills: u32,
-    /// Decides when to kill, and whom.
-    dice: Dice,
+    pub(super) rounds: u32,
+    pub(super) kinds: Vec<Kind>,
+    /// Decides when which fault comes, and to whom.
+    pub(super) dice: Dice,
     /// Decides what people do, whatever is killed.
     people: Dice,
     began: Timestamp,
-    field: Arc<Field>,
+    pub(super) field: Arc<Field>,
     database: String,
-    replicas: Vec<Replica>,
+    pub(super) replicas: Vec<Replica>,
+    /// Faults that are on somebody now.
+    pub(super) strikes: Vec<Strike>,
+    pub(super) struck: BTreeMap<&'static str, u32>,
+    pub(super) pulse: Pulse,
+    /// As measured while faults came.
+    pub(super) longest: Longest,
     _balancer: Balancer,
     /// What goes on in the town; it ends with the siege.
     world: JoinSet<()>,
@@ -78,7 +94,7 @@ pub(super) struct Siege {
     /// Runs of nobody's life that somebody has taken care of.
     cared_for: BTreeSet<String>,
     store: Option<Store>,
-    hits: BTreeMap<String, u32>,
+    pub(super) hits: BTreeMap<String, u32>,
     troubles: Vec<String>,
 }
 
@@ -90,7 +106,8 @@ impl Siege {
         let tenants = settle_tenants(&town)?;
         folder.configure(&town, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let catalog = catalog::load(&folder.config(), &std::collections::BTreeMap::new());
-        town::register(&catalog.map_err(|problems| problems.to_string())?).await?;
+        let catalog = catalog.map_err(|problems| problems.to_string())?;
+        town::register(&catalog).await?;
         let given = args.database.as_ref().map(|url| url.expose_secret().to_owned());
         let database = given.unwrap_or_else(|| folder.database());
         if args.database.is_some() {
@@ -98,16 +115,21 @@ impl Siege {
         }
         let count = args.replicas as usize;
         let backs = Backs::down(count);
-        let env = vec![
-            ("STEPHERD__DATABASE__URL".to_owned(), database.clone()),
-            // Logs are read in files.
-            ("NO_COLOR".to_owned(), "1".to_owned()),
-        ];
-        let replica = |number: usize| {
+        let mut replicas = Vec::new();
+        for number in 0..count {
+            let wire = match database.starts_with("postgres") {
+                true => Some(Wire::lay(&database).await?),
+                false => None,
+            };
+            let url = wire.as_ref().map_or(&database, |wire| &wire.url);
+            let env = vec![
+                ("STEPHERD__DATABASE__URL".to_owned(), url.clone()),
+                // Logs are read in files.
+                ("NO_COLOR".to_owned(), "1".to_owned()),
+            ];
             let log = folder.log(&log_name(number));
-            Replica::new(number, &folder.config(), log, env.clone(), backs.clone())
-        };
-        let mut replicas: Vec<Replica> = (0..count).map(replica).collect();
+            replicas.push(Replica::new(number, &folder.config(), log, env, backs.clone(), wire));
+        }
         let balancer = Balancer::start(backs.clone()).await.map_err(|e| e.to_string())?;
         for replica in &mut replicas {
             replica.start()?;
@@ -115,6 +137,8 @@ impl Siege {
         for replica in &mut replicas {
             replica.is_up().await?;
         }
+        let pulse = begin_pulse(&catalog, &backs, count, &database).await?;
+        (0..count).for_each(|replica| pulse.relieved(replica));
         town.tell(&balancer.url)?;
         let pulls = open_pulls(&town).await?;
         let field = Arc::new(Field::new(town, tenants, pulls));
@@ -125,13 +149,18 @@ impl Siege {
             world.spawn(world::rebuild(Arc::clone(&field), tenant.clone(), dice.another()));
         }
         Ok(Self {
-            kills: args.kills,
+            rounds: args.rounds,
+            kinds: args.faults.clone(),
             people: dice.another(),
             dice,
             began: SystemClock.now(),
             field,
             database,
             replicas,
+            strikes: Vec::new(),
+            struck: BTreeMap::new(),
+            pulse,
+            longest: Longest::default(),
             _balancer: balancer,
             world,
             lives: JoinSet::new(),
@@ -142,50 +171,10 @@ impl Siege {
         })
     }
 
-    /// Kills one replica at a time, while the others are up.
-    pub(super) async fn kill(&mut self, terminal: &mut Terminal) -> Result<(), String> {
-        // The replica that is killed again before it is up.
-        let mut again = None;
-        for kill in 1..=self.kills {
-            self.gather();
-            let wait = match again {
-                Some(_) => self.dice.between(0, 150),
-                // Time to get something done, and to be hit in the middle of that.
-                None if self.dice.one_in(6) => self.dice.between(600, 2500),
-                None => self.dice.between(20, 600),
-            };
-            let victim = match again {
-                Some(victim) => victim,
-                None => {
-                    for replica in &mut self.replicas {
-                        replica.is_up().await?;
-                    }
-                    let last = u64::try_from(self.replicas.len()).unwrap_or(1).saturating_sub(1);
-                    usize::try_from(self.dice.between(0, last)).unwrap_or_default()
-                }
-            };
-            tokio::time::sleep(Duration::from_millis(wait)).await;
-            let hit = self.cards().into_iter().filter(|card| !card.is_over());
-            for doing in hit.map(|card| card.doing()).collect::<Vec<_>>() {
-                *self.hits.entry(doing).or_default() += 1;
-            }
-            let Some(replica) = self.replicas.get_mut(victim) else {
-                continue;
-            };
-            replica.kill().await?;
-            replica.start()?;
-            again = self.dice.one_in(5).then_some(victim);
-            if terminal.is_live() || kill % SAID == 0 {
-                self.tell(terminal, &format!("{kill} of {} kills", self.kills));
-            }
-        }
-        Ok(())
-    }
-
     /// As many lives as there should be.
-    fn gather(&mut self) {
+    pub(super) fn gather(&mut self) {
         while self.lives.try_join_next().is_some() {}
-        let crowd = (self.kills / 4).clamp(CROWD.1, CROWD.0) as usize;
+        let crowd = (self.rounds / 4).clamp(CROWD.1, CROWD.0) as usize;
         while self.lives.len() < crowd {
             let Some(life) = Life::new(Arc::clone(&self.field), self.people.another()) else {
                 return;
@@ -194,12 +183,12 @@ impl Siege {
         }
     }
 
-    fn cards(&self) -> Vec<Card> {
+    pub(super) fn cards(&self) -> Vec<Card> {
         let tenants = self.field.tenants.iter();
         tenants.flat_map(|tenant| self.field.cards(tenant)).collect()
     }
 
-    fn tell(&self, terminal: &mut Terminal, what: &str) {
+    pub(super) fn tell(&self, terminal: &mut Terminal, what: &str) {
         let cards = self.cards();
         let over = cards.iter().filter(|card| card.is_over()).count();
         let seconds = SystemClock.now().duration_since(self.began).as_secs();
@@ -212,7 +201,7 @@ impl Siege {
         ));
     }
 
-    /// Nothing is killed any more: everything must come to rest by itself.
+    /// Nothing is hit any more: everything must come to rest by itself.
     pub(super) async fn settle(&mut self, terminal: &mut Terminal) -> Result<(), String> {
         self.field.winding_down.cancel();
         let until = SystemClock.now().saturating_add(PATIENCE).unwrap_or(Timestamp::MAX);
@@ -316,6 +305,12 @@ impl Siege {
     /// Everybody is asked to end, and must, in good order.
     pub(super) async fn end(&mut self) -> Ended {
         let mut troubles = std::mem::take(&mut self.troubles);
+        let longest = self.longest;
+        if self.replicas.len() > 1 {
+            troubles.extend(too_long("a healthy replica took no signed webhook", longest.refused));
+            troubles.extend(too_long("no healthy replica dealt with a delivery", longest.stalled));
+            troubles.extend(too_long("no healthy replica changed a run", longest.unchanged));
+        }
         for replica in &mut self.replicas {
             troubles.extend(replica.end().await.err());
         }
@@ -334,6 +329,8 @@ impl Siege {
             completed,
             stopped,
             hits: std::mem::take(&mut self.hits),
+            faults: std::mem::take(&mut self.struck),
+            longest,
             troubles,
         }
     }
@@ -354,6 +351,28 @@ impl Siege {
             memory,
         })
     }
+}
+
+/// What is to be said of a time that others stood still for.
+fn too_long(what: &str, time: SignedDuration) -> Option<String> {
+    (time > STILL_MAX).then(|| {
+        format!(
+            "{what} for {:.1} s (at most {})",
+            time.as_secs_f64(),
+            STILL_MAX.as_secs()
+        )
+    })
+}
+
+/// Begins to measure. A SQLite file is its one process's alone while that serves.
+async fn begin_pulse(catalog: &Catalog, backs: &Backs, replicas: usize, database: &str) -> Result<Pulse, String> {
+    let secret = catalog.settings.github.webhook_secret.clone();
+    let secret = secret.ok_or("the town has no secret for GitHub's webhooks")?;
+    let store = match replicas {
+        1 => None,
+        _ => Some(Store::open(database).await.map_err(|e| e.to_string())?),
+    };
+    Ok(Pulse::begin(backs, replicas, secret, store))
 }
 
 /// What a replica's log is called.
