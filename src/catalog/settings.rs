@@ -191,6 +191,8 @@ pub struct Engine {
     pub edit_spacing: Duration,
     /// How often what no webhook told is looked for; zero: never.
     pub repair_interval: Duration,
+    /// How long after it was said a start, a retry or an answer is still obeyed.
+    pub command_max_age: Duration,
 }
 
 /// How long what has ended is kept, in days; 0: for ever.
@@ -290,6 +292,7 @@ impl Default for Engine {
         Self {
             edit_spacing: Duration::from_secs(5),
             repair_interval: Duration::from_secs(300),
+            command_max_age: Duration::from_secs(3600),
         }
     }
 }

@@ -214,6 +214,9 @@ pub(super) struct RawEngine {
     /// How often what no webhook told is looked for, in seconds; 0 means never. Default: 300.
     #[schemars(range(min = 0, max = 86_400))]
     pub(super) repair_interval_s: Option<u32>,
+    /// How long after it was said a `start`, `retry` or `answer` is still obeyed, in seconds. Default: 3600.
+    #[schemars(range(min = 60, max = 604_800))]
+    pub(super) command_max_age_s: Option<u32>,
 }
 
 /// How long what has ended is kept. What is live is never deleted.

@@ -119,6 +119,7 @@ pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings
         engine: Engine {
             edit_spacing: seconds(raw.engine.edit_spacing_s, engine.edit_spacing),
             repair_interval: seconds(raw.engine.repair_interval_s, engine.repair_interval),
+            command_max_age: seconds(raw.engine.command_max_age_s, engine.command_max_age),
         },
         retention: reader.retention(&raw.retention),
         log: Log {

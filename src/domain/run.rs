@@ -29,6 +29,9 @@ pub struct Run {
     pub asked_by: By,
     /// When it was asked for.
     pub asked_at: Timestamp,
+    /// When it was said, by the platform's clock; it may have been a while before it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said_at: Option<Timestamp>,
     /// Threads that are kept up to date, first the one where it was asked for.
     pub audience: Vec<ThreadRef>,
     /// The steps that passed, in order.

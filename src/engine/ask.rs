@@ -7,7 +7,9 @@ use super::intake::{Ask, Wait};
 use super::{Engine, STALE_MAX};
 use crate::adapters::CallError;
 use crate::domain::command::{Action, Command, Invocation, Verb};
-use crate::domain::decide::{Asked, Event, HeadKnown, Known, NoRun, StartFacts, answering_roles, decide, target};
+use crate::domain::decide::{
+    Asked, Decision, Event, HeadKnown, Known, NoRun, SaidAt, StartFacts, answering_roles, decide, target,
+};
 use crate::domain::edit;
 use crate::domain::ids::{ParamName, PrRef, RoleName};
 use crate::domain::pipeline::Pipeline;
@@ -23,10 +25,20 @@ impl Engine {
         let Some((command, verb)) = self.declared(invocation) else {
             return Ok(format!("/{} {} is not declared", invocation.command, invocation.verb));
         };
+        let said = self.said_at(ask);
         for _ in 0..STALE_MAX {
             let meant = self.meant_run(ask, invocation, command).await?;
             let run = meant.as_ref().ok().and_then(Option::as_ref);
-            let permission = self.permission(ask.actor, roles(invocation, verb, run)).await?;
+            let permission = match self.permission(ask.actor, roles(invocation, verb, run)).await {
+                Ok(permission) => permission,
+                Err(Wait::Later { why, .. }) if said.is_too_old(invocation.action, self.clock.now()) => {
+                    // Whether they may cannot be told in time, so nothing is done and nothing is said.
+                    self.commit(Decision::default(), None, Some(ask.via.key.clone()), None)
+                        .await?;
+                    return Ok(format!("too old by now, and it is not known whether they may: {why}"));
+                }
+                Err(wait) => return Err(wait),
+            };
             let granted = matches!(permission, Permission::Granted { .. });
             let known = match &meant {
                 Err(why) => Known::NoRun(why.clone()),
@@ -38,6 +50,7 @@ impl Engine {
                 via: ask.via.clone(),
                 by: by(ask.actor, &permission),
                 permission,
+                said,
                 known,
             };
             let decision = decide(run, &Event::Asked(Box::new(asked)), &self.facts());
@@ -63,6 +76,13 @@ impl Engine {
             why: "what it rests on changes too fast".to_owned(),
             after: None,
         })
+    }
+
+    fn said_at(&self, ask: &Ask<'_>) -> SaidAt {
+        SaidAt {
+            at: ask.at.min(ask.delivery.delivery.received_at),
+            counts_for: (!ask.stands).then_some(self.catalog.settings.engine.command_max_age),
+        }
     }
 
     fn declared(&self, invocation: &Invocation) -> Option<(&Command, &Verb)> {

@@ -61,6 +61,8 @@ pub(super) struct Ask<'a> {
     pub(super) head: Option<&'a Sha>,
     /// When it was said.
     pub(super) at: Timestamp,
+    /// Whether it is still so, however long ago it was said: a ticket that stands where it was moved.
+    pub(super) stands: bool,
     /// What it came in.
     pub(super) delivery: &'a ClaimedDelivery,
 }
@@ -254,6 +256,7 @@ impl Engine {
                     pr: said.pr.as_ref(),
                     head: None,
                     at: said.at,
+                    stands: false,
                     delivery,
                 })
                 .await?,
@@ -315,6 +318,7 @@ impl Engine {
             pr: None,
             head: None,
             at: invoked.at,
+            stands: false,
             delivery,
         })
         .await
@@ -457,6 +461,7 @@ impl Engine {
             pr: event.pr,
             head: event.head,
             at: event.at,
+            stands: matches!(trigger.on, TriggerOn::Ticket { .. }),
             delivery: event.delivery,
         })
         .await

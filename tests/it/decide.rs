@@ -1,5 +1,6 @@
 //! The pure core by tables, scripts and properties: no socket, no database, no clock.
 
+mod age;
 mod asks;
 mod cards;
 mod heads;

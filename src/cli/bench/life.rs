@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::command::{Action, Invocation};
 use crate::domain::decide::{
-    Asked, Decision, Event, Facts, HeadKnown, Known, Look, StartFacts, Via, decide, glance, next_wake,
+    Asked, Decision, Event, Facts, HeadKnown, Known, Look, SaidAt, StartFacts, Via, decide, glance, next_wake,
 };
 use crate::domain::effect::{Act, Deed, Effect, Outcome};
 use crate::domain::ids::{PrRef, RunId, Sha, ThreadRef};
@@ -177,6 +177,10 @@ async fn begin(store: &Store, catalog: &Catalog, token: u64) -> Result<RunId, St
 fn asked(pr: &PrRef, token: u64, given: start::Params, known: Known) -> Result<Asked, String> {
     let thread: ThreadRef = name(&format!("github:{pr}"))?;
     Ok(Asked {
+        said: SaidAt {
+            at: facts().now,
+            counts_for: None,
+        },
         invocation: Invocation {
             command: name("dcr")?,
             verb: name("start")?,

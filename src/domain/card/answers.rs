@@ -1,5 +1,7 @@
 //! Answers to commands: what was asked for, or why not and what would help.
 
+use jiff::Timestamp;
+
 use super::{at_progress, card, command_line, commas, headline, minute, name};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::NoRun;
@@ -52,6 +54,28 @@ pub fn refused(invocation: &Invocation, who: Option<&str>, missing: &[RoleName],
             .push(Block::List(unknown.iter().map(|why| vec![Span::text(why)]).collect()));
     }
     doc
+}
+
+/// It was said too long ago to be obeyed.
+pub fn too_old(invocation: &Invocation, who: Option<&str>, at: Timestamp) -> Doc {
+    Doc::paragraph(vec![
+        Span::text(format!(
+            "Nothing was done: {} this at {}, while stepherd was away or could not act. If it still holds, say it again: ",
+            who.map_or_else(|| "you said".to_owned(), |who| format!("{who} did")),
+            minute(at)
+        )),
+        Span::code(said(invocation)),
+    ])
+}
+
+/// A stop that was said before the run it would meet was asked for.
+pub fn stop_of_another(run: &Run, at: Timestamp) -> Doc {
+    Doc::paragraph(vec![
+        Span::text(format!("Nothing was stopped: you said this at {}, before ", minute(at))),
+        Span::strong(name(run)),
+        Span::text(" was asked for. To stop it: "),
+        Span::code(command_line(run, "stop")),
+    ])
 }
 
 /// No run is meant.

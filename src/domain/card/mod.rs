@@ -9,7 +9,7 @@ mod notice;
 
 pub use answers::{
     accepted, bad_start, happened, help, list, misread, no_question, no_run, no_such_option, nothing_to_retry,
-    nothing_to_stop, other_head, plain, refused, unknown_head, why,
+    nothing_to_stop, other_head, plain, refused, stop_of_another, too_old, unknown_head, why,
 };
 pub use notice::notice;
 

@@ -1,8 +1,8 @@
 //! What people ask for: start, retry, stop, answer; and what they want to know: status, why, list, help.
 
 use super::draft::Draft;
-use super::steps;
 use super::{Asked, Decision, Facts, HeadKnown, Known, LockChange, StartFacts, Via};
+use super::{age, steps};
 use crate::domain::card;
 use crate::domain::command::Action;
 use crate::domain::doc::Doc;
@@ -18,12 +18,13 @@ pub(super) fn decide(run: Option<&Run>, asked: &Asked, facts: &Facts) -> Decisio
     let role = match &asked.permission {
         Permission::Granted { role, .. } => role.to_string(),
         Permission::Refused { missing, unknown } => {
-            // A button, a moved ticket: nothing that "you" could be understood from.
-            let wordless = asked.via.message.is_none() && asked.via.handle.is_none();
-            let who = wordless.then_some(asked.by.name.as_str());
-            return answer(&asked.via, card::refused(&asked.invocation, who, missing, unknown));
+            let doc = card::refused(&asked.invocation, asked.wordless_by(), missing, unknown);
+            return answer(&asked.via, doc);
         }
     };
+    if let Some(doc) = age::outdated(run, asked, facts.now) {
+        return answer(&asked.via, doc);
+    }
     match (asked.invocation.action, &asked.known, run) {
         (_, Known::NoRun(why), _) => answer(&asked.via, card::no_run(&asked.invocation, why)),
         (Action::Start, Known::Start(known), _) => start(asked, known, role, facts),
@@ -60,13 +61,19 @@ fn answer(via: &Via, doc: Doc) -> Decision {
 }
 
 impl Asked {
-    fn arg(&self, name: &str) -> Option<&str> {
+    pub(super) fn arg(&self, name: &str) -> Option<&str> {
         let name: ParamName = name.parse().ok()?;
         self.invocation.args.get(&name).map(String::as_str)
     }
 
     fn asked_verb(&self) -> Option<&str> {
         self.arg("verb")
+    }
+
+    /// Who did it, where it was a button or a moved ticket: nothing that "you" could be understood from.
+    pub(super) fn wordless_by(&self) -> Option<&str> {
+        let wordless = self.via.message.is_none() && self.via.handle.is_none();
+        wordless.then_some(self.by.name.as_str())
     }
 }
 
@@ -98,6 +105,7 @@ fn start(asked: &Asked, known: &StartFacts, role: String, facts: &Facts) -> Deci
         subject: prepared.subject,
         asked_by: asked.by.clone(),
         asked_at: facts.now,
+        said_at: Some(asked.said.at),
         audience: prepared.audience,
         passed: Vec::new(),
         prs: std::collections::BTreeMap::new(),

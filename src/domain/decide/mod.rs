@@ -4,6 +4,7 @@
 //! [`Failure`](super::run::Failure) of the run, and what no longer matters (an outcome of an old attempt, a second
 //! observation of the same thing) becomes a decision that changes nothing.
 
+mod age;
 mod asked;
 mod draft;
 mod glance;
@@ -24,6 +25,7 @@ use super::signal::{MessageRef, ReplyHandle};
 use super::start::Params;
 use crate::domain::ids::{PrRef, StepName, ThreadRef};
 
+pub use age::SaidAt;
 pub use asked::answering_roles;
 pub use glance::{Glance, Look, Wanted, glance, next_wake, wanted};
 pub use target::target;
@@ -71,6 +73,8 @@ pub struct Asked {
     pub by: By,
     /// Whether they may.
     pub permission: Permission,
+    /// When it was said.
+    pub said: SaidAt,
     /// What else is needed to decide, by action.
     pub known: Known,
 }

@@ -7,7 +7,7 @@ use stepherd::domain::policy::Permission;
 use stepherd::domain::signal::{MessageRef, ReplyHandle};
 
 use super::kit::{
-    HERE, Script, ask, at, by, change, facts, first_line, granted, invocation, name, plan, step, thread, via,
+    HERE, Script, ask, at, by, change, facts, first_line, granted, invocation, name, plan, said, step, thread, via,
 };
 
 fn asking() -> Script {
@@ -99,6 +99,7 @@ fn whoever_may_not_is_told_which_role_is_missing_and_nothing_happens() {
         invocation: invocation(Action::Stop, &[]),
         via: via("k"),
         by: by("Eve"),
+        said: said(1),
         permission: Permission::Refused {
             missing: vec![name("operator"), name("admin")],
             unknown: vec!["GitHub did not answer".to_owned()],
@@ -185,6 +186,7 @@ fn a_message_is_acknowledged_and_an_interaction_is_answered() {
             invocation: invocation(Action::Stop, &[]),
             via,
             by: by("Ada"),
+            said: said(1),
             permission: granted(),
             known: Known::Run,
         };

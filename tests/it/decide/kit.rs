@@ -8,7 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use stepherd::domain::card;
 use stepherd::domain::command::{Action, Invocation};
-use stepherd::domain::decide::{Asked, Decision, Event, Facts, HeadKnown, Known, LockChange, StartFacts, Via, decide};
+use stepherd::domain::decide::{
+    Asked, Decision, Event, Facts, HeadKnown, Known, LockChange, SaidAt, StartFacts, Via, decide,
+};
 use stepherd::domain::doc::{Block, Doc, Span};
 use stepherd::domain::edit::{Edit, EditAction};
 use stepherd::domain::effect::{Act, Deed, Effect, Outcome};
@@ -25,6 +27,8 @@ use stepherd::domain::template::Template;
 
 use super::laws;
 
+/// For how long commands count in the settings as shipped.
+pub const HOUR: Duration = Duration::from_secs(3600);
 pub const HERE: &str = "jira:SREPROV-3072";
 
 pub fn name<T: FromStr<Err: Debug>>(text: &str) -> T {
@@ -39,6 +43,14 @@ pub fn facts(seconds: i64) -> Facts {
     Facts {
         now: at(seconds),
         new_run: name("URMO7YZ2"),
+    }
+}
+
+/// Said then, and good for an hour.
+pub fn said(seconds: i64) -> SaidAt {
+    SaidAt {
+        at: at(seconds),
+        counts_for: Some(HOUR),
     }
 }
 
@@ -234,6 +246,10 @@ pub struct Script {
     pub acts: Vec<Act>,
     pub last: Decision,
     pub log: String,
+    /// When the next commands are said, if not when they are decided about.
+    pub said_seconds: Option<i64>,
+    /// For how long they count.
+    pub counts_for: Option<Duration>,
     seconds: i64,
     said: u32,
 }
@@ -247,6 +263,8 @@ impl Script {
             acts: Vec::new(),
             last: Decision::default(),
             log: String::new(),
+            said_seconds: None,
+            counts_for: Some(HOUR),
             seconds: 0,
             said: 0,
         }
@@ -292,6 +310,10 @@ impl Script {
             via: via(&format!("said:{}", self.said)),
             by: by("Ada"),
             permission: granted(),
+            said: SaidAt {
+                at: at(self.said_seconds.unwrap_or(self.seconds)),
+                counts_for: self.counts_for,
+            },
             known,
         };
         self.play(&format!("{action:?}").to_lowercase(), &Event::Asked(Box::new(asked)))

@@ -58,7 +58,8 @@ fn what_never_changes(before: Option<&Run>, after: &Run) {
             &before.params,
             &before.subject,
             &before.asked_by,
-            &before.asked_at
+            &before.asked_at,
+            &before.said_at
         ),
         (
             &after.id,
@@ -66,7 +67,8 @@ fn what_never_changes(before: Option<&Run>, after: &Run) {
             &after.params,
             &after.subject,
             &after.asked_by,
-            &after.asked_at
+            &after.asked_at,
+            &after.said_at
         ),
     );
     assert!(

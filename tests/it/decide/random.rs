@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use stepherd::domain::command::Action;
-use stepherd::domain::decide::{Asked, Event, Known, NoRun, decide};
+use stepherd::domain::decide::{Asked, Event, Known, NoRun, SaidAt, decide};
 use stepherd::domain::effect::{Act, Deed, Effect, Outcome};
 use stepherd::domain::ids::Percent;
 use stepherd::domain::pipeline::{OnFailure, Pipeline, StepKind, StepSpec};
@@ -14,8 +14,8 @@ use stepherd::domain::run::{FailureClass, Happened, Observation, ObservedState, 
 use stepherd::domain::standing;
 
 use super::kit::{
-    Script, ask, by, change, facts, granted, invocation, merge, name, opened, other, plan, sha, start_facts, step,
-    tell, via, work,
+    Script, ask, by, change, facts, granted, invocation, merge, name, opened, other, plan, said, sha, start_facts,
+    step, tell, via, work,
 };
 use super::laws;
 
@@ -276,6 +276,10 @@ fn asked(script: &Script, action: Action, value: usize, allowed: bool, told: boo
         invocation: invocation(action, &[("value", value)]),
         via: via("random"),
         by: by("Ada"),
+        said: SaidAt {
+            counts_for: None,
+            ..said(1)
+        },
         permission: if allowed { granted() } else { refused },
         known: if told { known } else { Known::Run },
     }

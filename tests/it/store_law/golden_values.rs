@@ -263,6 +263,7 @@ pub(super) fn runs() -> Vec<Run> {
         },
         asked_by: by(),
         asked_at: at(0),
+        said_at: None,
         audience: vec![thread(42), name("jira:OPS-1")],
         passed: vec![passed()],
         prs: BTreeMap::from([(name("Config"), opened())]),

@@ -86,6 +86,7 @@ pub(crate) fn run(number: u64) -> Run {
         },
         asked_by: by(),
         asked_at: at(i64::try_from(number).unwrap()),
+        said_at: None,
         audience: vec![thread(number)],
         passed: Vec::new(),
         prs: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! What people did while stepherd was down takes effect all the same, and once.
 
 mod limits;
+mod old;
 mod once;
 
 use std::sync::Arc;
