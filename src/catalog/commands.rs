@@ -239,9 +239,10 @@ fn compile_verb(
         }
         actions.push(action);
     }
-    let args = compile_args(page, &raw.args);
+    let mut args = compile_args(page, &raw.args);
     if let Some(action) = action {
         check_args(page, raw, action);
+        args.extend(arg_of_offers(action).filter(|arg| args.iter().all(|own| own.name != arg.name)));
     }
     let example = page.worded("the example", &raw.example);
     if let Some(command) = command {
@@ -372,14 +373,43 @@ fn compile_args(page: &mut Page, raw: &[RawArg]) -> Vec<Arg> {
     args
 }
 
+/// The argument by which buttons and shown commands say what they were offered for. Every such verb has it, whether the
+/// file declares it or not: a press that comes late must not count for what came after.
+fn arg_of_offers(action: Action) -> Option<Arg> {
+    let (name, kind, help) = match action {
+        Action::Answer => (
+            "question",
+            ParamKind::Word,
+            "The question's id, as its message shows it; needed where an earlier question had the same answer",
+        ),
+        Action::Retry => (
+            "failure",
+            ParamKind::Word,
+            "The failure's number, as its message shows it; else the newest",
+        ),
+        _ => return None,
+    };
+    Some(Arg {
+        name: name.parse().ok()?,
+        kind,
+        help: help.to_owned(),
+        required: false,
+    })
+}
+
 /// What verbs other than `start` take is fixed: the engine knows these arguments only.
 fn check_args(page: &mut Page, raw: &RawVerb, action: Action) {
     let taken: &[(&str, RawKind)] = match action {
         Action::Start => return,
-        Action::Status | Action::Retry | Action::Stop | Action::Why => &[("run", RawKind::Run)],
+        Action::Status | Action::Stop | Action::Why => &[("run", RawKind::Run)],
+        Action::Retry => &[("run", RawKind::Run), ("failure", RawKind::Word)],
         Action::List => &[],
         Action::Help => &[("verb", RawKind::Word)],
-        Action::Answer => &[("value", RawKind::Word), ("run", RawKind::Run)],
+        Action::Answer => &[
+            ("value", RawKind::Word),
+            ("run", RawKind::Run),
+            ("question", RawKind::Word),
+        ],
     };
     for arg in &raw.args {
         match taken.iter().find(|(name, _)| name == arg.name.get()) {

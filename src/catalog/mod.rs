@@ -102,6 +102,10 @@ fn compile(settings: Settings, sources: Sources, problems: &mut Problems) -> Cat
     let pipeline_names = pages.names("the pipeline", |raw| &raw.name);
     let mut pipelines = BTreeMap::new();
     for (page, raw) in pages.read() {
+        let roles = steps::Roles {
+            names: &roles,
+            approving: &people.approving,
+        };
         let compiled = pipelines::compile(page, raw, &roles, &settings::BACKENDS);
         pipelines.extend(compiled.map(|pipeline| (pipeline.name.clone(), pipeline)));
     }

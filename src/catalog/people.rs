@@ -45,6 +45,10 @@ struct RawPerson {
 struct RawRole {
     /// What verbs ask for.
     name: At<String>,
+    /// Whether it approves what others started: a question to it is then for somebody else than who started the run
+    /// or resumed it last, unless its step says not_the_asker = false.
+    #[serde(default)]
+    approves: bool,
     /// Persons of this file, by name.
     #[serde(default)]
     persons: Vec<At<String>>,
@@ -139,6 +143,7 @@ pub(super) fn compile(page: &mut Page, raw: Option<RawPeople>) -> (People, Names
         page.unique("the role", &role.name, &mut roles.list);
         let grants = grants_of(page, role, &persons);
         if let Some(name) = page.parse::<RoleName>(&role.name) {
+            people.approving.extend(role.approves.then(|| name.clone()));
             people.roles.entry(name).or_insert(grants);
         }
     }

@@ -12,7 +12,7 @@ use crate::domain::values::parse_value;
 use super::page::{At, Names, Page};
 use super::people::known_platform;
 use super::settings::BackendForm;
-use super::steps::{self, RawStep};
+use super::steps::{self, RawStep, Roles};
 use super::values::{KindParts, Known, RawKind, Scalar, stand_in};
 
 /// A pipeline: parameters, locks, audience and steps.
@@ -82,7 +82,12 @@ struct RawFile {
 const RUN_NAMES: [&str; 5] = ["run", "ticket", "step", "attempt", "head_sha"];
 
 /// The pipeline, if nothing in it is wrong.
-pub(super) fn compile(page: &mut Page, raw: &RawPipeline, roles: &Names, backends: &[BackendForm]) -> Option<Pipeline> {
+pub(super) fn compile(
+    page: &mut Page,
+    raw: &RawPipeline,
+    roles: &Roles<'_>,
+    backends: &[BackendForm],
+) -> Option<Pipeline> {
     let name = page.parse::<PipelineName>(&raw.name);
     if page.stem() != raw.name.get() {
         let stem = page.stem().to_owned();

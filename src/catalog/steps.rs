@@ -1,7 +1,7 @@
 //! The steps of a pipeline file. A step is written flat: `kind` says what it is, and only the keys of that kind may
 //! stand beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -75,6 +75,9 @@ pub(super) struct RawStep {
     option: Option<At<Vec<RawOption>>>,
     /// ask: who may answer, any of these roles.
     roles: Option<At<Vec<At<String>>>>,
+    /// ask: whether neither who started the run nor who resumed it last may answer, from any of their accounts. Without
+    /// it, true if one of the roles has `approves = true` in people.toml.
+    not_the_asker: Option<At<bool>>,
 
     /// tell: move a ticket.
     move_ticket: Option<At<RawMove>>,
@@ -209,12 +212,12 @@ pub(super) fn compile(
     page: &mut Page,
     raw: &[RawStep],
     known: Known,
-    roles: &Names,
+    roles: &Roles<'_>,
     backends: &[BackendForm],
 ) -> Vec<StepSpec> {
     let mut steps = Steps {
         known,
-        roles,
+        roles: *roles,
         backends,
         changes: Vec::new(),
         merged: Vec::new(),
@@ -228,10 +231,19 @@ pub(super) fn compile(
         .collect()
 }
 
+/// The roles that people.toml declares.
+#[derive(Clone, Copy)]
+pub(super) struct Roles<'a> {
+    /// All of them.
+    pub(super) names: &'a Names,
+    /// Those that approve what others started.
+    pub(super) approving: &'a BTreeSet<RoleName>,
+}
+
 /// What is known on the way through the list.
 struct Steps<'a> {
     known: Known,
-    roles: &'a Names,
+    roles: Roles<'a>,
     backends: &'a [BackendForm],
     changes: Vec<String>,
     merged: Vec<String>,
@@ -476,10 +488,12 @@ impl Steps<'_> {
             .2
             .into_iter()
             .flat_map(At::get)
-            .filter(|role| page.refers("role", role, self.roles))
+            .filter(|role| page.refers("role", role, self.roles.names))
             .filter_map(|role| role.get().parse().ok())
             .collect();
+        let approves = roles.iter().any(|role| self.roles.approving.contains(role));
         Some(AskSpec {
+            not_the_asker: raw.not_the_asker.as_ref().map_or(approves, |said| *said.get()),
             question: question?,
             options,
             roles,
@@ -539,6 +553,7 @@ fn refuse_foreign(page: &mut Page, raw: &RawStep) {
         (Ask, "question", raw.question.as_ref().map(At::span)),
         (Ask, "option", raw.option.as_ref().map(At::span)),
         (Ask, "roles", raw.roles.as_ref().map(At::span)),
+        (Ask, "not_the_asker", raw.not_the_asker.as_ref().map(At::span)),
         (Tell, "move_ticket", raw.move_ticket.as_ref().map(At::span)),
         (Tell, "note", raw.note.as_ref().map(At::span)),
     ];

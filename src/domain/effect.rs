@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::doc::Doc;
 use super::edit::Edit;
-use super::ids::{BackendName, PrRef, Repo, RunId, Sha, StepName, ThreadRef, TicketKey};
+use super::ids::{BackendName, PrRef, QuestionId, Repo, RunId, Sha, StepName, ThreadRef, TicketKey};
 use super::pipeline::MergeMethod;
 use super::run::{CheckTarget, FailureClass, OpenedPr};
 use super::signal::{MessageRef, ReplyHandle};
@@ -28,6 +28,13 @@ pub enum Effect {
         thread: ThreadRef,
         /// The entry.
         seq: u64,
+    },
+    /// Make this thread show the question as it is when this is carried out: open, or closed and how.
+    Question {
+        /// The thread.
+        thread: ThreadRef,
+        /// The question.
+        id: QuestionId,
     },
     /// Make this commit's check show the run.
     Check(CheckTarget),
@@ -182,6 +189,7 @@ impl Effect {
             Self::Act(act) => format!("act:{run}:{}:{}:{}", act.step, act.attempt, act.what.key()),
             Self::Report { thread } => format!("report:{run}:{thread}"),
             Self::Notice { thread, seq } => format!("notice:{run}:{seq}:{thread}"),
+            Self::Question { thread, id } => format!("question:{run}:{id}:{thread}"),
             Self::Check(target) => format!("check:{run}:{}:{}", target.repo, target.head),
             Self::Reply(reply) => format!("reply:{}", reply.key),
             Self::Acknowledge { message } => format!("ack:{}:{}", message.thread, message.id),
@@ -194,7 +202,7 @@ impl Effect {
         match self {
             Self::Act(_) => 0,
             Self::Check(_) => 1,
-            Self::Acknowledge { .. } | Self::Reply(_) | Self::Notice { .. } => 2,
+            Self::Acknowledge { .. } | Self::Reply(_) | Self::Notice { .. } | Self::Question { .. } => 2,
             Self::Report { .. } => 3,
         }
     }

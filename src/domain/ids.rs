@@ -84,6 +84,11 @@ name!(
     |t| t.len() == 8 && t.bytes().all(|b| b.is_ascii_uppercase() || (b'2'..=b'7').contains(&b))
 );
 name!(
+    /// A question's id within its run: six characters of base 32 (`K7QM2X`), random, never reused.
+    QuestionId, "a question id", "six characters A-Z, 2-7",
+    |t| t.len() == 6 && t.bytes().all(|b| b.is_ascii_uppercase() || (b'2'..=b'7').contains(&b))
+);
+name!(
     /// A step's name, as it stands in branch names: `HistoryUpdate`.
     StepName, "a step name", "letters and digits, starting with a letter, at most 40",
     |t| word(t, 40, |c| c.is_ascii_alphabetic(), |c| c.is_ascii_alphanumeric())
@@ -143,12 +148,28 @@ name!(
 impl RunId {
     /// The id that 40 random bits spell. Bits past the fortieth are ignored.
     pub fn from_bits(bits: u64) -> Self {
-        const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-        let text = (0..8)
-            .map(|i| char::from(ALPHABET[(bits >> (5 * i) & 31) as usize]))
-            .collect();
-        Self(text)
+        Self(base32(bits, 8))
     }
+}
+
+impl QuestionId {
+    /// The id that 30 random bits spell. Bits past the thirtieth are ignored.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(base32(bits, 6))
+    }
+
+    /// The id of a question that was stored before questions had ids; a run has at most one of those open.
+    pub fn of_old() -> Self {
+        Self::from_bits(0)
+    }
+}
+
+/// So many characters of base 32, five bits each, the lowest first.
+fn base32(bits: u64, chars: u32) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    (0..chars)
+        .map(|i| char::from(ALPHABET[(bits >> (5 * i) & 31) as usize]))
+        .collect()
 }
 
 impl Sha {

@@ -17,6 +17,7 @@ pub mod nearest;
 pub mod pipeline;
 pub mod policy;
 pub mod process;
+pub mod question;
 pub mod run;
 pub mod signal;
 pub mod standing;

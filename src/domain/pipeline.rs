@@ -204,6 +204,9 @@ pub struct AskSpec {
     pub options: Vec<AskOption>,
     /// Who may answer, any of these.
     pub roles: Vec<RoleName>,
+    /// Whether neither who started the run nor who resumed it last may answer.
+    #[serde(default)]
+    pub not_the_asker: bool,
 }
 
 /// One option of a question.

@@ -1,6 +1,6 @@
 //! Who may: deny by default, unknown is no.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ids::{PersonName, Platform, Repo, RoleName};
 use super::signal::{Account, Actor, ActorKind};
@@ -12,6 +12,8 @@ pub struct People {
     pub persons: BTreeMap<PersonName, Vec<Account>>,
     /// Roles and who has them: any one grant suffices.
     pub roles: BTreeMap<RoleName, Vec<Grant>>,
+    /// Roles that approve what others started.
+    pub approving: BTreeSet<RoleName>,
 }
 
 /// One way of having a role.
@@ -93,6 +95,40 @@ pub enum Permission {
         /// What could not be found out.
         unknown: Vec<String>,
     },
+}
+
+/// Whether two accounts are one person's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SamePerson {
+    /// They are.
+    Yes,
+    /// They are not.
+    No,
+    /// Configuration does not tell: nothing links an account on one platform with one on another.
+    Unknown,
+}
+
+/// Whether two accounts are one person's, over all platforms. A person has the accounts that configuration links to
+/// them and no others where it links one; an account that is linked to nobody is a person of its own on its platform,
+/// and could be anybody's elsewhere.
+pub fn same_person(people: &People, one: &Account, other: &Account) -> SamePerson {
+    let (person, other_person) = (person_of(people, one), person_of(people, other));
+    if one == other || (person.is_some() && person == other_person) {
+        return SamePerson::Yes;
+    }
+    let both_known = person.is_some() && other_person.is_some();
+    let platforms = |person: Option<&PersonName>, account: &Account| -> Vec<Platform> {
+        let linked = person.and_then(|person| people.persons.get(person));
+        let accounts = linked.map_or(std::slice::from_ref(account), Vec::as_slice);
+        accounts.iter().map(|account| account.platform.clone()).collect()
+    };
+    let theirs = platforms(other_person, other);
+    let share_a_platform = platforms(person, one).iter().any(|platform| theirs.contains(platform));
+    if both_known || share_a_platform {
+        SamePerson::No
+    } else {
+        SamePerson::Unknown
+    }
 }
 
 /// The person an account is linked to.

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{
-    BackendName, ParamName, Percent, PersonName, PrRef, Repo, RunId, Sha, StepName, ThreadRef, TicketKey,
+    BackendName, ParamName, Percent, PersonName, PrRef, QuestionId, Repo, RunId, Sha, StepName, ThreadRef, TicketKey,
 };
 use super::pipeline::Pipeline;
+use super::question::ClosedQuestion;
 use super::signal::Account;
 
 /// A run of a pipeline.
@@ -32,6 +33,9 @@ pub struct Run {
     /// When it was said, by the platform's clock; it may have been a while before it was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said_at: Option<Timestamp>,
+    /// Who said the last `retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_by: Option<By>,
     /// Threads that are kept up to date, first the one where it was asked for.
     pub audience: Vec<ThreadRef>,
     /// The steps that passed, in order.
@@ -42,6 +46,9 @@ pub struct Run {
     /// on from there, so that an attempt's number never means two things.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tried: BTreeMap<StepName, u32>,
+    /// The questions it has asked that are closed, in order. The open one, if any, is the phase of its attempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<ClosedQuestion>,
     /// Where it stands.
     pub state: RunState,
     /// The number of the newest history entry; the next is one more.
@@ -156,6 +163,9 @@ pub enum Phase {
     },
     /// `Ask`: waits for an answer.
     Asking {
+        /// The question's id: only an answer to this one counts.
+        #[serde(default = "QuestionId::of_old")]
+        id: QuestionId,
         /// The question, rendered.
         question: String,
     },
@@ -284,6 +294,10 @@ pub struct Failure {
     pub step: StepName,
     /// Which attempt.
     pub attempt: u32,
+    /// The number of the history entry that tells of it. It names the failure for `retry`: an attempt that is taken
+    /// up again keeps its number and may fail again. 0 in runs stored before failures had numbers.
+    #[serde(default)]
+    pub seq: u64,
     /// The reason as the back-end gave it. Outside input.
     pub reason: String,
     /// How far it was.
@@ -395,6 +409,9 @@ pub enum Happened {
     Asked {
         /// By which step.
         step: StepName,
+        /// The question's id.
+        #[serde(default = "QuestionId::of_old")]
+        id: QuestionId,
         /// The question.
         question: String,
     },
@@ -407,6 +424,9 @@ pub enum Happened {
     },
     /// A question was answered.
     Answered {
+        /// The question's id.
+        #[serde(default = "QuestionId::of_old")]
+        id: QuestionId,
         /// Who.
         by: By,
         /// The option's value.

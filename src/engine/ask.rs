@@ -8,12 +8,13 @@ use super::{Engine, STALE_MAX};
 use crate::adapters::CallError;
 use crate::domain::command::{Action, Command, Invocation, Verb};
 use crate::domain::decide::{
-    Asked, Decision, Event, HeadKnown, Known, NoRun, SaidAt, StartFacts, answering_roles, decide, target,
+    AnswerFacts, Asked, Decision, Event, HeadKnown, Known, NoRun, SaidAt, StartFacts, answering_roles, decide, target,
 };
 use crate::domain::edit;
 use crate::domain::ids::{ParamName, PrRef, RoleName};
 use crate::domain::pipeline::Pipeline;
-use crate::domain::policy::Permission;
+use crate::domain::policy::{self, Permission, SamePerson};
+use crate::domain::question;
 use crate::domain::run::{By, Pinned, Run};
 use crate::domain::signal::Actor;
 use crate::domain::start::{self, FileWanted, Params};
@@ -105,18 +106,13 @@ impl Engine {
         if matches!(invocation.action, Action::Start | Action::List | Action::Help) {
             return Ok(Ok(None));
         }
-        let named = invocation
-            .args
-            .iter()
-            .find(|(name, _)| name.as_str() == "run")
-            .map(|(_, id)| id);
-        if let Some(id) = named {
+        if let Some(id) = arg(invocation, "run") {
             let run = match id.parse() {
                 Ok(id) => self.store.run(&id).await?,
                 Err(_) => None,
             };
             let run = run.filter(|run| run.plan.command == invocation.command);
-            return Ok(run.map(Some).ok_or_else(|| NoRun::Unknown(id.clone())));
+            return Ok(run.map(Some).ok_or_else(|| NoRun::Unknown(id.to_owned())));
         }
         let filter = RunFilter {
             place: Some(Place::Thread(ask.via.thread.clone())),
@@ -130,7 +126,12 @@ impl Engine {
             // A review thread: it belongs to the runs of its pull request.
             here = self.runs_on(pr, command).await?;
         }
-        Ok(target(invocation.action, &here).map(|run| Some(run.clone())))
+        if let Some(id) = arg(invocation, "question")
+            && let Some(run) = here.iter().find(|run| question::is_of(run, id))
+        {
+            return Ok(Ok(Some(run.clone())));
+        }
+        Ok(target(invocation.action, &here, self.said_at(ask).at).map(|run| Some(run.clone())))
     }
 
     /// The command's live runs that were asked for on this pull request or opened it, newest first.
@@ -163,9 +164,22 @@ impl Engine {
                 Known::List(self.store.runs(&filter).await?)
             }
             (Action::Help, _) => Known::Help(Box::new(command.clone())),
-            (Action::Why | Action::Answer, Some(run)) => Known::History(self.store.history(&run.id).await?),
+            (Action::Answer, Some(run)) => Known::Answer(self.answer_facts(ask.actor, run)),
+            (Action::Why | Action::Retry, Some(run)) => Known::History(self.store.history(&run.id).await?),
             _ => Known::Run,
         })
+    }
+
+    /// Whether whoever answers is who brought the run to its question. stepherd itself is nobody.
+    fn answer_facts(&self, actor: &Actor, run: &Run) -> AnswerFacts {
+        let same = |by: Option<&By>| match by.and_then(|by| by.account.as_ref()) {
+            Some(account) => policy::same_person(&self.catalog.people, &actor.account, account),
+            None => SamePerson::No,
+        };
+        AnswerFacts {
+            starter: same(Some(&run.asked_by)),
+            resumer: same(run.resumed_by.as_ref()),
+        }
     }
 
     async fn start_facts(&self, ask: &Ask<'_>, invocation: &Invocation, command: &Command) -> Result<StartFacts, Wait> {
@@ -265,10 +279,17 @@ impl Engine {
 
 /// The roles that an invocation takes: a question's own for its answer, else the verb's.
 fn roles<'a>(invocation: &Invocation, verb: &'a Verb, run: Option<&'a Run>) -> &'a [RoleName] {
-    match (invocation.action, run.and_then(answering_roles)) {
+    let asked = run.and_then(|run| answering_roles(run, arg(invocation, "question")));
+    match (invocation.action, asked) {
         (Action::Answer, Some(roles)) => roles,
         _ => &verb.roles,
     }
+}
+
+/// An argument's value.
+fn arg<'a>(invocation: &'a Invocation, name: &str) -> Option<&'a str> {
+    let named = invocation.args.iter().find(|(arg, _)| arg.as_str() == name);
+    named.map(|(_, value)| value.as_str())
 }
 
 fn by(actor: &Actor, permission: &Permission) -> By {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
@@ -15,7 +16,6 @@ use super::pauses::{later, next_try};
 use crate::adapters::{CallError, CheckShow, CheckState, Marker};
 use crate::domain::card;
 use crate::domain::decide::{Event, Wanted, wanted};
-use crate::domain::doc::Doc;
 use crate::domain::effect::{Act, Deed, Effect, JobIntent, Outcome, Reply};
 use crate::domain::ids::{RunId, ThreadRef};
 use crate::domain::run::{CheckTarget, FailureClass, Run, RunState, Verdict};
@@ -30,7 +30,7 @@ const ACT_TRIES_MAX: u32 = 12;
 const TELL_TRIES_MAX: u32 = 300;
 
 /// How carrying out an effect went.
-enum Went {
+pub(super) enum Went {
     /// It is settled already, with its outcome's commit.
     Settled,
     /// It is to be settled so.
@@ -38,7 +38,7 @@ enum Went {
 }
 
 /// Why it did not go.
-enum Trouble {
+pub(super) enum Trouble {
     Call(CallError),
     Store(StoreError),
 }
@@ -213,6 +213,7 @@ impl Engine {
             (Effect::Act(act), Some(id)) => self.act(claimed, act, id).await,
             (Effect::Report { thread }, Some(id)) => self.report(claimed, thread, id).await,
             (Effect::Notice { thread, seq }, Some(id)) => self.notice(claimed, thread, *seq, id).await,
+            (Effect::Question { thread, id: question }, Some(id)) => self.question(claimed, thread, question, id).await,
             (Effect::Check(target), Some(id)) => self.check(target, id).await,
             (Effect::Reply(reply), _) => self.reply(claimed, reply).await.map(|()| done),
             (Effect::Acknowledge { message }, _) => {
@@ -275,7 +276,9 @@ impl Engine {
             return Ok(Went::So(EffectSettled::Done));
         };
         let doc = card::card(&run);
-        let digest = digest(&doc);
+        // Buttons that mean nothing any more are not left standing until the next edit is due.
+        let buttons = format!("/{}", digest(&doc.buttons));
+        let digest = format!("{}{buttons}", digest(&doc));
         let marker = Marker(format!("{id}/card"));
         let sent = self.store.sent(Some(id), thread, "card").await?;
         if let Some(sent) = &sent {
@@ -283,7 +286,7 @@ impl Engine {
                 return Ok(Went::So(EffectSettled::Done));
             }
             let at = later(sent.at, self.catalog.settings.engine.edit_spacing);
-            if at > self.clock.now() {
+            if at > self.clock.now() && sent.digest.ends_with(&buttons) {
                 return Ok(Went::So(EffectSettled::NotBefore { at }));
             }
         }
@@ -324,22 +327,30 @@ impl Engine {
         let Some(doc) = entry.and_then(|entry| card::notice(&run, &entry.what)) else {
             return Ok(Went::So(EffectSettled::Done));
         };
-        let now = self.clock.now();
-        let place = match self.store.sent(Some(id), thread, "card").await? {
-            Some(sent) => sent.opened.unwrap_or_else(|| thread.clone()),
-            // The card goes first: a platform may open the thread that this belongs in with it.
-            None if self.card_is_coming(id, thread).await? => {
-                return Ok(Went::So(EffectSettled::NotBefore {
-                    at: later(now, Duration::from_millis(500)),
-                }));
-            }
-            None => thread.clone(),
+        let Some(place) = self.below_card(id, thread).await? else {
+            return Ok(self.after_card());
         };
         let marker = Marker(format!("{id}/{seq}"));
         self.threads(&place)?
             .post(&place, &marker, &doc, None, claimed.maybe_done)
             .await?;
         Ok(Went::So(EffectSettled::Done))
+    }
+
+    /// Where messages about the run in this thread belong: where its card is, or in the thread that was opened with it.
+    /// `None` while the card is still to be posted: it goes first.
+    pub(super) async fn below_card(&self, id: &RunId, thread: &ThreadRef) -> Result<Option<ThreadRef>, StoreError> {
+        Ok(match self.store.sent(Some(id), thread, "card").await? {
+            Some(sent) => Some(sent.opened.unwrap_or_else(|| thread.clone())),
+            None if self.card_is_coming(id, thread).await? => None,
+            None => Some(thread.clone()),
+        })
+    }
+
+    /// Soon, when the card may be there.
+    pub(super) fn after_card(&self) -> Went {
+        let at = later(self.clock.now(), Duration::from_millis(500));
+        Went::So(EffectSettled::NotBefore { at })
     }
 
     /// Whether the run's card in this thread is still to be posted; not if posting it was given up.
@@ -377,7 +388,9 @@ impl Engine {
     /// Whose limits an effect counts against. A forge's comments and its pull requests are one vendor's.
     fn vendor(&self, effect: &Effect) -> String {
         match effect {
-            Effect::Report { thread } | Effect::Notice { thread, .. } => thread.platform.to_string(),
+            Effect::Report { thread } | Effect::Notice { thread, .. } | Effect::Question { thread, .. } => {
+                thread.platform.to_string()
+            }
             Effect::Reply(reply) => reply.thread.platform.to_string(),
             Effect::Acknowledge { message } => message.thread.platform.to_string(),
             Effect::Check(_) => self.forge_vendor(),
@@ -397,7 +410,7 @@ impl Engine {
         forge.map_or_else(|| "forge".to_owned(), |forge| forge.platform().to_string())
     }
 
-    fn threads(&self, thread: &ThreadRef) -> Result<&dyn crate::adapters::Threads, CallError> {
+    pub(super) fn threads(&self, thread: &ThreadRef) -> Result<&dyn crate::adapters::Threads, CallError> {
         let threads = self.hands.threads.get(&thread.platform).map(AsRef::as_ref);
         let why = format!("{} is switched off, so {thread} cannot be written to", thread.platform);
         threads.ok_or(CallError::Permanent {
@@ -432,15 +445,17 @@ fn check_show(run: &Run) -> CheckShow {
 }
 
 /// Digest of what a message shows, to tell whether it must be written again.
-fn digest(doc: &Doc) -> String {
-    let text = serde_json::to_vec(doc).unwrap_or_default();
+pub(super) fn digest(shown: &impl Serialize) -> String {
+    let text = serde_json::to_vec(shown).unwrap_or_default();
     hex::encode(Sha256::digest(text))
 }
 
 /// What must go in order goes to one place.
 fn place(effect: &Effect) -> String {
     match effect {
-        Effect::Report { thread } | Effect::Notice { thread, .. } => thread.to_string(),
+        Effect::Report { thread } | Effect::Notice { thread, .. } | Effect::Question { thread, .. } => {
+            thread.to_string()
+        }
         Effect::Reply(reply) => reply.thread.to_string(),
         Effect::Acknowledge { message } => message.thread.to_string(),
         Effect::Check(target) => format!("{}@{}", target.repo, target.head),
@@ -464,6 +479,7 @@ fn kind(effect: &Effect) -> &'static str {
         },
         Effect::Report { .. } => "report",
         Effect::Notice { .. } => "notice",
+        Effect::Question { .. } => "question",
         Effect::Check(_) => "check",
         Effect::Reply(_) => "reply",
         Effect::Acknowledge { .. } => "acknowledge",

@@ -10,6 +10,7 @@ mod dispatch;
 mod intake;
 mod lease;
 mod pauses;
+mod question;
 mod repair;
 mod retention;
 mod rights;
@@ -27,7 +28,7 @@ use crate::adapters::Hands;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::domain::decide::{Decision, Event, Facts, decide, next_wake};
-use crate::domain::ids::RunId;
+use crate::domain::ids::{QuestionId, RunId};
 use crate::domain::run::Run;
 use crate::metrics::Metrics;
 use crate::store::{Commit, Committed, EffectClaim, RunWrite, Store, StoreError};
@@ -162,6 +163,7 @@ impl Engine {
         Facts {
             now: self.clock.now(),
             new_run: RunId::from_bits(self.clock.random()),
+            new_question: QuestionId::from_bits(self.clock.random()),
         }
     }
 

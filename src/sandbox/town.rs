@@ -76,9 +76,10 @@ const INSTANCES: &str = r#"{
 
 /// The stand-ins.
 pub struct Town {
-    /// GitHub, with `REPO` and the logins `ada` (may do everything), `grace` (operator by a team), `eve` (nobody).
+    /// GitHub, with `REPO` and the logins `ada` (may do everything), `bea` (approves), `grace` (operator by a team), `eve`
+    /// (nobody).
     pub github: GitHub,
-    /// Jira Cloud, with `TICKET` open and the accounts `557058:ada` and `557058:eve`.
+    /// Jira Cloud, with `TICKET` open and the accounts `557058:ada`, `557058:bea` and `557058:eve`.
     pub jira: Jira,
     /// Discord, with `CHANNEL`.
     pub discord: Discord,
@@ -169,6 +170,7 @@ impl Town {
             github.add_user(login);
         }
         github.add_bot("renovate[bot]");
+        github.add_user("bea");
         github.add_org("acme");
         github.add_team_member("acme", "sre", "grace", true)?;
         github.add_repo(
@@ -199,6 +201,7 @@ impl Town {
             github.set_permission(repo, "ada", Level::Admin)?;
             github.set_permission(repo, "grace", Level::Write)?;
             github.set_permission(repo, "eve", Level::Read)?;
+            github.set_permission(repo, "bea", Level::Read)?;
         }
         Ok(())
     }
@@ -207,6 +210,7 @@ impl Town {
         self.jira.add_project("SREPROV", "SRE provisioning", workflow());
         self.jira.add_user(JiraUser::person("ada", "Ada"));
         self.jira.add_user(JiraUser::person("eve", "Eve"));
+        self.jira.add_user(JiraUser::person("bea", "Bea"));
         self.jira.add_group("sre", &["ada"]);
         for key in [TICKET, SECOND_TICKET] {
             self.add_ticket(key, TENANT)?;
@@ -221,6 +225,7 @@ impl Town {
         self.discord.add_channel(GUILD, CHANNEL, "rebuilds");
         self.discord.set_member(GUILD, Self::ada());
         self.discord.set_member(GUILD, Self::eve());
+        self.discord.set_member(GUILD, Self::bea());
         for (tenant, farmers) in [(TENANT, 3), (OTHER_TENANT, 5)] {
             self.add_back_ends(tenant, farmers);
         }
@@ -280,6 +285,15 @@ impl Town {
         Member {
             id: "66".into(),
             name: "eve".into(),
+            roles: Vec::new(),
+        }
+    }
+
+    /// Bea on Discord, who approves what others started.
+    pub fn bea() -> Member {
+        Member {
+            id: "7".into(),
+            name: "bea".into(),
             roles: Vec::new(),
         }
     }
@@ -363,12 +377,14 @@ impl Town {
 
     /// The people of this town, as `people.toml` has them.
     pub fn people_toml(&self) -> String {
-        let ada = self.github.account_id("ada").unwrap_or_default();
+        let id = |login| self.github.account_id(login).unwrap_or_default();
+        let (ada, bea) = (id("ada"), id("bea"));
         format!(
             "[[person]]\nname = \"ada\"\ngithub = {ada}\njira = \"557058:ada\"\ndiscord = \"5\"\n\n\
+             [[person]]\nname = \"bea\"\ngithub = {bea}\njira = \"557058:bea\"\ndiscord = \"7\"\n\n\
              [[role]]\nname = \"viewer\"\npersons = [\"ada\"]\ngithub_permission = {{ repo = \"{REPO}\", at_least = \"write\" }}\n\n\
              [[role]]\nname = \"operator\"\npersons = [\"ada\"]\ngithub_teams = [\"acme/sre\"]\n\n\
-             [[role]]\nname = \"approver\"\npersons = [\"ada\"]\n"
+             [[role]]\nname = \"approver\"\napproves = true\npersons = [\"ada\", \"bea\"]\n"
         )
     }
 }

@@ -231,7 +231,7 @@ pub(super) async fn mark_changed(tx: &mut Tx, run: &str, now: Timestamp) -> Resu
     Ok(())
 }
 
-/// Reports and checks show a level: asked for again, they are due again. One that is under way right now is left
+/// Reports, questions and checks show a level: asked for again, they are due again. One that is under way right now is left
 /// to its holder and becomes due when that one is done (its generation has moved). All others happen once.
 async fn ask_for(tx: &mut Tx, run: Option<&RunId>, effect: &Effect, now: Timestamp) -> Result<(), StoreError> {
     const ONCE: &str = "
@@ -250,7 +250,7 @@ async fn ask_for(tx: &mut Tx, run: Option<&RunId>, effect: &Effect, now: Timesta
             failures = CASE WHEN effects.state = 'pending' AND effects.lease_until > excluded.due
                 THEN effects.failures ELSE 0 END";
     let statement = match effect {
-        Effect::Report { .. } | Effect::Check(_) => LEVEL,
+        Effect::Report { .. } | Effect::Check(_) | Effect::Question { .. } => LEVEL,
         // To be canceled is a level too: a job that was taken up again after a first cancel may be canceled again.
         Effect::Act(Act {
             what: Deed::CancelJob(_),

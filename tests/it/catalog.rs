@@ -286,7 +286,7 @@ fn every_problem_of_every_file_is_told_at_once() {
       hint: did you mean `pr_title`?
     config/pipelines/dcr.toml:100:16: in this template: nothing called `tenat` is known here
       hint: did you mean `tenant`?
-    config/pipelines/provision.toml:125:8: `kind` must be one of change, merge, work, ask, tell, not `aks`
+    config/pipelines/provision.toml:128:8: `kind` must be one of change, merge, work, ask, tell, not `aks`
       hint: did you mean `ask`?
     config/stepherd.toml:2:11: github is to be on, but `webhook_secret` is not given
       hint: give it as STEPHERD__GITHUB__… or by its _file key, or remove `enabled`
@@ -507,9 +507,9 @@ fn the_table_of_commands_is_made_from_the_commands() {
     |---|---|---|---|
     | `/dcr start <tenant> [ticket] [farmers_min=1..100] [sha]` | Start a rebuild for a tenant | operator | github, jira, discord |
     | `/dcr status [run]` | Show where a run stands | viewer, operator | github, jira, discord |
-    | `/dcr retry [run]` | Resume a run that stopped, at the step that failed | operator | github, jira, discord |
+    | `/dcr retry [run] [failure]` | Resume a run that stopped, at the step that failed | operator | github, jira, discord |
     | `/dcr stop [run]` | Cancel what runs and end the run | operator | github, jira, discord |
-    | `/dcr answer <value> [run]` | Answer a run's question | operator, approver | github, jira, discord |
+    | `/dcr answer <value> [run] [question]` | Answer a run's question | operator, approver | github, jira, discord |
     | `/dcr list` | List the runs that are under way | viewer, operator | github, jira, discord |
     | `/dcr why [run]` | Say why a run stands where it does: its decisions, by whom and under which role | viewer, operator | github, jira, discord |
     | `/dcr help [verb]` | Say what can be said | viewer, operator, approver | github, jira, discord |

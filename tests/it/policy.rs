@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use stepherd::domain::ids::RoleName;
-use stepherd::domain::policy::{Answer, Grant, Level, Lookup, People, Permission, judge, lookups, person_of};
+use stepherd::domain::policy::{
+    Answer, Grant, Level, Lookup, People, Permission, SamePerson, judge, lookups, person_of, same_person,
+};
 use stepherd::domain::signal::{Account, Actor, ActorKind};
 
 fn account(text: &str) -> Account {
@@ -76,6 +78,7 @@ fn people() -> People {
             (role("nobody"), vec![]),
         ]
         .into(),
+        approving: [role("owner")].into(),
     }
 }
 
@@ -83,6 +86,34 @@ fn may(actor: &Actor, roles: &[&str], answers: &[(Lookup, Answer)]) -> Option<St
     match judge(&people(), &needed(roles), actor, answers) {
         Permission::Granted { role, .. } => Some(role.to_string()),
         Permission::Refused { .. } => None,
+    }
+}
+
+#[test]
+fn accounts_are_one_persons_only_if_configuration_says_so() {
+    use SamePerson::{No, Unknown, Yes};
+    for (one, other, expected) in [
+        // The same account, whoever's it is.
+        ("github:1", "github:1", Yes),
+        ("github:9", "github:9", Yes),
+        // Linked to the same person.
+        ("github:1", "jira:a-1", Yes),
+        ("discord:11", "jira:a-1", Yes),
+        // Linked to two persons, on the same platform or not.
+        ("github:1", "github:2", No),
+        ("jira:a-1", "github:2", No),
+        // An account of nobody's is somebody of its own where the other has another account.
+        ("github:9", "github:1", No),
+        ("github:9", "jira:a-1", No),
+        ("github:9", "github:8", No),
+        // Elsewhere it could be anybody's.
+        ("jira:9", "github:2", Unknown),
+        ("jira:9", "github:9", Unknown),
+        ("discord:9", "jira:9", Unknown),
+    ] {
+        let (one, other) = (account(one), account(other));
+        assert_eq!(same_person(&people(), &one, &other), expected, "{one:?} {other:?}");
+        assert_eq!(same_person(&people(), &other, &one), expected, "{other:?} {one:?}");
     }
 }
 

@@ -10,6 +10,7 @@ mod jira;
 mod locks;
 mod outage;
 mod provision;
+mod questions;
 mod repair;
 mod restore;
 mod retention;

@@ -15,7 +15,7 @@ use crate::domain::decide::{
     Asked, Decision, Event, Facts, HeadKnown, Known, Look, SaidAt, StartFacts, Via, decide, glance, next_wake,
 };
 use crate::domain::effect::{Act, Deed, Effect, Outcome};
-use crate::domain::ids::{PrRef, RunId, Sha, ThreadRef};
+use crate::domain::ids::{PrRef, QuestionId, RunId, Sha, ThreadRef};
 use crate::domain::policy::Permission;
 use crate::domain::run::{By, Observation, ObservedState, OpenedPr, Pinned, Run, RunState};
 use crate::domain::signal::{Account, MessageRef, Proof};
@@ -244,6 +244,7 @@ fn facts() -> Facts {
     Facts {
         now: SystemClock.now(),
         new_run: RunId::from_bits(SystemClock.random()),
+        new_question: QuestionId::from_bits(SystemClock.random()),
     }
 }
 

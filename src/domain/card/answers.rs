@@ -7,7 +7,6 @@ use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::NoRun;
 use crate::domain::doc::{Block, Doc, Span};
 use crate::domain::ids::{PrRef, RoleName, Sha};
-use crate::domain::pipeline::AskSpec;
 use crate::domain::run::{Happened, History, Run, RunState, Verdict};
 use crate::domain::standing;
 
@@ -80,7 +79,7 @@ pub fn stop_of_another(run: &Run, at: Timestamp) -> Doc {
 
 /// No run is meant.
 pub fn no_run(invocation: &Invocation, why: &NoRun) -> Doc {
-    let example = |id: &str| Span::code(format!("/{} {} run={id}", invocation.command, invocation.verb));
+    let example = |id: &str| Span::code(format!("{} run={id}", said(invocation)));
     let list = Span::code(format!("/{} list", invocation.command));
     match why {
         NoRun::NoneHere => Doc::paragraph(vec![
@@ -156,35 +155,6 @@ pub fn nothing_to_stop(run: &Run) -> Doc {
         Span::text("There is nothing more to stop: "),
         Span::text(headline(run)),
     ])
-}
-
-/// The run asks nothing now.
-pub fn no_question(run: &Run, history: &[History]) -> Doc {
-    let answered = history.iter().rev().find_map(|entry| match &entry.what {
-        Happened::Answered { by, value } => Some((by, value)),
-        _ => None,
-    });
-    match answered {
-        Some((by, value)) => Doc::paragraph(vec![
-            Span::text("Already answered by "),
-            Span::text(&by.name),
-            Span::text(": "),
-            Span::code(value),
-        ]),
-        None => Doc::paragraph(vec![
-            Span::text("This run asks nothing now: "),
-            Span::text(headline(run)),
-        ]),
-    }
-}
-
-/// No such option.
-pub fn no_such_option(run: &Run, ask: &AskSpec, said: &str) -> Doc {
-    let mut spans = vec![Span::code(said), Span::text(" is none of the answers. They are: ")];
-    spans.extend(commas(ask.options.iter().map(|option| {
-        Span::code(format!("/{} answer {} run={}", run.plan.command, option.value, run.id))
-    })));
-    Doc::paragraph(spans)
 }
 
 /// Text that starts like a command but is none.
@@ -347,9 +317,9 @@ pub fn happened(what: &Happened) -> String {
         Happened::Retried { by } => format!("resumed by {}", by.name),
         Happened::Reattached { step } => format!("{step}: found still running or done; nothing was started"),
         Happened::StopAsked { by } => format!("{} said stop", by.name),
-        Happened::Asked { step, question } => format!("{step}: asked “{question}”"),
+        Happened::Asked { step, question, .. } => format!("{step}: asked “{question}”"),
         Happened::Noted { step, text } => format!("{step}: {text}"),
-        Happened::Answered { by, value } => format!("{} answered {value}", by.name),
+        Happened::Answered { by, value, .. } => format!("{} answered {value}", by.name),
         Happened::Finished {
             verdict: Verdict::Completed,
             ..

@@ -5,11 +5,16 @@
 //! as a command.
 
 mod answers;
+mod asked;
 mod notice;
 
 pub use answers::{
-    accepted, bad_start, happened, help, list, misread, no_question, no_run, no_such_option, nothing_to_retry,
-    nothing_to_stop, other_head, plain, refused, stop_of_another, too_old, unknown_head, why,
+    accepted, bad_start, happened, help, list, misread, no_run, nothing_to_retry, nothing_to_stop, other_head, plain,
+    refused, stop_of_another, too_old, unknown_head, why,
+};
+pub use asked::{
+    QuestionShown, answer_before_question, asked_by_you, closed_question, no_question, no_such_option,
+    no_such_question, perhaps_asked_by_you, question, retry_before_failure, stale_retry, which_question,
 };
 pub use notice::notice;
 
@@ -17,7 +22,7 @@ use jiff::Timestamp;
 
 use super::doc::{Block, Button, Doc, Span, Tone};
 use super::ids::Percent;
-use super::pipeline::{AskSpec, StepKind};
+use super::question;
 use super::run::{Attempt, Failure, FailureClass, ObservedState, Passed, Phase, Run, RunState, Verdict};
 use super::standing;
 
@@ -37,6 +42,14 @@ pub fn card(run: &Run) -> Doc {
         blocks,
         buttons: buttons(run),
         tone: tone(run),
+    }
+}
+
+/// The card as the answer to somebody who asks where the run stands. It is not kept up to date, so it has no buttons.
+pub fn status(run: &Run) -> Doc {
+    Doc {
+        buttons: Vec::new(),
+        ..card(run)
     }
 }
 
@@ -175,7 +188,7 @@ fn doing(attempt: &Attempt) -> Option<(&'static str, String)> {
     const WAITING: &str = "Waiting for";
     match &attempt.phase {
         Phase::Acting { waiting_for } => waiting_for.clone().map(|what| (WAITING, what)),
-        Phase::Asking { question } => Some(("Question", question.clone())),
+        Phase::Asking { question, .. } => Some(("Question", question.clone())),
         _ => {
             let seen = standing::last_seen(attempt)?;
             let label = if is_waiting(seen.state) { WAITING } else { "Doing" };
@@ -233,19 +246,19 @@ fn next(run: &Run) -> Vec<Span> {
             Span::text("It starts by itself when its turn comes. To give up: "),
             command("stop"),
         ],
-        RunState::Active(attempt) => match (&attempt.phase, &run.plan.steps[attempt.step].kind) {
-            (Phase::Asking { .. }, StepKind::Ask(ask)) => asking(run, ask),
-            (Phase::Stopping { .. }, _) => vec![Span::text("It ends as soon as what runs has ended.")],
+        RunState::Active(attempt) => match &attempt.phase {
+            Phase::Asking { .. } => question::open(run).map_or_else(Vec::new, |open| asked::to_answer(run, &open)),
+            Phase::Stopping { .. } => vec![Span::text("It ends as soon as what runs has ended.")],
             _ => vec![
                 Span::text(outlook(attempt)),
                 Span::text(" To cancel: "),
                 command("stop"),
             ],
         },
-        RunState::Stopped { .. } => {
+        RunState::Stopped { why, .. } => {
             vec![
                 Span::text("To go on: "),
-                command("retry"),
+                Span::code(retry_line(run, why)),
                 Span::text(". To give up and free its locks: "),
                 command("stop"),
             ]
@@ -264,14 +277,6 @@ fn outlook(attempt: &Attempt) -> &'static str {
     }
 }
 
-fn asking(run: &Run, ask: &AskSpec) -> Vec<Span> {
-    let mut spans = vec![Span::text("To answer: ")];
-    spans.extend(commas(ask.options.iter().map(|option| {
-        Span::code(format!("/{} answer {} run={}", run.plan.command, option.value, run.id))
-    })));
-    spans
-}
-
 fn buttons(run: &Run) -> Vec<Button> {
     let button = |label: &str, verb: &str, mut args: Vec<(String, String)>| {
         args.push(("run".to_owned(), run.id.to_string()));
@@ -282,19 +287,28 @@ fn buttons(run: &Run) -> Vec<Button> {
             args,
         }
     };
-    match &run.state {
-        RunState::Stopped { .. } => vec![button("Retry", "retry", Vec::new()), button("Stop", "stop", Vec::new())],
-        RunState::Active(attempt) => match (&attempt.phase, &run.plan.steps[attempt.step].kind) {
-            (Phase::Asking { .. }, StepKind::Ask(ask)) => {
-                let option = |o: &super::pipeline::AskOption| {
-                    button(&o.label, "answer", vec![("value".to_owned(), o.value.clone())])
-                };
-                ask.options.iter().map(option).collect()
-            }
-            _ => Vec::new(),
-        },
-        RunState::Queued { .. } | RunState::Finished { .. } => Vec::new(),
+    match (&run.state, question::open(run)) {
+        (RunState::Stopped { why, .. }, _) => {
+            let failure = named_failure(why).map(|seq| ("failure".to_owned(), seq.to_string()));
+            vec![
+                button("Retry", "retry", failure.into_iter().collect()),
+                button("Stop", "stop", Vec::new()),
+            ]
+        }
+        (_, Some(open)) => asked::buttons(run, &open),
+        _ => Vec::new(),
     }
+}
+
+/// The failure's number, unless it was stored before failures had numbers.
+fn named_failure(why: &Failure) -> Option<u64> {
+    (why.seq > 0).then_some(why.seq)
+}
+
+/// The exact command that resumes the run from this failure and from no later one.
+fn retry_line(run: &Run, why: &Failure) -> String {
+    let failure = named_failure(why).map(|seq| format!(" failure={seq}"));
+    format!("{}{}", command_line(run, "retry"), failure.unwrap_or_default())
 }
 
 fn tone(run: &Run) -> Tone {

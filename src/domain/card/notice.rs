@@ -1,6 +1,6 @@
-//! New messages in a thread: failures, restarts, questions, notes and the end of a run, each said once.
+//! New messages in a thread: failures, restarts, notes and the end of a run, each said once.
 
-use super::{at_progress, buttons, class_text, command_line, commas, failed_at, name, progress_text};
+use super::{at_progress, class_text, command_line, failed_at, name, progress_text, retry_line};
 use crate::domain::doc::{Block, Doc, Span, Tone};
 use crate::domain::ids::StepName;
 use crate::domain::pipeline::StepKind;
@@ -35,7 +35,6 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
             doc.blocks.extend(reason.clone().map(Block::Verbatim));
             Some(doc)
         }
-        Happened::Asked { step, question } => Some(asked(run, step, question)),
         Happened::Noted { text, .. } => Some(Doc::paragraph(vec![Span::text(text)])),
         Happened::Finished {
             verdict: Verdict::Completed,
@@ -69,6 +68,8 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
         | Happened::Retried { .. }
         | Happened::Reattached { .. }
         | Happened::StopAsked { .. }
+        // A question is a message of its own that shows its outcome later.
+        | Happened::Asked { .. }
         | Happened::Answered { .. } => None,
     }
 }
@@ -85,7 +86,7 @@ fn failed(run: &Run, failure: &Failure) -> Doc {
     let mut doc = failure_doc(&failed_at(failure), failure);
     doc.blocks.push(Block::Paragraph(vec![
         Span::text("To go on: "),
-        Span::code(command_line(run, "retry")),
+        Span::code(retry_line(run, failure)),
         Span::text(". To give up and free its locks: "),
         Span::code(command_line(run, "stop")),
     ]));
@@ -127,21 +128,5 @@ fn failure_doc(title: &str, failure: &Failure) -> Doc {
         blocks,
         buttons: Vec::new(),
         tone: Tone::Bad,
-    }
-}
-
-fn asked(run: &Run, step: &StepName, question: &str) -> Doc {
-    let mut blocks = vec![Block::Paragraph(vec![Span::text("❓ "), Span::strong(question)])];
-    if let Some(StepKind::Ask(ask)) = run.plan.step(step).map(|(_, spec)| &spec.kind) {
-        let mut spans = vec![Span::text("To answer: ")];
-        spans.extend(commas(ask.options.iter().map(|option| {
-            Span::code(format!("/{} answer {} run={}", run.plan.command, option.value, run.id))
-        })));
-        blocks.push(Block::Paragraph(spans));
-    }
-    Doc {
-        blocks,
-        buttons: buttons(run),
-        tone: Tone::Busy,
     }
 }

@@ -1,5 +1,6 @@
 //! What people ask for: start, retry, stop, answer; and what they want to know: status, why, list, help.
 
+use super::answering;
 use super::draft::Draft;
 use super::{Asked, Decision, Facts, HeadKnown, Known, LockChange, StartFacts, Via};
 use super::{age, steps};
@@ -7,9 +8,9 @@ use crate::domain::card;
 use crate::domain::command::Action;
 use crate::domain::doc::Doc;
 use crate::domain::effect::{Deed, Effect, Reply};
-use crate::domain::ids::{ParamName, RoleName, RunId, Sha, ThreadRef};
-use crate::domain::pipeline::{Pipeline, StepKind};
+use crate::domain::ids::{ParamName, RunId, Sha, ThreadRef};
 use crate::domain::policy::Permission;
+use crate::domain::question;
 use crate::domain::run::{Attempt, Happened, History, Job, JobState, Phase, Pinned, Run, RunState, Subject};
 use crate::domain::start::{self, Params};
 
@@ -30,11 +31,11 @@ pub(super) fn decide(run: Option<&Run>, asked: &Asked, facts: &Facts) -> Decisio
         (Action::Start, Known::Start(known), _) => start(asked, known, role, facts),
         (Action::List, Known::List(runs), _) => answer(&asked.via, card::list(runs)),
         (Action::Help, Known::Help(command), _) => answer(&asked.via, card::help(command, asked.asked_verb())),
-        (Action::Status, _, Some(run)) => answer(&asked.via, card::card(run)),
+        (Action::Status, _, Some(run)) => answer(&asked.via, card::status(run)),
         (Action::Why, Known::History(history), Some(run)) => answer(&asked.via, card::why(run, history)),
-        (Action::Retry, _, Some(run)) => retry(run, asked, facts),
+        (Action::Retry, Known::History(history), Some(run)) => retry(run, asked, history, facts),
         (Action::Stop, _, Some(run)) => stop(run, asked, facts),
-        (Action::Answer, Known::History(history), Some(run)) => answer_question(run, asked, history, facts),
+        (Action::Answer, Known::Answer(known), Some(run)) => answering::decide(run, asked, *known, facts),
         // The shell found out something else than the action needs: a fault of ours, said openly.
         _ => answer(
             &asked.via,
@@ -53,7 +54,7 @@ pub(super) fn reply(via: &Via, doc: Doc) -> Effect {
     })
 }
 
-fn answer(via: &Via, doc: Doc) -> Decision {
+pub(super) fn answer(via: &Via, doc: Doc) -> Decision {
     Decision {
         effects: vec![reply(via, doc)],
         ..Decision::default()
@@ -79,7 +80,7 @@ impl Asked {
 
 /// Shows that the command was taken: a reaction on a message, and an answer where the platform waits for one.
 /// Elsewhere the status card speaks, so that threads stay short.
-fn accept(draft: &mut Draft<'_>, via: &Via, said: &str) {
+pub(super) fn accept(draft: &mut Draft<'_>, via: &Via, said: &str) {
     draft
         .effects
         .extend(via.message.iter().map(|message| Effect::Acknowledge {
@@ -106,10 +107,12 @@ fn start(asked: &Asked, known: &StartFacts, role: String, facts: &Facts) -> Deci
         asked_by: asked.by.clone(),
         asked_at: facts.now,
         said_at: Some(asked.said.at),
+        resumed_by: None,
         audience: prepared.audience,
         passed: Vec::new(),
         prs: std::collections::BTreeMap::new(),
         tried: std::collections::BTreeMap::new(),
+        questions: Vec::new(),
         state: RunState::Queued { ahead: ahead.clone() },
         history_len: 0,
     };
@@ -197,12 +200,25 @@ fn runs_ahead(known: &StartFacts) -> Vec<RunId> {
     ahead
 }
 
-fn retry(run: &Run, asked: &Asked, facts: &Facts) -> Decision {
-    let RunState::Stopped { attempt, .. } = &run.state else {
+/// A retry is for the failure that it was offered for, or for the one that stood when it was said.
+fn retry(run: &Run, asked: &Asked, history: &[History], facts: &Facts) -> Decision {
+    let offered_for = asked.arg("failure");
+    let stands = match &run.state {
+        RunState::Stopped { why, .. } => Some(why.seq.to_string()),
+        _ => None,
+    };
+    if let Some(failure) = offered_for.filter(|failure| stands.as_deref() != Some(failure)) {
+        return answer(&asked.via, card::stale_retry(run, history, failure));
+    }
+    let RunState::Stopped { why, attempt } = &run.state else {
         return answer(&asked.via, card::nothing_to_retry(run));
     };
+    if offered_for.is_none() && !question::can_mean(asked.said.at, why.at) {
+        return answer(&asked.via, card::retry_before_failure(run, why, asked.said.at));
+    }
     let attempt = attempt.clone();
     let mut draft = Draft::change(run, facts);
+    draft.run.resumed_by = Some(asked.by.clone());
     draft.record(Happened::Retried { by: asked.by.clone() });
     steps::resume(&mut draft, &Attempt { auto: 0, ..attempt }, false);
     accept(&mut draft, &asked.via, "resumed");
@@ -283,46 +299,4 @@ fn to_cancel(job: &Job) -> bool {
 
 fn is_stopping(run: &Run) -> bool {
     matches!(&run.state, RunState::Active(attempt) if matches!(attempt.phase, Phase::Stopping { .. }))
-}
-
-fn answer_question(run: &Run, asked: &Asked, history: &[History], facts: &Facts) -> Decision {
-    let open = match &run.state {
-        RunState::Active(attempt) if matches!(attempt.phase, Phase::Asking { .. }) => attempt.clone(),
-        _ => return answer(&asked.via, card::no_question(run, history)),
-    };
-    let StepKind::Ask(ask) = &run.plan.steps[open.step].kind else {
-        return answer(&asked.via, card::no_question(run, history));
-    };
-    let said = asked.arg("value").unwrap_or_default();
-    let Some(option) = ask
-        .options
-        .iter()
-        .find(|option| option.value.eq_ignore_ascii_case(said))
-    else {
-        return answer(&asked.via, card::no_such_option(run, ask, said));
-    };
-    let mut draft = Draft::change(run, facts);
-    draft.record(Happened::Answered {
-        by: asked.by.clone(),
-        value: option.value.clone(),
-    });
-    if option.go_on {
-        steps::pass(&mut draft, Some(format!("{}: {}", asked.by.name, option.label)));
-    } else {
-        steps::finish_canceled(&mut draft, asked.by.clone(), &[]);
-    }
-    accept(&mut draft, &asked.via, "answered");
-    draft.done()
-}
-
-/// The roles that may answer the question a run asks now; none if it asks nothing.
-pub fn answering_roles(run: &Run) -> Option<&[RoleName]> {
-    let plan: &Pipeline = &run.plan;
-    match &run.state {
-        RunState::Active(attempt) => match &plan.steps[attempt.step].kind {
-            StepKind::Ask(ask) => Some(&ask.roles),
-            _ => None,
-        },
-        _ => None,
-    }
 }

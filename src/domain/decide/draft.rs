@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{Decision, Facts, LockChange};
 use crate::domain::effect::{Act, Deed, Effect};
+use crate::domain::question;
 use crate::domain::run::{Attempt, CheckTarget, Happened, History, Run, RunState};
 
 pub(super) struct Draft<'a> {
     pub(super) run: Run,
+    /// The run as it was; absent when the decision makes it.
+    before: Option<&'a Run>,
     pub(super) facts: &'a Facts,
     pub(super) effects: Vec<Effect>,
     pub(super) locks: LockChange,
@@ -16,16 +19,20 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// A decision that changes `run`.
-    pub(super) fn change(run: &Run, facts: &'a Facts) -> Self {
-        let mut run = run.clone();
+    pub(super) fn change(before: &'a Run, facts: &'a Facts) -> Self {
+        let mut run = before.clone();
         run.version += 1;
-        Self::new(run, facts)
+        Self {
+            before: Some(before),
+            ..Self::new(run, facts)
+        }
     }
 
     /// A decision that makes `run`.
     pub(super) fn new(run: Run, facts: &'a Facts) -> Self {
         Self {
             run,
+            before: None,
             facts,
             effects: Vec::new(),
             locks: LockChange::Keep,
@@ -72,8 +79,16 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The decision: every thread and every check shall show the run as it is now.
+    /// The decision: every thread and every check shall show the run as it is now, and every question that was opened
+    /// or closed.
     pub(super) fn done(mut self) -> Decision {
+        for id in question::changed(self.before, &mut self.run, &self.history, self.facts.now) {
+            let faces = self.run.audience.iter().map(|thread| Effect::Question {
+                thread: thread.clone(),
+                id: id.clone(),
+            });
+            self.effects.extend(faces);
+        }
         let threads = self
             .run
             .audience

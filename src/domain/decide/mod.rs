@@ -5,6 +5,7 @@
 //! observation of the same thing) becomes a decision that changes nothing.
 
 mod age;
+mod answering;
 mod asked;
 mod draft;
 mod glance;
@@ -17,16 +18,16 @@ use jiff::Timestamp;
 
 use super::command::{Command, Invocation, Misread};
 use super::effect::{Act, Effect, Outcome};
-use super::ids::{LockName, RunId};
+use super::ids::{LockName, QuestionId, RunId};
 use super::pipeline::{Pipeline, StepKind};
-use super::policy::Permission;
+use super::policy::{Permission, SamePerson};
 use super::run::{By, History, Observation, OpenedPr, Pinned, Run};
 use super::signal::{MessageRef, ReplyHandle};
 use super::start::Params;
 use crate::domain::ids::{PrRef, StepName, ThreadRef};
 
 pub use age::SaidAt;
-pub use asked::answering_roles;
+pub use answering::answering_roles;
 pub use glance::{Glance, Look, Wanted, glance, next_wake, wanted};
 pub use target::target;
 
@@ -99,14 +100,25 @@ pub enum Known {
     Run,
     /// No run is meant: why.
     NoRun(NoRun),
-    /// The run's history (`why`, `answer`).
+    /// The run's history (`why`, `retry`).
     History(Vec<History>),
+    /// What an answer needs.
+    Answer(AnswerFacts),
     /// What a start needs.
     Start(Box<StartFacts>),
     /// Runs to list, newest first.
     List(Vec<Run>),
     /// The command that help is asked for.
     Help(Box<Command>),
+}
+
+/// What an answer needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerFacts {
+    /// Whether whoever answers is who started the run.
+    pub starter: SamePerson,
+    /// Whether whoever answers is who resumed it last.
+    pub resumer: SamePerson,
 }
 
 /// Why no run is meant.
@@ -151,6 +163,8 @@ pub struct Facts {
     pub now: Timestamp,
     /// An id for a run that may be started.
     pub new_run: RunId,
+    /// An id for a question that may be asked; no decision asks more than one.
+    pub new_question: QuestionId,
 }
 
 /// What was decided.

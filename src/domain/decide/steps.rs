@@ -190,13 +190,15 @@ pub(super) fn watch(draft: &mut Draft<'_>, attempt: Attempt, jobs: Vec<Job>) {
 fn begin_ask(draft: &mut Draft<'_>, attempt: Attempt, ask: &AskSpec) -> Result<(), String> {
     let question = renderer(&draft.run, &attempt)(&ask.question)?;
     let step = draft.run.plan.steps[attempt.step].name.clone();
+    let id = draft.facts.new_question.clone();
     draft.run.state = RunState::Active(Attempt {
         phase: Phase::Asking {
+            id: id.clone(),
             question: question.clone(),
         },
         ..attempt
     });
-    draft.announce(Happened::Asked { step, question });
+    draft.record(Happened::Asked { step, id, question });
     Ok(())
 }
 
@@ -274,6 +276,8 @@ pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
     let failure = Failure {
         step: spec.name.clone(),
         attempt: attempt.number,
+        // The entry that is about to tell of it.
+        seq: draft.run.history_len + 1,
         reason: what.reason,
         progress: what.progress,
         restarts: attempt_restarts(attempt),

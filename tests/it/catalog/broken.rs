@@ -286,23 +286,23 @@ fn broken_questions_and_edits_are_told_what_and_where() {
     );
     insta::assert_snapshot!(told, @r#"
     > roles = ["aprover"]
-    config/pipelines/provision.toml:128:10: there is no role `aprover`
+    config/pipelines/provision.toml:131:10: there is no role `aprover`
       hint: did you mean `approver`?
 
     > roles = []
-    config/pipelines/provision.toml:128:9: nobody could answer: the question names no role
+    config/pipelines/provision.toml:131:9: nobody could answer: the question names no role
 
     > value = " no"
-    config/pipelines/provision.toml:135:9: an option's value has no spaces around it
+    config/pipelines/provision.toml:138:9: an option's value has no spaces around it
 
     > label = "12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678 12345678"
-    config/pipelines/provision.toml:136:9: a button's label takes 80 characters
+    config/pipelines/provision.toml:139:9: a button's label takes 80 characters
 
     > value = "yes"
-    config/pipelines/provision.toml:135:9: the option `yes` is there twice
+    config/pipelines/provision.toml:138:9: the option `yes` is there twice
 
     > value = "not yet"
-    config/pipelines/provision.toml:135:9: an option's value is typed: `not yet` may hold only letters, digits and `-_./`, not ` `
+    config/pipelines/provision.toml:138:9: an option's value is typed: `not yet` may hold only letters, digits and `-_./`, not ` `
 
     > method = "squash"
     config/pipelines/provision.toml:119:10: people choose the method when they merge

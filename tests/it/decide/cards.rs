@@ -8,6 +8,7 @@ use stepherd::domain::decide::{Known, misread};
 use stepherd::domain::doc::{Block, Doc};
 use stepherd::domain::effect::{Effect, Outcome};
 use stepherd::domain::pipeline::{OnFailure, ParamKind, Pipeline};
+use stepherd::domain::question;
 use stepherd::domain::run::{Observation, ObservedState};
 
 use super::kit::{
@@ -133,7 +134,7 @@ fn a_failure_says_everything_that_helps() {
     Restarts: 0
     Class: infrastructure: a machine, a network or a service
     Back-end: open
-    To go on: `/zap retry run=URMO7YZ2`. To give up and free its locks: `/zap stop run=URMO7YZ2`
+    To go on: `/zap retry run=URMO7YZ2 failure=6`. To give up and free its locks: `/zap stop run=URMO7YZ2`
     (Bad)
     "#);
     insta::assert_snapshot!(shown(&card::card(script.run())), @r#"
@@ -151,8 +152,8 @@ fn a_failure_says_everything_that_helps() {
     - ✅ The Edit — acme/deploy#7 opened
     - ❌ The Rebuild
     - ▫️ The Sure
-    To go on: `/zap retry run=URMO7YZ2`. To give up and free its locks: `/zap stop run=URMO7YZ2`
-    [Retry: retry [("run", "URMO7YZ2")]]
+    To go on: `/zap retry run=URMO7YZ2 failure=6`. To give up and free its locks: `/zap stop run=URMO7YZ2`
+    [Retry: retry [("failure", "6"), ("run", "URMO7YZ2")]]
     [Stop: stop [("run", "URMO7YZ2")]]
     (Bad)
     "#);
@@ -167,14 +168,21 @@ fn a_restart_a_question_and_both_ends_have_words_of_their_own() {
     (Busy)
     "#);
     script.saw("dcr", seen(ObservedState::Succeeded));
-    insta::assert_snapshot!(newest_notice(&script), @r#"
+    let asked = question::open(script.run()).expect("it asks").id.clone();
+    let face = |script: &Script| shown(&card::question(script.run(), &asked).expect("it has a face").doc);
+    insta::assert_snapshot!(face(&script), @r#"
     ❓ Go on with SREPROV-3072?
     To answer: `/zap answer yes run=URMO7YZ2`, `/zap answer no run=URMO7YZ2`
-    [Go on: answer [("value", "yes"), ("run", "URMO7YZ2")]]
-    [End it: answer [("value", "no"), ("run", "URMO7YZ2")]]
+    [Go on: answer [("value", "yes"), ("question", "6TVIDJ"), ("run", "URMO7YZ2")]]
+    [End it: answer [("value", "no"), ("question", "6TVIDJ"), ("run", "URMO7YZ2")]]
     (Busy)
     "#);
     script.says(Action::Answer, &[("value", "yes")]);
+    insta::assert_snapshot!(face(&script), @r#"
+    ❓ Go on with SREPROV-3072?
+    ✅ Answered by Ada: Go on (2027-01-15 08:00 UTC).
+    (Neutral)
+    "#);
     insta::assert_snapshot!(newest_notice(&script), @r#"
     ✅ Zap · SREPROV-3072 · URMO7YZ2 completed.
     (Good)

@@ -9,17 +9,17 @@ use jiff::Timestamp;
 use stepherd::domain::card;
 use stepherd::domain::command::{Action, Invocation};
 use stepherd::domain::decide::{
-    Asked, Decision, Event, Facts, HeadKnown, Known, LockChange, SaidAt, StartFacts, Via, decide,
+    AnswerFacts, Asked, Decision, Event, Facts, HeadKnown, Known, LockChange, SaidAt, StartFacts, Via, decide,
 };
 use stepherd::domain::doc::{Block, Doc, Span};
 use stepherd::domain::edit::{Edit, EditAction};
 use stepherd::domain::effect::{Act, Deed, Effect, Outcome};
-use stepherd::domain::ids::{Percent, PrRef, RunId, Sha, ThreadRef};
+use stepherd::domain::ids::{Percent, PrRef, QuestionId, RunId, Sha, ThreadRef};
 use stepherd::domain::pipeline::{
     AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, Param, ParamKind,
     Pipeline, StepKind, StepSpec, TellSpec, WorkSpec,
 };
-use stepherd::domain::policy::Permission;
+use stepherd::domain::policy::{Permission, SamePerson};
 use stepherd::domain::run::{
     By, FailureClass, History, Job, Observation, ObservedState, OpenedPr, Phase, Run, RunState,
 };
@@ -43,6 +43,7 @@ pub fn facts(seconds: i64) -> Facts {
     Facts {
         now: at(seconds),
         new_run: name("URMO7YZ2"),
+        new_question: QuestionId::from_bits(0o_7777_7777),
     }
 }
 
@@ -121,6 +122,7 @@ pub fn ask() -> StepKind {
         question: Template::new("Go on with {{ ticket }}?"),
         options: vec![option("yes", "Go on", true), option("no", "End it", false)],
         roles: vec![name("approver")],
+        not_the_asker: false,
     })
 }
 
@@ -209,6 +211,14 @@ pub fn granted() -> Permission {
     }
 }
 
+/// What is known of somebody who has neither started nor resumed the run.
+pub fn a_third() -> AnswerFacts {
+    AnswerFacts {
+        starter: SamePerson::No,
+        resumer: SamePerson::No,
+    }
+}
+
 pub fn via(key: &str) -> Via {
     Via {
         key: key.to_owned(),
@@ -293,7 +303,12 @@ impl Script {
 
     pub fn play(&mut self, label: &str, event: &Event) -> &mut Self {
         let before = self.run.clone();
-        let decision = decide(before.as_ref(), event, &facts(self.seconds));
+        let facts = Facts {
+            // Another one each time, as chance would have it.
+            new_question: QuestionId::from_bits(0x1234_5678 + self.history.len() as u64),
+            ..facts(self.seconds)
+        };
+        let decision = decide(before.as_ref(), event, &facts);
         laws::hold(before.as_ref(), &decision);
         self.acts.extend(acts(&decision));
         self.history.extend(decision.history.clone());
@@ -322,10 +337,28 @@ impl Script {
     /// Ada says a verb that needs no more than the run and its history.
     pub fn says(&mut self, action: Action, args: &[(&str, &str)]) -> &mut Self {
         let known = match action {
-            Action::Why | Action::Answer => Known::History(self.history.clone()),
+            Action::Why | Action::Retry => Known::History(self.history.clone()),
+            Action::Answer => Known::Answer(a_third()),
             _ => Known::Run,
         };
         self.asks(action, args, known)
+    }
+
+    /// Somebody says it who has neither started nor resumed the run, at that time.
+    pub fn says_at(&mut self, seconds: i64, action: Action, args: &[(&str, &str)]) -> &mut Self {
+        let known = match action {
+            Action::Answer => Known::Answer(a_third()),
+            _ => Known::History(self.history.clone()),
+        };
+        let asked = Asked {
+            invocation: invocation(action, args),
+            via: via("late"),
+            by: by("Bea"),
+            said: said(seconds),
+            permission: granted(),
+            known,
+        };
+        self.play("late", &Event::Asked(Box::new(asked)))
     }
 
     /// The newest act has this outcome.
@@ -417,6 +450,7 @@ pub fn told(decision: &Decision) -> String {
         let _ = writeln!(text, "      {}. {}", entry.seq, card::happened(&entry.what));
     }
     let (mut notices, mut reports) = (BTreeMap::<u64, Vec<String>>::new(), Vec::new());
+    let mut questions = BTreeMap::<String, Vec<String>>::new();
     for effect in &decision.effects {
         let _ = match effect {
             Effect::Act(act) => writeln!(text, "      > {}", act_text(act)),
@@ -427,6 +461,10 @@ pub fn told(decision: &Decision) -> String {
                 notices.entry(*seq).or_default().push(thread.to_string());
                 Ok(())
             }
+            Effect::Question { thread, id } => {
+                questions.entry(id.to_string()).or_default().push(thread.to_string());
+                Ok(())
+            }
             Effect::Report { thread } => {
                 reports.push(thread.to_string());
                 Ok(())
@@ -435,6 +473,9 @@ pub fn told(decision: &Decision) -> String {
     }
     for (seq, threads) in notices {
         let _ = writeln!(text, "      > notice {seq} to {}", threads.join(" "));
+    }
+    for (id, threads) in questions {
+        let _ = writeln!(text, "      > question {id} to {}", threads.join(" "));
     }
     if !reports.is_empty() {
         let _ = writeln!(text, "      > report to {}", reports.join(" "));
@@ -488,7 +529,7 @@ fn phase_text(phase: &Phase) -> String {
         } => format!("waits for {what}"),
         Phase::Checking { jobs: all } => format!("checks {}", jobs(all)),
         Phase::Watching { jobs: all } => format!("watches {}", jobs(all)),
-        Phase::Asking { question } => format!("asks “{question}”"),
+        Phase::Asking { question, .. } => format!("asks “{question}”"),
         Phase::Stopping { jobs: all, .. } => format!("is being stopped {}", jobs(all)).trim_end().to_owned(),
     }
 }

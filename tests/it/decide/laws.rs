@@ -9,6 +9,7 @@ use stepherd::domain::doc::{Block, Doc, Span};
 use stepherd::domain::effect::Effect;
 use stepherd::domain::ids::{StepName, ThreadRef};
 use stepherd::domain::process::ProcessPhase;
+use stepherd::domain::question;
 use stepherd::domain::run::{Attempt, Happened, Run, RunState, Verdict};
 use stepherd::domain::standing;
 
@@ -44,6 +45,7 @@ pub fn hold(before: Option<&Run>, decision: &Decision) {
     steps_pass_in_order(after);
     locks_are_joined_and_left_once(before, decision, after);
     acts_belong_to_the_present_attempt(decision, after);
+    questions_open_and_close(before, decision, after);
     everybody_hears(decision, after);
     it_can_be_shown(decision, after);
 }
@@ -150,6 +152,60 @@ fn step_of<'a>(run: &'a Run, attempt: &Attempt) -> &'a StepName {
     &run.plan.steps[attempt.step].name
 }
 
+/// A question is open or closed, never both and never lost; only an answer to it is an answer; and whatever opens or
+/// closes one, every thread is to show it.
+fn questions_open_and_close(before: Option<&Run>, decision: &Decision, after: &Run) {
+    let was = before.and_then(question::open).map(|open| open.id);
+    let is = question::open(after).map(|open| open.id);
+    let closed: Vec<_> = after.questions.iter().map(|closed| &closed.id).collect();
+    let closed_before = before.map_or(&[][..], |run| &run.questions);
+    assert!(
+        after.questions.starts_with(closed_before),
+        "what is closed stays as it is"
+    );
+    let newly: Vec<_> = closed[closed_before.len()..].to_vec();
+    assert_eq!(
+        newly,
+        was.into_iter().filter(|was| Some(*was) != is).collect::<Vec<_>>(),
+        "a question that is no longer open is closed, and no other"
+    );
+    assert!(is.is_none_or(|is| !closed.contains(&is)), "an id is never used again");
+    for entry in &decision.history {
+        match &entry.what {
+            Happened::Answered { id, .. } => assert_eq!(Some(id), was, "only the open question is answered"),
+            Happened::Asked { id, .. } => assert_eq!(Some(id), is),
+            Happened::Failed(failure) => assert_eq!(failure.seq, entry.seq),
+            _ => {}
+        }
+    }
+    let changed: BTreeSet<_> = newly.into_iter().chain(is.filter(|_| is != was)).collect();
+    for id in &changed {
+        let shown = card::question(after, id).expect("a question has a face");
+        assert_eq!(shown.open, Some(*id) == is);
+        assert_eq!(
+            shown.doc.buttons.is_empty(),
+            !shown.open,
+            "only an open question has buttons"
+        );
+    }
+    let told: BTreeSet<_> = decision
+        .effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Question { thread, id } => Some((id, thread)),
+            _ => None,
+        })
+        .collect();
+    let everywhere = changed
+        .iter()
+        .flat_map(|id| after.audience.iter().map(move |thread| (*id, thread)));
+    assert_eq!(
+        told,
+        everywhere.collect::<BTreeSet<_>>(),
+        "every face of a question is kept true"
+    );
+}
+
 /// Each thread's card is brought up to date once, and each thread hears each announcement once.
 fn everybody_hears(decision: &Decision, after: &Run) {
     let audience: BTreeSet<&ThreadRef> = after.audience.iter().collect();
@@ -195,7 +251,6 @@ fn is_announced(what: &Happened) -> bool {
         Happened::Failed(_)
             | Happened::AutoRetried(_)
             | Happened::Restarted { .. }
-            | Happened::Asked { .. }
             | Happened::Noted { .. }
             | Happened::Finished { .. }
     )
@@ -203,6 +258,10 @@ fn is_announced(what: &Happened) -> bool {
 
 fn it_can_be_shown(decision: &Decision, after: &Run) {
     is_harmless(&card::card(after));
+    let asked = question::open(after).map(|open| open.id);
+    for id in after.questions.iter().map(|closed| &closed.id).chain(asked) {
+        is_harmless(&card::question(after, id).expect("a question has a face").doc);
+    }
     is_harmless(&card::why(after, &decision.history));
     is_harmless(&card::list(std::slice::from_ref(after)));
     for notice in decision

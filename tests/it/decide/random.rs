@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use stepherd::domain::card;
 use stepherd::domain::command::Action;
 use stepherd::domain::decide::{Asked, Event, Known, NoRun, SaidAt, decide};
+use stepherd::domain::doc::Button;
 use stepherd::domain::effect::{Act, Deed, Effect, Outcome};
 use stepherd::domain::ids::Percent;
 use stepherd::domain::pipeline::{OnFailure, Pipeline, StepKind, StepSpec};
@@ -14,8 +16,8 @@ use stepherd::domain::run::{FailureClass, Happened, Observation, ObservedState, 
 use stepherd::domain::standing;
 
 use super::kit::{
-    Script, ask, by, change, facts, granted, invocation, merge, name, opened, other, plan, said, sha, start_facts,
-    step, tell, via, work,
+    Script, a_third, ask, by, change, facts, granted, invocation, merge, name, opened, other, plan, said, sha,
+    start_facts, step, tell, via, work,
 };
 use super::laws;
 
@@ -265,7 +267,8 @@ fn asked(script: &Script, action: Action, value: usize, allowed: bool, told: boo
         // A second start is another run: it is not decided over this one.
         Action::Start => Known::NoRun(NoRun::NoneHere),
         Action::List => Known::List(script.run.iter().cloned().collect()),
-        Action::Why | Action::Answer => Known::History(script.history.clone()),
+        Action::Why | Action::Retry => Known::History(script.history.clone()),
+        Action::Answer => Known::Answer(a_third()),
         _ => Known::Run,
     };
     let refused = Permission::Refused {
@@ -278,7 +281,7 @@ fn asked(script: &Script, action: Action, value: usize, allowed: bool, told: boo
         by: by("Ada"),
         said: SaidAt {
             counts_for: None,
-            ..said(1)
+            ..said(9_000_000)
         },
         permission: if allowed { granted() } else { refused },
         known: if told { known } else { Known::Run },
@@ -368,6 +371,33 @@ proptest! {
                 let late = Event::Came { act: act.clone(), outcome: outcome(act, choice) };
                 prop_assert!(decide(script.run.as_ref(), &late, &facts(9)).is_nothing(), "{:?}", late);
             }
+        }
+    }
+
+    #[test]
+    fn a_stale_button_of_any_question_or_failure_does_nothing(plan in pipeline(), happenings in vec(happens(), 0..60)) {
+        let mut offered: Vec<Button> = Vec::new();
+        let mut script = Script::started(start_facts(&plan, "SREPROV-3072", &[("zap/one", &[])]));
+        for happens in &happenings {
+            offered.extend(card::card(script.run()).buttons.into_iter().filter(|button| button.verb != "stop"));
+            if let Happens::Passes(seconds) = happens {
+                script.wait(*seconds);
+            }
+            if let Some(event) = event(&script, happens) {
+                script.play("", &event);
+            }
+        }
+        let live = card::card(script.run()).buttons;
+        for button in &offered {
+            let args: Vec<_> = button.args.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let action = if button.verb == "retry" { Action::Retry } else { Action::Answer };
+            let pressed = Asked {
+                invocation: invocation(action, &args),
+                ..asked(&script, action, 0, true, true)
+            };
+            let decision = decide(script.run.as_ref(), &Event::Asked(Box::new(pressed)), &facts(0));
+            prop_assert_eq!(decision.run.is_some(), live.contains(button), "{:?} on {}", button, script.state());
+            prop_assert!(decision.run.is_some() || decision.effects.len() == 1, "it is told what became of it");
         }
     }
 

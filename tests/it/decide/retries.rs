@@ -1,11 +1,14 @@
 //! Going on after a failure: the world is read again before anything is started.
 
+use stepherd::domain::card;
 use stepherd::domain::command::Action;
-use stepherd::domain::effect::{Deed, Outcome};
+use stepherd::domain::effect::{Deed, Effect, Outcome};
 use stepherd::domain::pipeline::{OnFailure, Pipeline, StepSpec};
 use stepherd::domain::run::{FailureClass, ObservedState, RunState};
 
-use super::kit::{Script, acts, change, failed, merge, name, opened, plan, running, seen, sha, step, went_wrong, work};
+use super::kit::{
+    Script, acts, change, failed, first_line, merge, name, opened, plan, running, seen, sha, step, went_wrong, work,
+};
 
 /// A set that failed in its job `a`, with `b` told to end or drained, and somebody who says retry.
 fn retried(on_failure: OnFailure, jobs: &[&str]) -> Script {
@@ -374,4 +377,80 @@ fn a_retry_after_people_closed_the_pull_request_goes_back_to_the_change() {
        > check aaaaaaa
        > report to jira:SREPROV-3072 discord:400 github:acme/deploy#1 github:acme/deploy#2
     "#);
+}
+
+/// What the retry button says, and what is to be typed.
+fn offered(script: &Script) -> String {
+    let buttons = card::card(script.run()).buttons;
+    let retry = buttons
+        .iter()
+        .find(|button| button.verb == "retry")
+        .expect("a retry is offered");
+    let failure = retry
+        .args
+        .iter()
+        .find(|(name, _)| name == "failure")
+        .expect("it names its failure")
+        .1
+        .clone();
+    let notice = script
+        .last
+        .history
+        .iter()
+        .find_map(|entry| card::notice(script.run(), &entry.what))
+        .unwrap();
+    let typed = format!("/zap retry run=URMO7YZ2 failure={failure}");
+    assert!(format!("{notice:?}").contains(&typed), "{notice:?}");
+    failure
+}
+
+fn told(script: &Script) -> String {
+    match script.last.effects.as_slice() {
+        [Effect::Reply(reply)] => first_line(&reply.doc),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_retry_offered_for_one_failure_does_nothing_to_the_next() {
+    let mut script = Script::start(&plan(vec![
+        step("Sync", work(OnFailure::FailFast, &["a"])),
+        step("After", change()),
+    ]));
+    script.job_started("a").saw("a", failed(42.0, "farmer-3 lost"));
+    let first = offered(&script);
+    script.wait(60).says(Action::Retry, &[("failure", &first)]);
+    assert!(script.last.run.is_some(), "{}", script.state());
+    script.says(Action::Retry, &[("failure", &first)]);
+    assert!(script.last.run.is_none(), "pressed twice");
+    insta::assert_snapshot!(told(&script), @r#"
+    This retry was offered for an earlier failure (Sync, attempt 1): Ada resumed it at 2027-01-15 08:01 UTC. Nothing was started now. Where it stands: ▶️ Zap · SREPROV-3072 · URMO7YZ2 — The Sync: looking at what is running
+    "#);
+    // The job turns out to run on, and fails again within the same attempt.
+    script
+        .saw("a", running(50.0, 0))
+        .saw("a", failed(51.0, "farmer-4 lost"));
+    let second = offered(&script);
+    assert_ne!(first, second);
+    script.says(Action::Retry, &[("failure", &first)]);
+    assert!(script.last.run.is_none(), "offered for the first failure");
+    insta::assert_snapshot!(told(&script), @r#"
+    This retry was offered for an earlier failure (Sync, attempt 1): Ada resumed it at 2027-01-15 08:01 UTC. Nothing was started now. Where it stands: ❌ Zap · SREPROV-3072 · URMO7YZ2 — Sync failed at 51 %. To go on from there: `/zap retry run=URMO7YZ2 failure=6`
+    "#);
+    script.says_at(59, Action::Retry, &[]);
+    assert!(script.last.run.is_none(), "said before it failed again");
+    insta::assert_snapshot!(told(&script), @r#"
+    This was said at 2027-01-15 08:00:59 UTC, before Sync (attempt 1) failed at 2027-01-15 08:01:00 UTC. Nothing was started. If you still want it: `/zap retry run=URMO7YZ2 failure=6`
+    "#);
+    script.says(Action::Retry, &[("failure", "999")]);
+    insta::assert_snapshot!(told(&script), @r#"
+    Zap · SREPROV-3072 · URMO7YZ2 had no failure 999. Where it stands: ❌ Zap · SREPROV-3072 · URMO7YZ2 — Sync failed at 51 %
+    "#);
+    script.says(Action::Retry, &[("failure", &second)]);
+    assert!(script.last.run.is_some(), "{}", script.state());
+    script.saw("a", seen(ObservedState::Succeeded));
+    script
+        .says(Action::Stop, &[])
+        .says(Action::Retry, &[("failure", &second)]);
+    assert!(script.last.run.is_none());
 }

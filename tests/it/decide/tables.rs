@@ -165,7 +165,7 @@ fn an_answer_counts_only_while_a_question_is_open() {
     failed in a job        "This run asks nothing now: ❌ Zap · SREPROV-3072 · URMO7YZ2 — Now failed at 42 %"
     failed in a change     "This run asks nothing now: ❌ Zap · SREPROV-3072 · URMO7YZ2 — Edit failed"
     completed              "This run asks nothing now: ✅ Zap · SREPROV-3072 · URMO7YZ2 — completed"
-    canceled               "This run asks nothing now: ⏹️ Zap · SREPROV-3072 · URMO7YZ2 — stopped by Ada"
+    canceled               "That question is closed: Ada stopped the run at 2027-01-15 08:00 UTC. It was: “Go on with SREPROV-3072?” Your answer changed nothing."
     "#);
 }
 

@@ -6,15 +6,19 @@ use stepherd::domain::effect::Outcome;
 use stepherd::domain::ids::RunId;
 use stepherd::domain::run::{FailureClass, Run};
 
-use super::kit::{Script, ask, change, other, plan, step, went_wrong};
+use super::kit::{Script, ask, at, change, other, plan, step, went_wrong};
 
 fn run(number: u64, stands: &str) -> Run {
     let mut script = match stands {
-        "asks" => Script::start(&plan(vec![step("Sure", ask())])),
+        "asks" | "answered" | "asked long ago" => {
+            Script::start(&plan(vec![step("Sure", ask()), step("Edit", change())]))
+        }
         _ => Script::start(&plan(vec![step("Edit", change())])),
     };
     match stands {
         "failed" => drop(script.came(went_wrong(FailureClass::User))),
+        "answered" => drop(script.says(Action::Answer, &[("value", "yes")])),
+        "asked long ago" => drop(script.wait(-3601).says_at(0, Action::Answer, &[("value", "yes")])),
         "ended" => drop(script.came(Outcome::ChangeUnneeded)),
         _ => {}
     }
@@ -45,6 +49,11 @@ fn the_run_that_is_meant_is_the_only_one_it_could_be() {
         (&["asks", "failed"], Action::Retry, some(1)),
         (&["asks", "failed"], Action::Answer, some(0)),
         (&["asks", "failed"], Action::Why, several(&[0, 1])),
+        // A bare answer may still be meant for what somebody else has just answered.
+        (&["asks", "answered"], Action::Answer, several(&[0, 1])),
+        (&["asks", "asked long ago"], Action::Answer, some(0)),
+        (&["runs", "answered"], Action::Answer, some(1)),
+        (&["asks", "answered"], Action::Status, several(&[0, 1])),
     ];
     for (stand, action, expected) in table {
         let here: Vec<Run> = stand
@@ -52,7 +61,7 @@ fn the_run_that_is_meant_is_the_only_one_it_could_be() {
             .zip(0..)
             .map(|(stands, number)| run(number, stands))
             .collect();
-        let meant = target(action, &here).map(|run| run.id.clone());
+        let meant = target(action, &here, at(0)).map(|run| run.id.clone());
         assert_eq!(meant, expected, "{action:?} over {stand:?}");
     }
 }

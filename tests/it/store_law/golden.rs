@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use stepherd::domain::ids::QuestionId;
+use stepherd::domain::run::{Attempt, Happened, History, Phase, Run, RunState};
 use stepherd::store::rows::{Stored, decode, encode};
 
 use super::golden_values::{effects, every_variant_is_known, history, runs};
@@ -63,6 +65,63 @@ fn the_stored_form_of_effects_is_pinned() {
     // Called for its match, which is what must not be forgotten.
     let run = runs().remove(0);
     every_variant_is_known(&run.state, &run.plan.steps[0].kind, &history()[0].what, &effects()[0]);
+}
+
+/// The values in the form that was written before questions and failures had ids.
+fn without_ids<T: Stored>(values: &[T]) -> Vec<String> {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                for new in ["questions", "resumed_by", "not_the_asker"] {
+                    members.remove(new);
+                }
+                for (of, new) in [
+                    ("Asking", "id"),
+                    ("Asked", "id"),
+                    ("Answered", "id"),
+                    ("why", "seq"),
+                    ("Failed", "seq"),
+                ] {
+                    if let Some(inner) = members.get_mut(of).and_then(Value::as_object_mut) {
+                        inner.remove(new).expect("it is new");
+                    }
+                }
+                members.values_mut().for_each(strip);
+            }
+            Value::Array(items) => items.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let old = |value: &T| {
+        let mut stored: Value = serde_json::from_str(&encode(value).unwrap()).unwrap();
+        strip(&mut stored);
+        stored.to_string()
+    };
+    values.iter().map(old).collect()
+}
+
+#[test]
+fn what_was_stored_before_questions_and_failures_had_ids_still_reads() {
+    for old in without_ids(&runs()) {
+        let run: Run = decode("an old run", &old).unwrap();
+        assert!(run.questions.is_empty() && run.resumed_by.is_none());
+        match &run.state {
+            RunState::Active(Attempt {
+                phase: Phase::Asking { id, .. },
+                ..
+            }) => assert_eq!(*id, QuestionId::of_old()),
+            RunState::Stopped { why, .. } => assert_eq!(why.seq, 0),
+            _ => {}
+        }
+    }
+    for old in without_ids(&history()) {
+        let entry: History = decode("an old entry", &old).unwrap();
+        match &entry.what {
+            Happened::Asked { id, .. } | Happened::Answered { id, .. } => assert_eq!(*id, QuestionId::of_old()),
+            Happened::Failed(failure) => assert_eq!(failure.seq, 0),
+            _ => {}
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use stepherd::domain::pipeline::{
     AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, Param, ParamFile,
     ParamKind, Pipeline, StepKind, StepSpec, TellSpec, WorkSpec,
 };
+use stepherd::domain::question::{ClosedQuestion, Closing};
 use stepherd::domain::run::{
     Attempt, By, CheckTarget, Failure, FailureClass, Happened, History, Job, JobState, Observation, ObservedState,
     OpenedPr, Passed, Phase, Pinned, Run, RunState, Subject, Verdict,
@@ -71,6 +72,7 @@ fn failure(class: FailureClass) -> Failure {
     Failure {
         step: name("Rebuild"),
         attempt: 1,
+        seq: 9,
         reason: "out of \"disk\"".to_owned(),
         progress: Some(Percent::clamped(42.5)),
         restarts: 3,
@@ -163,6 +165,7 @@ fn kinds() -> Vec<(&'static str, StepKind)> {
             go_on: true,
         }],
         roles: vec![name("operator")],
+        not_the_asker: true,
     });
     let tell = StepKind::Tell(TellSpec {
         move_ticket: Some(MoveSpec {
@@ -250,6 +253,28 @@ fn attempt(phase: Phase) -> Attempt {
     }
 }
 
+fn questions() -> Vec<ClosedQuestion> {
+    let answered = Closing::Answered {
+        by: by(),
+        value: "yes".to_owned(),
+    };
+    let all = [
+        answered,
+        Closing::Expired,
+        Closing::Stopped { by: by() },
+        Closing::Withdrawn,
+    ];
+    let closed = |how| ClosedQuestion {
+        id: name("K7QM2X"),
+        step: name("Approve"),
+        text: "go?".to_owned(),
+        asked_at: at(1),
+        closed_at: at(2),
+        how,
+    };
+    all.map(closed).into()
+}
+
 /// A run with something in every field, and one for each further state.
 pub(super) fn runs() -> Vec<Run> {
     let full = Run {
@@ -264,11 +289,13 @@ pub(super) fn runs() -> Vec<Run> {
         asked_by: by(),
         asked_at: at(0),
         said_at: None,
+        resumed_by: Some(by()),
         audience: vec![thread(42), name("jira:OPS-1")],
         passed: vec![passed()],
         prs: BTreeMap::from([(name("Config"), opened())]),
         state: RunState::Active(attempt(Phase::Watching { jobs: jobs() })),
         tried: BTreeMap::new(),
+        questions: questions(),
         history_len: 3,
     };
     let mut bare = super::samples::run(2);
@@ -279,6 +306,7 @@ pub(super) fn runs() -> Vec<Run> {
         },
         Phase::Checking { jobs: Vec::new() },
         Phase::Asking {
+            id: name("K7QM2X"),
             question: "go?".to_owned(),
         },
         Phase::Stopping {
@@ -337,6 +365,7 @@ pub(super) fn history() -> Vec<History> {
         Happened::StopAsked { by: by() },
         Happened::Answered {
             by: by(),
+            id: name("K7QM2X"),
             value: "yes".to_owned(),
         },
         Happened::Finished {
@@ -345,6 +374,7 @@ pub(super) fn history() -> Vec<History> {
         },
         Happened::Asked {
             step: step(),
+            id: name("K7QM2X"),
             question: "go?".to_owned(),
         },
         Happened::Noted {
@@ -457,6 +487,10 @@ pub(super) fn effects() -> Vec<Effect> {
             thread: thread(42),
             seq: 3,
         },
+        Effect::Question {
+            thread: thread(42),
+            id: name("K7QM2X"),
+        },
         Effect::Check(CheckTarget {
             repo: name("acme/deploy"),
             head: head(),
@@ -498,7 +532,7 @@ pub(super) fn every_variant_is_known(run: &RunState, step: &StepKind, what: &Hap
         Happened::Asked { .. } | Happened::Noted { .. } | Happened::Finished { .. } => {}
     }
     match effect {
-        Effect::Report { .. } | Effect::Notice { .. } | Effect::Check(_) => {}
+        Effect::Report { .. } | Effect::Notice { .. } | Effect::Question { .. } | Effect::Check(_) => {}
         Effect::Reply(_) | Effect::Acknowledge { .. } => {}
         Effect::Act(act) => match act.what {
             Deed::Change(_) | Deed::Merge(_) | Deed::StartJob(_) | Deed::CancelJob(_) | Deed::MoveTicket(_) => {}

@@ -132,6 +132,7 @@ pub(super) async fn everything_is_counted(store: Store) {
         store.settle_effect(&claimed.claim, settled, at(0)).await.unwrap();
     }
     let why = Failure {
+        seq: 1,
         step: name("Tell"),
         attempt: 1,
         reason: "no".to_owned(),

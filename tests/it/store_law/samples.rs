@@ -87,6 +87,8 @@ pub(crate) fn run(number: u64) -> Run {
         asked_by: by(),
         asked_at: at(i64::try_from(number).unwrap()),
         said_at: None,
+        resumed_by: None,
+        questions: Vec::new(),
         audience: vec![thread(number)],
         passed: Vec::new(),
         prs: BTreeMap::new(),

@@ -320,7 +320,12 @@ async fn a_stop_ends_a_run_that_asks() {
     world.say(number, "ada", "/dcr stop").await;
     assert_eq!(standing(&world).await, ["canceled"]);
     world.say(number, "ada", "/dcr answer yes").await;
-    assert!(world.last_reply(number).await.starts_with("This run asks nothing now"));
+    assert!(
+        world
+            .last_reply(number)
+            .await
+            .starts_with("That question is closed\\: ada stopped the run")
+    );
     assert_eq!(world.town.github.pulls(REPO).unwrap().len(), 1);
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use stepherd::domain::question;
 use stepherd::domain::run::{RunState, Verdict};
 use stepherd::sandbox::stage::Call;
 use stepherd::sandbox::town::{CHANNEL, CLUSTER_REPO, GUILD, INSTANCES_REPO, PROVISION_TICKET, Town};
@@ -123,7 +124,7 @@ async fn a_tenant_is_provisioned_from_end_to_end() {
     world
         .town
         .github
-        .comment(CLUSTER_REPO, 1, "ada", "/provision answer yes")
+        .comment(CLUSTER_REPO, 1, "bea", "/provision answer yes")
         .unwrap();
     world.settle().await;
     world.pass(Duration::from_secs(60)).await;
@@ -186,7 +187,7 @@ async fn a_step_of_one_repository_is_not_taken_for_done_because_another_one_was_
     world
         .town
         .jira
-        .comment(PROVISION_TICKET, "557058:ada", "/provision answer yes")
+        .comment(PROVISION_TICKET, "557058:bea", "/provision answer yes")
         .await
         .unwrap();
     world.settle().await;
@@ -202,21 +203,21 @@ async fn the_first_answer_wins_and_the_second_hears_whose_it_was() {
     world
         .town
         .github
-        .comment(CLUSTER_REPO, 1, "ada", "/provision answer yes")
+        .comment(CLUSTER_REPO, 1, "bea", "/provision answer yes")
         .unwrap();
     world.deliver().await;
     world.intake().await;
     world
         .town
         .jira
-        .comment(PROVISION_TICKET, "557058:ada", "/provision answer no")
+        .comment(PROVISION_TICKET, "557058:bea", "/provision answer no")
         .await
         .unwrap();
     world.settle().await;
     world.pass(Duration::from_secs(60)).await;
     let said = world.town.jira.messages(PROVISION_TICKET);
     assert!(
-        said.iter().any(|m| m.body.contains("Already answered by ada: yes")),
+        said.iter().any(|m| m.body.contains("Already answered by bea at")),
         "{said:?}"
     );
     let done = world.run().await;
@@ -252,7 +253,7 @@ async fn a_button_answers_and_is_gone_afterwards() {
             ))
         })
         .unwrap_or_else(|| panic!("no button: {shown:?}"));
-    world.town.discord.press(&Town::ada(), &message, &button).await.unwrap();
+    world.town.discord.press(&Town::bea(), &message, &button).await.unwrap();
     world.settle().await;
     world.pass(Duration::from_secs(30)).await;
     let done = world.run().await;
@@ -339,7 +340,7 @@ async fn an_answer_that_is_no_option_changes_nothing() {
     world
         .town
         .github
-        .comment(CLUSTER_REPO, 1, "ada", "/provision answer maybe")
+        .comment(CLUSTER_REPO, 1, "bea", "/provision answer maybe")
         .unwrap();
     world.settle().await;
     assert_eq!(step(&world).await, "Continue");
@@ -363,7 +364,7 @@ async fn a_no_ends_the_run_with_nothing_more_done() {
     world
         .town
         .jira
-        .comment(PROVISION_TICKET, "557058:ada", "/provision answer no")
+        .comment(PROVISION_TICKET, "557058:bea", "/provision answer no")
         .await
         .unwrap();
     world.settle().await;
@@ -420,18 +421,13 @@ async fn a_question_that_nobody_answers_fails_and_a_retry_asks_it_again() {
     assert_eq!(step(&world).await, "Continue");
     let asked = world.town.jira.messages(PROVISION_TICKET);
     assert_eq!(
-        asked
-            .iter()
-            .filter(|m| m.body.starts_with('❓') && m.edits == 0)
-            .count(),
+        asked.iter().filter(|m| m.body.starts_with("❓ The namespace")).count(),
         2,
         "{asked:?}"
     );
-    world
-        .town
-        .github
-        .comment(CLUSTER_REPO, 1, "ada", "/provision answer yes")
-        .unwrap();
+    let id = question::open(&world.run().await).expect("it asks again").id.clone();
+    let answer = format!("/provision answer yes question={id}");
+    world.town.github.comment(CLUSTER_REPO, 1, "bea", &answer).unwrap();
     world.pass(Duration::from_secs(60)).await;
     assert!(matches!(
         world.run().await.state,
@@ -448,7 +444,7 @@ async fn what_was_inserted_once_is_not_inserted_again() {
     world
         .town
         .github
-        .comment(CLUSTER_REPO, 1, "ada", "/provision answer yes")
+        .comment(CLUSTER_REPO, 1, "bea", "/provision answer yes")
         .unwrap();
     world.pass(Duration::from_secs(60)).await;
     // The same tenant again: only the file that names the run differs.

@@ -66,7 +66,7 @@ async fn a_comment_may_hold_several_commands() {
         .await;
     assert_eq!(world.runs().await.len(), 1);
     world.pass(Duration::from_secs(10)).await;
-    insta::assert_snapshot!(world.thread(number).await, @r"
+    insta::assert_snapshot!(world.thread(number).await, @r#"
     [ada 👀]
     Let us go.
 
@@ -83,9 +83,10 @@ async fn a_comment_may_hold_several_commands() {
     [stepherd[bot]]
     `/dcr` — Rebuild a tenant\'s cache
 
-    - `/dcr retry [run=…]` — Resume a run that stopped, at the step that failed\. Who may\: operator\.
+    - `/dcr retry [run=…] [failure=…]` — Resume a run that stopped, at the step that failed\. Who may\: operator\.
 
     * `run` — The run; else this thread\'s newest
+    * `failure` — The failure\'s number, as its message shows it; else the newest
 
     For example\: `/dcr retry`
 
@@ -113,7 +114,7 @@ async fn a_comment_may_hold_several_commands() {
     * ▫️ Close the ticket
 
     Nothing to do\. To cancel\: `/dcr stop run=RUN1`
-    ");
+    "#);
 }
 
 #[tokio::test]

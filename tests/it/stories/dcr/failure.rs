@@ -12,7 +12,7 @@ use crate::world::World;
 async fn a_failure_is_told_once_in_every_thread_with_all_that_is_needed_to_go_on() {
     let world = World::new().await;
     failed(&world).await;
-    insta::assert_snapshot!(ticket(&world).await, @r"
+    insta::assert_snapshot!(ticket(&world).await, @r#"
     --- stepherd
     ❌ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild failed at 42 %
     ████████░░░░░░░░░░░░ 42 %
@@ -32,7 +32,7 @@ async fn a_failure_is_told_once_in_every_thread_with_all_that_is_needed_to_go_on
     - ✅ Wait for farmers — 3 of min 3 farmers ready
     - ❌ Rebuild the cache
     - ▫️ Close the ticket
-    To go on: /dcr retry run=RUN. To give up and free its locks: /dcr stop run=RUN
+    To go on: /dcr retry run=RUN failure=17. To give up and free its locks: /dcr stop run=RUN
     --- stepherd
     ❌ Rebuild failed at 42 %
     farmer-3 lost
@@ -41,9 +41,9 @@ async fn a_failure_is_told_once_in_every_thread_with_all_that_is_needed_to_go_on
     - Restarts: 0
     - Class: infrastructure: a machine, a network or a service
     - Back-end: open (https://dcr.example.org/ui/tenants/comcast)
-    To go on: /dcr retry run=RUN. To give up and free its locks: /dcr stop run=RUN
-    ");
-    insta::assert_snapshot!(pull_request(&world, 1).await, @r"
+    To go on: /dcr retry run=RUN failure=17. To give up and free its locks: /dcr stop run=RUN
+    "#);
+    insta::assert_snapshot!(pull_request(&world, 1).await, @r#"
     --- stepherd[bot]
     ### ❌ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild failed at 42 %
 
@@ -70,7 +70,7 @@ async fn a_failure_is_told_once_in_every_thread_with_all_that_is_needed_to_go_on
     * ❌ Rebuild the cache
     * ▫️ Close the ticket
 
-    To go on: `/dcr retry run=RUN`. To give up and free its locks: `/dcr stop run=RUN`
+    To go on: `/dcr retry run=RUN failure=17`. To give up and free its locks: `/dcr stop run=RUN`
 
     <!-- stepherd:RUN/card -->
     --- stepherd[bot]
@@ -86,11 +86,11 @@ async fn a_failure_is_told_once_in_every_thread_with_all_that_is_needed_to_go_on
     - **Class:** infrastructure: a machine, a network or a service
     - **Back-end:** [open](<https://dcr.example.org/ui/tenants/comcast>)
 
-    To go on: `/dcr retry run=RUN`. To give up and free its locks: `/dcr stop run=RUN`
+    To go on: `/dcr retry run=RUN failure=17`. To give up and free its locks: `/dcr stop run=RUN`
 
     <!-- stepherd:RUN/17 -->
-    ");
-    insta::assert_snapshot!(channel(&world, CHANNEL).await, @r"
+    "#);
+    insta::assert_snapshot!(channel(&world, CHANNEL).await, @r#"
     --- bot
     ❌ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild failed at 42 %
     ▰▰▰▰▱▱▱▱▱▱ 42 %
@@ -105,7 +105,7 @@ async fn a_failure_is_told_once_in_every_thread_with_all_that_is_needed_to_go_on
     - ✅ Wait for farmers — 3 of min 3 farmers ready
     - ❌ Rebuild the cache
     - ▫️ Close the ticket
-    To go on: `/dcr retry run=RUN`. To give up and free its locks: `/dcr stop run=RUN`
+    To go on: `/dcr retry run=RUN failure=17`. To give up and free its locks: `/dcr stop run=RUN`
     Step: 7 of 8: **Rebuild**
     Attempt: 1
     Back-end: [open](https://dcr.example.org/ui/tenants/comcast)
@@ -117,21 +117,21 @@ async fn a_failure_is_told_once_in_every_thread_with_all_that_is_needed_to_go_on
     [Retry] [Stop]
     [Retry]
     [Stop]
-    ");
-    insta::assert_snapshot!(channel(&world, &opened(&world)).await, @r"
+    "#);
+    insta::assert_snapshot!(channel(&world, &opened(&world)).await, @r#"
     --- bot
     ❌ Rebuild failed at 42 %
     ```
     farmer-3 lost
     ```
-    To go on: `/dcr retry run=RUN`. To give up and free its locks: `/dcr stop run=RUN`
+    To go on: `/dcr retry run=RUN failure=17`. To give up and free its locks: `/dcr stop run=RUN`
     Progress at failure: 42 %
     Attempt: 1
     Restarts: 0
     Class: infrastructure: a machine, a network or a service
     Back-end: [open](https://dcr.example.org/ui/tenants/comcast)
     stepherd · RUN/17
-    ");
+    "#);
     assert_eq!(pull_request(&world, 1).await, pull_request(&world, 2).await);
 
     let effects = world.store.effects(None, 500).await.unwrap().len();
@@ -183,7 +183,7 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     minutes(&world, 1).await;
 
     assert_eq!(world.town.jira.status(TICKET).as_deref(), Some("Done"));
-    insta::assert_snapshot!(ticket(&world).await, @r"
+    insta::assert_snapshot!(ticket(&world).await, @r#"
     --- stepherd
     ✅ DCR rebuild comcast · SREPROV-3072 · RUN — completed
     ████████████████████ 100 %
@@ -207,11 +207,11 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     - Restarts: 0
     - Class: infrastructure: a machine, a network or a service
     - Back-end: open (https://dcr.example.org/ui/tenants/comcast)
-    To go on: /dcr retry run=RUN. To give up and free its locks: /dcr stop run=RUN
+    To go on: /dcr retry run=RUN failure=17. To give up and free its locks: /dcr stop run=RUN
     --- stepherd
     ✅ DCR rebuild comcast · SREPROV-3072 · RUN completed.
-    ");
-    insta::assert_snapshot!(pull_request(&world, 1).await, @r"
+    "#);
+    insta::assert_snapshot!(pull_request(&world, 1).await, @r#"
     --- stepherd[bot]
     ### ✅ DCR rebuild comcast · SREPROV-3072 · RUN — completed
 
@@ -246,7 +246,7 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     - **Class:** infrastructure: a machine, a network or a service
     - **Back-end:** [open](<https://dcr.example.org/ui/tenants/comcast>)
 
-    To go on: `/dcr retry run=RUN`. To give up and free its locks: `/dcr stop run=RUN`
+    To go on: `/dcr retry run=RUN failure=17`. To give up and free its locks: `/dcr stop run=RUN`
 
     <!-- stepherd:RUN/17 -->
     --- ada [stepherd[bot]:eyes]
@@ -255,8 +255,8 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     ✅ **DCR rebuild comcast · SREPROV-3072 · RUN** completed.
 
     <!-- stepherd:RUN/23 -->
-    ");
-    insta::assert_snapshot!(pull_request(&world, 2).await, @r"
+    "#);
+    insta::assert_snapshot!(pull_request(&world, 2).await, @r#"
     --- stepherd[bot]
     ### ✅ DCR rebuild comcast · SREPROV-3072 · RUN — completed
 
@@ -291,14 +291,14 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     - **Class:** infrastructure: a machine, a network or a service
     - **Back-end:** [open](<https://dcr.example.org/ui/tenants/comcast>)
 
-    To go on: `/dcr retry run=RUN`. To give up and free its locks: `/dcr stop run=RUN`
+    To go on: `/dcr retry run=RUN failure=17`. To give up and free its locks: `/dcr stop run=RUN`
 
     <!-- stepherd:RUN/17 -->
     --- stepherd[bot]
     ✅ **DCR rebuild comcast · SREPROV-3072 · RUN** completed.
 
     <!-- stepherd:RUN/23 -->
-    ");
+    "#);
     insta::assert_snapshot!(channel(&world, CHANNEL).await, @r"
     --- bot
     ✅ DCR rebuild comcast · SREPROV-3072 · RUN — completed
@@ -317,13 +317,13 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     Asked by: Ada, 2026-11-18 11:06 UTC
     stepherd · RUN/card
     ");
-    insta::assert_snapshot!(channel(&world, &opened(&world)).await, @r"
+    insta::assert_snapshot!(channel(&world, &opened(&world)).await, @r#"
     --- bot
     ❌ Rebuild failed at 42 %
     ```
     farmer-3 lost
     ```
-    To go on: `/dcr retry run=RUN`. To give up and free its locks: `/dcr stop run=RUN`
+    To go on: `/dcr retry run=RUN failure=17`. To give up and free its locks: `/dcr stop run=RUN`
     Progress at failure: 42 %
     Attempt: 1
     Restarts: 0
@@ -333,7 +333,7 @@ async fn retry_on_the_pull_request_resumes_and_the_run_completes() {
     --- bot
     ✅ **DCR rebuild comcast · SREPROV-3072 · RUN** completed.
     stepherd · RUN/23
-    ");
+    "#);
     let heads: Vec<String> = world
         .town
         .github

@@ -104,20 +104,20 @@ async fn a_wait_for_farmers_that_takes_too_long_says_what_it_waited_for() {
     synced(&world).await;
     world.town.dcr.set_farmers(TENANT, 2);
     minutes(&world, 91).await;
-    insta::assert_snapshot!(channel(&world, &opened(&world)).await, @r"
+    insta::assert_snapshot!(channel(&world, &opened(&world)).await, @r#"
     --- bot
     ❌ WaitForFarmers failed at 66.67 %
     ```
     timed out after 90 minutes; last seen: 2 of min 3 farmers ready
     ```
-    To go on: `/dcr retry run=RUN`. To give up and free its locks: `/dcr stop run=RUN`
+    To go on: `/dcr retry run=RUN failure=15`. To give up and free its locks: `/dcr stop run=RUN`
     Progress at failure: 66.67 %
     Attempt: 1
     Restarts: 0
     Class: infrastructure: a machine, a network or a service
     Back-end: [open](https://dcr.example.org/ui/tenants/comcast)
     stepherd · RUN/15
-    ");
+    "#);
     assert_eq!(world.town.dcr.starts(TENANT), 0);
     // The farmers came in the end: going on takes one word.
     world.town.dcr.set_farmers(TENANT, 3);
