@@ -98,7 +98,9 @@ async fn jira(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
     let jira = Arc::new(Jira::new(config)?);
     let own = jira.own_account().await.map(str::to_owned);
     let own = own
-        .inspect_err(|error| tracing::warn!(%error, "cannot ask Jira who stepherd is there"))
+        .inspect_err(
+            |error| tracing::warn!(%error, "cannot ask Jira who stepherd is there; nobody is obeyed until it says"),
+        )
         .ok();
     let public_path = settings
         .server

@@ -27,7 +27,7 @@ use crate::domain::ids::{BackendName, Platform, Repo, ThreadRef};
 use crate::domain::policy::Lookup;
 use crate::domain::run::{CheckTarget, FailureClass, Observation};
 pub use crate::domain::signal::Proof;
-use crate::domain::signal::{Actor, MessageRef, ReplyHandle, Said, Signal};
+use crate::domain::signal::{Actor, MessageRef, ReplyHandle, Said, Signal, TicketMoved};
 
 /// A request as it came in. Nothing in it is believed before `Door::verify` said so.
 #[derive(Clone)]
@@ -61,6 +61,9 @@ pub struct Verified {
     pub proof: Proof,
     /// What to answer.
     pub answer: DoorAnswer,
+    /// How soon after the request began to come in the answer must be on its way: later the platform has told people
+    /// that nothing happened, and nothing may.
+    pub answer_within: Option<Duration>,
 }
 
 /// What a door answers once the delivery is durable.
@@ -195,6 +198,15 @@ pub enum CheckState {
     Canceled,
 }
 
+/// What a tracker's own record says about a move that was told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MoveSeen {
+    /// It stands. This is the move as the tracker has it; nothing else is obeyed.
+    Stands(Box<TicketMoved>),
+    /// It does not, or not any more: why, for lists.
+    Not(String),
+}
+
 /// Tickets.
 #[async_trait]
 pub trait Tracker: Send + Sync {
@@ -202,6 +214,10 @@ pub trait Tracker: Send + Sync {
     fn platform(&self) -> Platform;
     /// Moves the ticket by whichever transition leads there now, or finds it moved. Outcomes: `TicketMoved`, `Failed`.
     async fn move_ticket(&self, intent: &MoveIntent) -> Result<Outcome, CallError>;
+    /// Looks whether a move that was told of is the ticket's newest one, by whom it was said to be, and whether the
+    /// ticket is still where it led. A move that names no change is the newest one to that status; then whoever told
+    /// of it remains the actor. Not to know is an error.
+    async fn move_stands(&self, told: &TicketMoved) -> Result<MoveSeen, CallError>;
 }
 
 /// Names a message of ours for ever: run and purpose. Adapters hide it in the message (or use it as the nonce), so
@@ -216,6 +232,18 @@ pub struct Posted {
     pub message: MessageRef,
     /// A thread that was opened with it, where the platform opens one; later messages of the run go there.
     pub opened: Option<ThreadRef>,
+}
+
+/// What became of a direct answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direct {
+    /// It was given.
+    Answered,
+    /// The platform does not know the right to it: it learns of it with the door's answer, which may still be on its
+    /// way, or never got through.
+    NotKnown,
+    /// The right has lapsed.
+    Lapsed,
 }
 
 /// Messages in threads.
@@ -233,10 +261,10 @@ pub trait Threads: Send + Sync {
     ) -> Result<Posted, CallError>;
     /// Makes the message show this. `false` if the message is gone (deleted by people).
     async fn edit(&self, message: &MessageRef, marker: &Marker, doc: &Doc) -> Result<bool, CallError>;
-    /// Uses a platform's short-lived right to answer directly. `false` if the right has lapsed.
-    async fn answer(&self, handle: &ReplyHandle, doc: &Doc) -> Result<bool, CallError> {
+    /// Uses a platform's short-lived right to answer directly.
+    async fn answer(&self, handle: &ReplyHandle, doc: &Doc) -> Result<Direct, CallError> {
         let _ = (handle, doc);
-        Ok(false)
+        Ok(Direct::Lapsed)
     }
     /// Shows that the message was accepted. Platforms without reactions do nothing.
     async fn acknowledge(&self, message: &MessageRef) -> Result<(), CallError> {

@@ -178,6 +178,8 @@ pub struct TicketMoved {
     pub to: TicketStatus,
     /// The ticket's fields that are text, numbers or options, flattened: `summary`, `customfield_10042`, `project`.
     pub fields: BTreeMap<String, String>,
+    /// The tracker's id of this change; absent where the platform does not tell (Jira Automation).
+    pub change: Option<String>,
     /// When, by the platform's clock.
     pub at: Timestamp,
     /// Names this transition for ever: `jira:10001:changelog:89708`.

@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use super::Engine;
 use super::lease::{Hold, LEASE};
 use super::pauses::{later, next_try};
-use crate::adapters::{CallError, CheckShow, CheckState, Marker};
+use crate::adapters::{CallError, CheckShow, CheckState, Direct, Marker};
 use crate::domain::card;
 use crate::domain::decide::{Event, Wanted, wanted};
 use crate::domain::effect::{Act, Deed, Effect, JobIntent, Outcome, Reply};
@@ -23,6 +23,8 @@ use crate::store::{ClaimedEffect, EffectClaim, EffectSettled, Sent, StoreError};
 
 /// What one effect may take; longer means that something outside hangs.
 const TRY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long after an answer was asked for the door's own answer may be on its way. Platforms that wait for it wait less.
+const DOOR_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const BATCH: u32 = 16;
 /// A part of a step that fails so often (about half an hour) fails its step, where people see it.
 const ACT_TRIES_MAX: u32 = 12;
@@ -373,10 +375,23 @@ impl Engine {
 
     async fn reply(&self, claimed: &ClaimedEffect, reply: &Reply) -> Result<(), Trouble> {
         let threads = self.threads(&reply.thread)?;
-        if let Some(handle) = reply.handle.as_ref().filter(|handle| handle.until > self.clock.now())
-            && threads.answer(handle, &reply.doc).await?
-        {
-            return Ok(());
+        let now = self.clock.now();
+        if let Some(handle) = reply.handle.as_ref().filter(|handle| handle.until > now) {
+            match threads.answer(handle, &reply.doc).await? {
+                Direct::Answered => return Ok(()),
+                Direct::NotKnown if now < later(claimed.since, DOOR_ANSWERS_WITHIN) => {
+                    let why = format!("{} does not know yet that it was answered", reply.thread.platform);
+                    let class = FailureClass::Infrastructure;
+                    return Err(CallError::Retry {
+                        why,
+                        after: None,
+                        class,
+                    }
+                    .into());
+                }
+                // The door's answer did not get through: people have been told of a failure, and are told in the thread.
+                Direct::NotKnown | Direct::Lapsed => {}
+            }
         }
         let marker = Marker(format!("reply/{}", reply.key));
         threads

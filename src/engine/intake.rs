@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use super::Engine;
 use super::lease::{Hold, LEASE};
 use super::pauses::{later, next_try};
-use crate::adapters::{CallError, RawRequest};
+use crate::adapters::{CallError, MoveSeen, RawRequest};
 use crate::domain::card;
 use crate::domain::command::{Command, Trigger, TriggerOn};
 use crate::domain::decide::{Decision, Via, misread};
@@ -48,6 +48,7 @@ impl From<StoreError> for Wait {
 /// What a delivery says, or why that cannot be told.
 type Reading = Result<Vec<Signal>, String>;
 
+const DONE_BY_A_BOT: &str = "done by a bot: triggers nothing";
 const PANICKED: &str = "stepherd itself failed on this (a panic, see its log)";
 
 /// An invocation on its way to a decision.
@@ -335,7 +336,21 @@ impl Engine {
         }
     }
 
-    async fn ticket_moved(&self, moved: &TicketMoved, delivery: &ClaimedDelivery) -> Result<String, Wait> {
+    async fn ticket_moved(&self, told: &TicketMoved, delivery: &ClaimedDelivery) -> Result<String, Wait> {
+        if told.actor.kind != ActorKind::Human {
+            return Ok(DONE_BY_A_BOT.to_owned());
+        }
+        if !self.triggers_on(told) {
+            return Ok("triggers nothing".to_owned());
+        }
+        // Only now is anything asked of the platform: a move that triggers nothing costs no call.
+        match self.move_stands(told).await? {
+            MoveSeen::Stands(moved) => self.moved(&moved, delivery).await,
+            MoveSeen::Not(why) => Ok(format!("does not stand: {why}")),
+        }
+    }
+
+    async fn moved(&self, moved: &TicketMoved, delivery: &ClaimedDelivery) -> Result<String, Wait> {
         let wanted = |on: &TriggerOn| on.means_ticket(&moved.ticket, &moved.to);
         let context = serde_json::json!({ "ticket": moved.ticket.as_str(), "fields": moved.fields });
         let event = TriggerEvent {
@@ -407,7 +422,7 @@ impl Engine {
 
     async fn triggered(&self, event: &TriggerEvent<'_>, wanted: impl Fn(&TriggerOn) -> bool) -> Result<String, Wait> {
         if event.actor.kind != ActorKind::Human {
-            return Ok("done by a bot: triggers nothing".to_owned());
+            return Ok(DONE_BY_A_BOT.to_owned());
         }
         let mut notes = Vec::new();
         for command in &self.catalog.commands {

@@ -12,6 +12,7 @@ mod lease;
 mod pauses;
 mod question;
 mod repair;
+mod reread;
 mod retention;
 mod rights;
 mod sweep;

@@ -206,9 +206,7 @@ impl Engine {
     }
 
     fn triggers_nothing(&self, moved: &TicketMoved) -> bool {
-        let mut triggers = self.catalog.commands.iter().flat_map(|command| &command.triggers);
-        moved.actor.kind != ActorKind::Human
-            || !triggers.any(|trigger| trigger.on.means_ticket(&moved.ticket, &moved.to))
+        moved.actor.kind != ActorKind::Human || !self.triggers_on(moved)
     }
 }
 

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use jiff::Timestamp;
 
 use super::{Share, Web};
 use crate::adapters::{Door, DoorAnswer, HalfTyped, RawRequest, TurnedAway, Verified};
@@ -16,7 +17,7 @@ use crate::domain::command::Command;
 use crate::domain::ids::Platform;
 use crate::domain::pipeline::ParamKind;
 use crate::domain::policy::{self, Permission};
-use crate::store::{NewDelivery, Recorded, RunFilter};
+use crate::store::{Deadline, NewDelivery, Recorded, RunFilter};
 
 /// How long senders are asked to wait when the store cannot take a delivery, in seconds.
 const RETRY_AFTER_S: u64 = 30;
@@ -34,6 +35,7 @@ pub(super) async fn receive(
     Path(platform): Path<String>,
     request: axum::extract::Request,
 ) -> Response {
+    let arrived_at = web.clock.now();
     let (parts, body) = request.into_parts();
     let door = platform
         .parse::<Platform>()
@@ -69,12 +71,18 @@ pub(super) async fn receive(
         DoorAnswer::Suggest(half_typed) => return suggest(&web, door.as_ref(), half_typed).await,
         DoorAnswer::Accepted | DoorAnswer::Json(_) => {}
     }
-    store(web, platform, request, verified, share).await
+    store(web, platform, request, verified, (arrived_at, share)).await
 }
 
 /// Stores a verified delivery and answers. A task of its own does the storing: a client that hangs up does not
 /// undo what it was about to be promised. It keeps the share too: until it is done, the body is in memory.
-async fn store(web: Web, platform: Platform, request: RawRequest, verified: Verified, share: Share) -> Response {
+async fn store(
+    web: Web,
+    platform: Platform,
+    request: RawRequest,
+    verified: Verified,
+    (arrived_at, share): (Timestamp, Share),
+) -> Response {
     let delivery = NewDelivery {
         platform: platform.clone(),
         delivery_id: verified.delivery_id.clone(),
@@ -87,16 +95,28 @@ async fn store(web: Web, platform: Platform, request: RawRequest, verified: Veri
             .filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()))
             .collect(),
         body: request.body,
-        received_at: web.clock.now(),
+        received_at: arrived_at,
     };
+    let deadline = verified.answer_within.map(|within| Deadline {
+        at: arrived_at.checked_add(within).unwrap_or(Timestamp::MAX),
+        clock: web.clock.clone(),
+    });
     let keeper = web.store.clone();
     let stored = tokio::spawn(async move {
-        let recorded = keeper.record_delivery(&delivery).await;
+        let recorded = match deadline {
+            Some(deadline) => keeper.record_delivery_before(&delivery, deadline).await,
+            None => keeper.record_delivery(&delivery).await,
+        };
         drop(share);
         recorded
     })
     .await;
     match stored {
+        Ok(Ok(Recorded::TooLate)) => {
+            web.metrics.delivery(&platform, "too_late");
+            tracing::warn!(%platform, delivery = %verified.delivery_id, "a delivery could not be stored in time");
+            later("too late to be answered; nothing was done\n")
+        }
         Ok(Ok(recorded)) => {
             let outcome = if recorded == Recorded::New { "stored" } else { "again" };
             web.metrics.delivery(&platform, outcome);

@@ -3,6 +3,7 @@
 mod api;
 mod forged;
 mod kept;
+mod late;
 mod secrets;
 
 use jiff::Timestamp;

@@ -21,7 +21,7 @@ use super::markdown::{plain, render};
 use super::read::is_token;
 use super::{is_snowflake, thread};
 use crate::adapters::http::{Answered, Api, Auth, permanent, retry};
-use crate::adapters::{CallError, Marker, Posted, Threads};
+use crate::adapters::{CallError, Direct, Marker, Posted, Threads};
 use crate::domain::doc::Doc;
 use crate::domain::ids::ThreadRef;
 use crate::domain::policy::Lookup;
@@ -240,10 +240,10 @@ impl Threads for Discord {
             .await
     }
 
-    async fn answer(&self, handle: &ReplyHandle, doc: &Doc) -> Result<bool, CallError> {
+    async fn answer(&self, handle: &ReplyHandle, doc: &Doc) -> Result<Direct, CallError> {
         let parts = handle.token.split_once('/');
         let Some((application, token)) = parts.filter(|(app, token)| is_snowflake(app) && is_token(token)) else {
-            return Ok(false);
+            return Ok(Direct::Lapsed);
         };
         let shown = render(doc, None);
         let edit = EditInteractionResponse::new()
@@ -254,15 +254,14 @@ impl Threads for Discord {
         let result = self.api.call(Method::PATCH, &target, Some(&body(&edit)?)).await;
         let answered = result.map_err(|e| without(token, e))?;
         if answered.status == 404 && code(&answered) == Some(UNKNOWN_WEBHOOK) {
-            // Discord may not have read our deferred answer yet, and knows no token before. Should it never know it,
-            // the right to answer lapses soon and the answer goes to the channel.
-            let unknown = retry(answered.describe(), None, FailureClass::Infrastructure);
-            return Err(without(token, unknown));
+            // Discord knows no token before it has read our deferred answer in time.
+            return Ok(Direct::NotKnown);
         }
         if matches!(answered.status, 401 | 404) {
-            return Ok(false);
+            return Ok(Direct::Lapsed);
         }
-        answered.json::<Message>().map(|_| true).map_err(|e| without(token, e))
+        let given = answered.json::<Message>().map(|_| Direct::Answered);
+        given.map_err(|e| without(token, e))
     }
 
     /// An interaction is signed and cannot be edited.

@@ -14,6 +14,8 @@ use crate::domain::signal::Signal;
 
 const SIGNATURE: &str = "x-signature-ed25519";
 const TIMESTAMP: &str = "x-signature-timestamp";
+/// Discord waits for three seconds; what is left is for the way.
+const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
 const CHOICES_MAX: usize = 25;
 const CHOICE_CHARS_MAX: usize = 100;
 
@@ -82,6 +84,7 @@ impl Door for DiscordDoor {
             kind: interaction.label(),
             proof: Proof::BodySigned,
             answer,
+            answer_within: Some(ANSWER_WITHIN),
         })
     }
 

@@ -64,6 +64,7 @@ impl Door for GithubDoor {
             kind: kind(event, &json),
             proof: Proof::BodySigned,
             answer: DoorAnswer::Accepted,
+            answer_within: None,
         })
     }
 

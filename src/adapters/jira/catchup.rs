@@ -1,33 +1,33 @@
 //! Comments and changes of status that no webhook told, found by looking at the tickets updated since a moment.
 //!
-//! Each is put in the shape of its webhook, so that the door reads both alike. The older version of Cloud's API is
-//! used for that: its texts are the wiki text that webhooks carry. Facts: Atlassian, "Issue search" (Cloud: enhanced
-//! search by page token; Data Center: `/search`), "Issue comments", "Issues: get changelogs", and "Advanced search
-//! reference: JQL fields".
+//! Each is put in the shape of its webhook, so that the door reads both alike. Facts: Atlassian, "Issue search" (Cloud:
+//! enhanced search by page token; Data Center: `/search`), "Issue comments", and "Advanced search reference: JQL
+//! fields".
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::client::{Jira, encoded, id_of, odd, success};
+use super::history::{API, Move, Ticket, created, list, moment, text};
 use super::{Flavor, platform};
 use crate::adapters::{CallError, Catchup, Missed, MissedDelivery};
 use crate::domain::ids::Platform;
 
+/// How the names of what was found here begin.
+pub(super) const REPAIRED: &str = "repair-";
 /// Tickets on a page of the search.
 const TICKETS_PAGE: usize = 1000;
 const PAGES_MAX: usize = 50;
 /// So many tickets are read at a time; two calls each.
 const TICKETS_MAX: usize = 100;
-/// Comments and changes on a page.
+/// Comments on a page.
 const PAGE: usize = 100;
 /// How far Jira's clock may be behind, in minutes. Asking for more than needed costs nothing: what happened before is
 /// left out here.
 const CLOCK_MINUTES: i64 = 5;
-/// Jira's REST API in the version whose texts are wiki text.
-const API: &str = "/rest/api/2";
 
 /// Looks for what was missed on a Jira site.
 pub struct JiraCatchup {
@@ -49,8 +49,7 @@ type Found = (Timestamp, MissedDelivery);
 
 impl JiraCatchup {
     /// Looks at these projects, or at all if none are named. `transitions` must be false where an Automation rule
-    /// tells of them: its requests do not name the change, so one that was heard of could not be told from one that
-    /// was not.
+    /// tells of them: what no rule told of may be what its conditions keep back.
     pub fn new(jira: Arc<Jira>, projects: Vec<String>, transitions: bool) -> Self {
         Self {
             jira,
@@ -109,50 +108,19 @@ impl JiraCatchup {
 
     /// What happened to a ticket since then. A ticket that is gone or hidden has nothing to say.
     async fn look_at(&self, key: &str, since: Timestamp) -> Result<Vec<Found>, CallError> {
-        let path = format!("{API}/issue/{}", encoded(key));
-        let fields = encoded("*all,-comment");
-        let answered = self
-            .jira
-            .get(&format!("{path}?fields={fields}&expand=changelog"))
-            .await?;
-        if answered.status == 404 {
+        let Some(ticket) = self.jira.ticket(key).await? else {
             return Ok(Vec::new());
-        }
-        let issue = success(answered)?;
-        let ticket = json!({
-            "id": issue.get("id"), "self": issue.get("self"), "key": issue.get("key"), "fields": issue.get("fields"),
-        });
+        };
         let mut found = Vec::new();
         if self.transitions {
-            let changes = self.changes(&path, &issue, since).await?;
-            found.extend(transitions(&ticket, &changes, since));
+            let reaches = |changes: &[Value]| changes.iter().filter_map(created).any(|at| at < since);
+            let moves = self.jira.moves(&ticket, reaches).await?;
+            found.extend(transitions(&ticket, &moves, since));
         }
-        for comment in self.comments(&path, since).await? {
+        for comment in self.comments(&ticket.path, since).await? {
             found.extend(commented(&ticket, &comment, since));
         }
         Ok(found)
-    }
-
-    /// The ticket's changes, at least all of those since then. Cloud shows the newest few with the ticket.
-    async fn changes(&self, path: &str, issue: &Value, since: Timestamp) -> Result<Vec<Value>, CallError> {
-        let shown = list(issue.get("changelog").unwrap_or(&Value::Null), "histories")?;
-        let total = issue.pointer("/changelog/total").and_then(Value::as_u64);
-        let whole = total.is_none_or(|total| shown.len() as u64 >= total);
-        let reaches = shown.iter().filter_map(created).any(|at| at < since);
-        if whole || reaches {
-            return Ok(shown.clone());
-        }
-        let mut all = Vec::new();
-        for _ in 0..PAGES_MAX {
-            let target = format!("{path}/changelog?startAt={}&maxResults={PAGE}", all.len());
-            let page = success(self.jira.get(&target).await?)?;
-            let listed = list(&page, "values")?;
-            all.extend(listed.iter().cloned());
-            if listed.is_empty() || page.get("isLast") == Some(&Value::Bool(true)) {
-                break;
-            }
-        }
-        Ok(all)
     }
 
     /// The ticket's comments, at least all of those since then.
@@ -224,87 +192,35 @@ impl Catchup for JiraCatchup {
 }
 
 /// Changes of status since then. One that a later one took back is as good as a comment that was deleted.
-fn transitions(ticket: &Value, changes: &[Value], since: Timestamp) -> Vec<Found> {
-    let mut moves: Vec<(Timestamp, u64, &Value, &Value)> = Vec::new();
-    for change in changes {
-        let number = id_of(change).and_then(|id| id.parse().ok()).unwrap_or_default();
-        if let (Some(at), Some(item)) = (created(change), status_item(change)) {
-            moves.push((at, number, change, item));
-        }
-    }
-    moves.sort_by_key(|(at, number, ..)| (*at, *number));
+fn transitions(ticket: &Ticket, moves: &[Move], since: Timestamp) -> Vec<Found> {
     let mut found = Vec::new();
-    for (place, (at, _, change, item)) in moves.iter().enumerate() {
-        let from = item.get("from").filter(|from| !from.is_null());
-        let taken_back = from.is_some() && moves[place + 1..].iter().any(|(.., later)| later.get("to") == from);
-        let Some(id) = id_of(change).filter(|_| *at >= since && !taken_back) else {
-            continue;
-        };
-        let mut body = envelope("jira:issue_updated", *at, ticket);
-        body.insert("issue_event_type_name".to_owned(), "issue_generic".into());
-        if let Some(author) = change.get("author").filter(|author| author.is_object()) {
-            body.insert("user".to_owned(), author.clone());
+    for (place, moved) in moves.iter().enumerate() {
+        let taken_back = moves[place + 1..].iter().any(|later| moved.is_taken_back_by(later));
+        if moved.at >= since && !taken_back {
+            let body = ticket.webhook(moved);
+            found.push(missed("transition", "changelog", &moved.id, moved.at, body));
         }
-        body.insert(
-            "changelog".to_owned(),
-            json!({ "id": id, "items": change.get("items") }),
-        );
-        found.push(missed("transition", "changelog", &id, *at, body));
     }
     found
 }
 
-/// The change of status in a change, as the door recognises it.
-fn status_item(change: &Value) -> Option<&Value> {
-    let mut items = change.get("items")?.as_array()?.iter();
-    items.find(|item| match text(item, "fieldId") {
-        Some(id) => id == "status",
-        None => text(item, "field") == Some("status") && text(item, "fieldtype").is_none_or(|kind| kind == "jira"),
-    })
-}
-
-fn commented(ticket: &Value, comment: &Value, since: Timestamp) -> Option<Found> {
+fn commented(ticket: &Ticket, comment: &Value, since: Timestamp) -> Option<Found> {
     let (id, at) = (id_of(comment)?, created(comment).filter(|at| *at >= since)?);
     // Accounts that were closed say nothing any more.
     comment.get("author").filter(|author| author.is_object())?;
-    let mut body = envelope("comment_created", at, ticket);
+    let mut body = ticket.envelope("comment_created", at);
     body.insert("comment".to_owned(), comment.clone());
     Some(missed("comment", "comment", &id, at, body))
-}
-
-fn envelope(event: &str, at: Timestamp, ticket: &Value) -> Map<String, Value> {
-    Map::from_iter([
-        ("timestamp".to_owned(), at.as_millisecond().into()),
-        ("webhookEvent".to_owned(), event.into()),
-        ("issue".to_owned(), ticket.clone()),
-    ])
 }
 
 fn missed(what: &'static str, named: &str, id: &str, at: Timestamp, body: Map<String, Value>) -> Found {
     let kind = body.get("webhookEvent").and_then(Value::as_str).unwrap_or_default();
     let delivery = MissedDelivery {
         what,
-        delivery_id: format!("repair-{named}-{id}"),
+        delivery_id: format!("{REPAIRED}{named}-{id}"),
         kind: kind.to_owned(),
         headers: vec![("content-type".to_owned(), "application/json".to_owned())],
         body: Value::Object(body).to_string().into_bytes(),
     };
     (at, delivery)
-}
-
-fn list<'v>(value: &'v Value, name: &str) -> Result<&'v Vec<Value>, CallError> {
-    let listed = value.get(name).and_then(Value::as_array);
-    listed.ok_or_else(|| odd(&format!("`{name}` is missing from the answer")))
-}
-
-fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
-    value.get(name)?.as_str()
-}
-
-fn created(value: &Value) -> Option<Timestamp> {
-    value.get("created").and_then(moment)
-}
-
-fn moment(value: &Value) -> Option<Timestamp> {
-    value.as_str()?.parse().ok()
 }

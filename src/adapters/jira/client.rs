@@ -51,6 +51,17 @@ impl Jira {
         self.own.get_or_try_init(ask).await.map(String::as_str)
     }
 
+    /// The same for whoever is about to obey: without it, anybody might be stepherd itself, so that it is asked again
+    /// later rather than never.
+    pub(super) async fn known_self(&self) -> Result<&str, CallError> {
+        self.own_account().await.map_err(|error| match error {
+            CallError::Permanent { why, class } => {
+                retry(format!("cannot tell who stepherd is in Jira: {why}"), None, class)
+            }
+            retry => retry,
+        })
+    }
+
     /// A path of this flavour's REST API.
     pub(super) fn path(&self, rest: &str) -> String {
         let version = match self.flavor {

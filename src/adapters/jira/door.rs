@@ -5,7 +5,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::proof::JiraProofs;
-use super::read;
+use super::{catchup::REPAIRED, read};
 use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified};
 use crate::domain::signal::Signal;
 
@@ -43,11 +43,12 @@ impl Door for JiraDoor {
             kind: kind(&request.body),
             proof,
             answer: DoorAnswer::Accepted,
+            answer_within: None,
         })
     }
 
-    fn read(&self, request: &RawRequest, _proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
-        read::read(&request.body, self.own_account_id.as_deref(), received_at).map(|signal| vec![signal])
+    fn read(&self, request: &RawRequest, proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
+        read::read(&request.body, proof, self.own_account_id.as_deref(), received_at).map(|signal| vec![signal])
     }
 }
 
@@ -59,6 +60,8 @@ fn delivery_id(request: &RawRequest) -> Result<String, TurnedAway> {
     }
     request
         .header(IDENTIFIER)
+        // stepherd's own names for deliveries are nobody else's to give: the first of a name is the one that counts.
+        .filter(|id| !id.starts_with("sha256:") && !id.starts_with(REPAIRED))
         .filter(|id| !id.is_empty() && id.len() <= IDENTIFIER_CHARS_MAX && id.bytes().all(|b| b.is_ascii_graphic()))
         .map(str::to_owned)
         .ok_or_else(|| TurnedAway::Malformed("X-Atlassian-Webhook-Identifier is not one short word".to_owned()))

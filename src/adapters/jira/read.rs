@@ -7,32 +7,40 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::payload::At;
 use super::{ANONYMOUS_ACCOUNT, AUTOMATION_ACCOUNT, lines, platform, thread_of};
 use crate::adapters::Unreadable;
 use crate::domain::ids::TicketKey;
-use crate::domain::signal::{Account, Actor, ActorKind, MessageRef, Said, Signal, Text, TicketMoved, TicketStatus};
+use crate::domain::signal::{
+    Account, Actor, ActorKind, MessageRef, Proof, Said, Signal, Text, TicketMoved, TicketStatus,
+};
 
 /// What the reader is told besides the payload.
 #[derive(Clone, Copy)]
 struct Context<'a> {
-    body: &'a [u8],
     own: Option<&'a str>,
     received_at: Timestamp,
 }
 
-/// Reads a body. `own` is stepherd's own account.
-pub(super) fn read(body: &[u8], own: Option<&str>, received_at: Timestamp) -> Result<Signal, Unreadable> {
+/// Reads a body, as far as its proof goes. `own` is stepherd's own account.
+pub(super) fn read(body: &[u8], proof: Proof, own: Option<&str>, received_at: Timestamp) -> Result<Signal, Unreadable> {
     let payload: Value = serde_json::from_slice(body).map_err(|e| Unreadable(format!("$: not JSON: {e}")))?;
     let root = At::root(&payload).object()?;
-    let context = Context { body, own, received_at };
-    match root.get("webhookEvent").text()? {
-        None => automation(&root, context),
-        Some("jira:issue_updated") => updated(&root, context),
-        Some("comment_created") => commented(&root, context),
-        Some(other) => Ok(Signal::Nothing(format!("{} is of no interest", name_of(other)))),
+    let context = Context { own, received_at };
+    let event = root.get("webhookEvent");
+    match (proof, event.text()?) {
+        (Proof::Automation, None) => automation(&root, context),
+        // Whoever knows a rule's secret writes the body: in the shape of a webhook it could name anybody.
+        (Proof::Automation, Some(_)) => Err(Unreadable(
+            "$.webhookEvent: what proves itself by an Automation rule's secret is no webhook; let the rule send \
+             \"Issue data (Jira format)\""
+                .to_owned(),
+        )),
+        (_, None) => Err(event.odd("an event")),
+        (_, Some("jira:issue_updated")) => updated(&root, context),
+        (_, Some("comment_created")) => commented(&root, context),
+        (_, Some(other)) => Ok(Signal::Nothing(format!("{} is of no interest", name_of(other)))),
     }
 }
 
@@ -48,7 +56,8 @@ fn updated(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> {
     }
     let issue = root.get("issue").object()?;
     let ticket = ticket_of(&issue)?;
-    let key = format!("jira:{}:changelog:{}", issue.get("id").id()?, changelog.get("id").id()?);
+    let change = changelog.get("id").id()?;
+    let key = format!("jira:{}:changelog:{change}", issue.get("id").id()?);
     let at = match root.get("timestamp").moment()? {
         Some(at) => at,
         None => issue
@@ -58,19 +67,21 @@ fn updated(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> {
             .unwrap_or(context.received_at),
     };
     Ok(Signal::TicketMoved(TicketMoved {
-        actor: actor_of(&root.get("user"), context.own, ANONYMOUS_ACCOUNT)?,
+        actor: actor_of(&root.get("user"), context.own)?,
         thread: thread_of(&ticket),
         fields: fields_of(&issue, &ticket),
         ticket,
         from,
         to,
+        change: Some(change),
         at,
         key,
     }))
 }
 
-/// A body without an event's name is what an Automation rule sends: the ticket as it is, in an envelope or bare. The
-/// rule fires on the transition, so its being here means that the ticket came to the status it has.
+/// What an Automation rule sends: the ticket as it is, in an envelope or bare. The rule fires on the transition, so its
+/// being here means that the ticket came to the status it has; which change that was is looked up. It acts as the
+/// rules' own account, whatever user the body names.
 fn automation(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> {
     let enveloped = root.get("issue");
     let issue = if enveloped.is_there() {
@@ -90,25 +101,18 @@ fn automation(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable>
     if to.id.is_empty() && to.name.is_empty() {
         return Err(now_in.odd("a status with an id or a name"));
     }
-    let updated = fields.get("updated");
-    // Without the moment of the change, the whole body tells one arrival at a status from the next.
-    let occasion = match updated.id_if_there()? {
-        Some(updated) => updated,
-        None => format!("sha256:{}", hex::encode(Sha256::digest(context.body))),
-    };
     let issue_id = issue.get("id").id_if_there()?;
     let issue_id = issue_id.unwrap_or_else(|| ticket.as_str().to_owned());
-    let status = if to.id.is_empty() { &to.name } else { &to.id };
-    let key = format!("jira:{issue_id}:status:{status}:{occasion}");
     Ok(Signal::TicketMoved(TicketMoved {
-        actor: actor_of(&root.get("user"), context.own, AUTOMATION_ACCOUNT)?,
+        actor: nobody(AUTOMATION_ACCOUNT),
         thread: thread_of(&ticket),
         fields: fields_of(&issue, &ticket),
         ticket,
         from: None,
         to,
-        at: updated.moment()?.unwrap_or(context.received_at),
-        key,
+        change: None,
+        at: fields.get("updated").moment()?.unwrap_or(context.received_at),
+        key: format!("jira:{issue_id}:automation"),
     }))
 }
 
@@ -119,10 +123,15 @@ fn commented(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> 
     if created.is_there() && edited.is_there() && created.value() != edited.value() {
         return Ok(Signal::Nothing(format!("comment {id} was edited")));
     }
+    if !is_open(comment.value().unwrap_or(&Value::Null)) {
+        return Ok(Signal::Nothing(format!(
+            "not everybody on the ticket can see comment {id}, but they would see the answer"
+        )));
+    }
     let author = comment.get("author").object()?;
-    let actor = actor_of(&author, context.own, ANONYMOUS_ACCOUNT)?;
+    let actor = actor_of(&author, context.own)?;
     for other in [root.get("user"), comment.get("updateAuthor")] {
-        if other.is_there() && actor_of(&other, context.own, ANONYMOUS_ACCOUNT)?.account != actor.account {
+        if other.is_there() && actor_of(&other, context.own)?.account != actor.account {
             return Ok(Signal::Nothing(format!(
                 "comment {id} was written in somebody else's name"
             )));
@@ -180,7 +189,7 @@ fn status(item: &At<'_>, id: &str, name: &str) -> Result<Option<TicketStatus>, U
     Ok(Some(TicketStatus { id, name }).filter(|status| !(status.id.is_empty() && status.name.is_empty())))
 }
 
-fn same(a: &TicketStatus, b: &TicketStatus) -> bool {
+pub(super) fn same(a: &TicketStatus, b: &TicketStatus) -> bool {
     if a.id.is_empty() || b.id.is_empty() {
         a.name == b.name
     } else {
@@ -209,9 +218,16 @@ fn ticket_of_comment(root: &At<'_>, comment: &At<'_>) -> Result<TicketKey, Unrea
         .ok_or_else(|| issue.odd("the comment's ticket"))
 }
 
-/// Who it was, by `accountId` (Cloud) or user key, failing that name (Data Center). `nobody` is the account of a
-/// change that is attributed to nobody.
-fn actor_of(user: &At<'_>, own: Option<&str>, nobody: &str) -> Result<Actor, Unreadable> {
+/// Whether everybody who sees the ticket can see the comment: it is not restricted to a role or group, nor an internal
+/// note of a service desk.
+pub(super) fn is_open(comment: &Value) -> bool {
+    let restricted = comment.get("visibility").is_some_and(|to| !to.is_null());
+    !restricted && comment.get("jsdPublic") != Some(&Value::Bool(false))
+}
+
+/// Who it was, by `accountId` (Cloud) or user key, failing that name (Data Center). A change that Jira attributes to
+/// nobody was made by the account of nobody.
+pub(super) fn actor_of(user: &At<'_>, own: Option<&str>) -> Result<Actor, Unreadable> {
     let mut ids = Vec::new();
     for name in ["accountId", "key", "name"] {
         ids.extend(user.get(name).id_if_there()?);
@@ -221,12 +237,7 @@ fn actor_of(user: &At<'_>, own: Option<&str>, nobody: &str) -> Result<Actor, Unr
         if user.is_there() {
             return Err(user.odd("a user with an accountId, key or name"));
         }
-        return Ok(Actor {
-            account: account(nobody),
-            name: nobody.to_owned(),
-            kind: ActorKind::Human,
-            roles: Vec::new(),
-        });
+        return Ok(nobody(ANONYMOUS_ACCOUNT));
     };
     let kind = if own.is_some_and(|own| ids.iter().any(|id| id == own)) {
         ActorKind::Ours
@@ -235,12 +246,24 @@ fn actor_of(user: &At<'_>, own: Option<&str>, nobody: &str) -> Result<Actor, Unr
     } else {
         ActorKind::Human
     };
+    // On Data Center people choose their names, and may choose these.
+    let reserved = [AUTOMATION_ACCOUNT, ANONYMOUS_ACCOUNT].contains(&id.as_str());
     Ok(Actor {
-        account: account(id),
+        account: account(&if reserved { format!("user:{id}") } else { id.clone() }),
         name: display.unwrap_or(id).to_owned(),
         kind,
         roles: Vec::new(),
     })
+}
+
+/// An account that is no user's.
+fn nobody(id: &str) -> Actor {
+    Actor {
+        account: account(id),
+        name: id.to_owned(),
+        kind: ActorKind::Human,
+        roles: Vec::new(),
+    }
 }
 
 fn account(id: &str) -> Account {

@@ -5,21 +5,25 @@
 //! newest ones of our own.
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Jira, account_id, encoded, id_of, odd, success, ticket_in};
-use super::{Flavor, PLATFORM, adf, lines, wiki};
+use super::payload::At;
+use super::{ANONYMOUS_ACCOUNT, AUTOMATION_ACCOUNT, Flavor, PLATFORM, adf, history, lines, read, wiki};
 use crate::adapters::http::permanent;
 use crate::adapters::{CallError, Marker, Posted, Threads};
 use crate::domain::doc::Doc;
 use crate::domain::ids::ThreadRef;
 use crate::domain::policy::{Grant, Lookup};
 use crate::domain::run::FailureClass;
-use crate::domain::signal::{MessageRef, Said, Text};
+use crate::domain::signal::{ActorKind, MessageRef, Said, Text};
 
 /// The comment property that holds the marker.
 const PROPERTY: &str = "stepherd";
+/// A webhook may name the moment at which it was sent instead of that at which the comment was written.
+const YOUNGER_AT_MOST: SignedDuration = SignedDuration::from_mins(1);
 const PAGE: usize = 100;
 /// How far back a comment of ours is looked for. It was posted moments ago, so it is among the newest.
 const PAGES_MAX: usize = 20;
@@ -62,7 +66,21 @@ impl Threads for Jira {
         let Text::Lines(said_lines) = &said.text else {
             return Ok(false);
         };
-        let rest = comment_path(&self.issue(&said.message.thread)?, &said.message.id);
+        // Nobody's word counts before it is known which is stepherd's own.
+        let own = self.known_self().await?;
+        let ticket = ticket_in(&said.message.thread)?;
+        let issue = self.issue(&said.message.thread)?;
+        let answered = self.get(&self.path(&format!("{issue}?fields=status"))).await?;
+        if answered.status == 404 {
+            return Ok(false);
+        }
+        let shown = success(answered)?;
+        let issue_id = id_of(&shown).ok_or_else(|| odd("the ticket's id is missing from the answer"))?;
+        // A ticket that was moved to another project answers under its old key, too.
+        if shown.get("key").and_then(Value::as_str) != Some(ticket.as_str()) {
+            return Ok(false);
+        }
+        let rest = comment_path(&issue, &said.message.id);
         let native = self.path(&rest);
         // A webhook of Cloud may have carried wiki text, which reads a little differently from the same comment's
         // ADF: the older API gives it back as wiki text.
@@ -76,8 +94,7 @@ impl Threads for Jira {
                 return Ok(false);
             }
             let comment = success(answered)?;
-            let author = comment.get("author").and_then(account_id);
-            if author.as_ref() != Some(&said.actor.account.id) || comment.get("created") != comment.get("updated") {
+            if !told_truly(said, &comment, &issue_id, own) {
                 return Ok(false);
             }
             if comment.get("body").and_then(lines::of_body).as_ref() == Some(said_lines) {
@@ -94,6 +111,10 @@ impl Threads for Jira {
         };
         if platform.as_str() != PLATFORM || lookup.account.platform.as_str() != PLATFORM {
             return unknown(format!("Jira was asked about an account or a group of {platform}"));
+        }
+        // These are no users.
+        if [AUTOMATION_ACCOUNT, ANONYMOUS_ACCOUNT].contains(&lookup.account.id.as_str()) {
+            return Ok(false);
         }
         match self.is_member(&lookup.account.id, group).await? {
             Some(is) => Ok(is),
@@ -210,6 +231,20 @@ impl Jira {
             }
         }
     }
+}
+
+/// Whether the comment is what it was said to be: unedited, on this ticket, by a person and by this one, for all to
+/// see, and no older than was said.
+fn told_truly(said: &Said, comment: &Value, issue_id: &str, own: &str) -> bool {
+    let author = comment.get("author").filter(|author| author.is_object());
+    let by_them = author
+        .and_then(|author| read::actor_of(&At::root(author), Some(own)).ok())
+        .is_some_and(|author| author.account == said.actor.account && author.kind == ActorKind::Human);
+    let address = comment.get("self").and_then(Value::as_str).unwrap_or_default();
+    let is_there = address.contains(&format!("/issue/{issue_id}/comment/"));
+    let old_enough = history::created(comment).is_some_and(|at| said.at.duration_since(at) <= YOUNGER_AT_MOST);
+    let unedited = comment.get("created") == comment.get("updated");
+    by_them && is_there && old_enough && unedited && read::is_open(comment)
 }
 
 /// The marker in the properties that came with a comment. `None` if none came: a site may leave them out or empty

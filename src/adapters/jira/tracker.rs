@@ -1,14 +1,17 @@
-//! Moving tickets: look, act if needed, look again.
+//! Moving tickets: look, act if needed, look again. And whether a move that was told of stands.
 
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Jira, encoded, id_of, odd, success};
-use crate::adapters::{CallError, Tracker};
+use super::history::tells_of_status;
+use super::read;
+use crate::adapters::{CallError, MoveSeen, Proof, Tracker};
 use crate::domain::effect::{MoveIntent, Outcome};
 use crate::domain::ids::Platform;
 use crate::domain::run::FailureClass;
+use crate::domain::signal::{Actor, ActorKind, Signal, TicketMoved, TicketStatus};
 
 /// A status as Jira tells it.
 struct Status {
@@ -64,6 +67,46 @@ impl Tracker for Jira {
             class: FailureClass::User,
         })
     }
+
+    async fn move_stands(&self, told: &TicketMoved) -> Result<MoveSeen, CallError> {
+        let not = |why: &str| Ok(MoveSeen::Not(format!("{}: {why}", told.ticket)));
+        let own = self.known_self().await?;
+        let Some(ticket) = self.ticket(told.ticket.as_str()).await? else {
+            return not("Jira does not show this ticket");
+        };
+        let moves = self.moves(&ticket, tells_of_status).await?;
+        let Some(newest) = moves.last() else {
+            return not("its status was never changed");
+        };
+        if told.change.as_ref().is_some_and(|change| *change != newest.id) {
+            return not("its newest change of status is another one");
+        }
+        let body = Value::Object(ticket.webhook(newest)).to_string();
+        let seen = read::read(body.as_bytes(), Proof::Repaired, Some(own), newest.at)
+            .map_err(|why| odd(&format!("the ticket cannot be read: {why}")))?;
+        let Signal::TicketMoved(mut seen) = seen else {
+            return not("its status did not change");
+        };
+        let now_in = ticket.status().and_then(Status::read).map(Status::told);
+        let now_in = now_in.ok_or_else(|| odd("the ticket's status is missing from the answer"))?;
+        if !read::same(&seen.to, &told.to) || !read::same(&now_in, &seen.to) {
+            return not("it is not in that status");
+        }
+        match told.change {
+            Some(_) if seen.actor.account != told.actor.account => not("somebody else moved it"),
+            Some(_) => Ok(MoveSeen::Stands(Box::new(seen))),
+            // Rules see what stepherd moves, too.
+            None if seen.actor.kind == ActorKind::Ours => not("stepherd itself moved it"),
+            None => {
+                seen.key = format!("{}:{}", seen.key, told.actor.account.id);
+                seen.actor = Actor {
+                    name: format!("{} (moved by {})", told.actor.name, seen.actor.name),
+                    ..told.actor.clone()
+                };
+                Ok(MoveSeen::Stands(Box::new(seen)))
+            }
+        }
+    }
 }
 
 impl Jira {
@@ -81,6 +124,13 @@ impl Status {
             id: id_of(value)?,
             name: value.get("name").and_then(Value::as_str).unwrap_or_default().to_owned(),
         })
+    }
+
+    fn told(self) -> TicketStatus {
+        TicketStatus {
+            id: self.id,
+            name: self.name,
+        }
     }
 
     fn is(&self, wanted: &str) -> bool {

@@ -161,9 +161,11 @@ impl Jira {
         );
     }
 
-    /// Adds an account.
+    /// Adds an account, or changes it.
     pub fn add_user(&self, user: JiraUser) {
-        lock(&self.inner.site).users.push(user);
+        let mut site = lock(&self.inner.site);
+        site.users.retain(|known| known.account_id != user.account_id);
+        site.users.push(user);
     }
 
     /// Adds a group of accounts, named by account id, name or key.

@@ -6,7 +6,7 @@ use axum::Router;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use stepherd::adapters::discord::{Discord, DiscordConfig};
-use stepherd::adapters::{CallError, Marker, Posted, Threads};
+use stepherd::adapters::{CallError, Direct, Marker, Posted, Threads};
 use stepherd::domain::doc::{Doc, Span};
 use stepherd::domain::ids::ThreadRef;
 use stepherd::domain::run::FailureClass;
@@ -297,7 +297,7 @@ async fn an_interaction_is_answered_while_its_token_lives() {
     };
     let path = "/messages/@original";
     scene.answers("PATCH", path, 200, &message("901", APPLICATION, ""));
-    assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(true));
+    assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(Direct::Answered));
     assert_eq!(
         scene.calls(),
         [format!("PATCH /webhooks/{APPLICATION}/aW50ZXJhY3Rpb24{path}")]
@@ -305,20 +305,24 @@ async fn an_interaction_is_answered_while_its_token_lives() {
     assert_eq!(scene.sent(0)["allowed_mentions"]["parse"], json!([]));
     for (status, code) in [(404, 10_008), (401, 50_027)] {
         scene.answers("PATCH", path, status, &error(code, "gone"));
-        assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(false), "{code}");
+        assert_eq!(
+            scene.discord.answer(&handle, &doc()).await,
+            Ok(Direct::Lapsed),
+            "{code}"
+        );
     }
     for odd in ["", "1", "x/y", "1/..", "1/a/b", "1/a?b"] {
         let handle = ReplyHandle {
             token: odd.to_owned(),
             until: Timestamp::UNIX_EPOCH,
         };
-        assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(false), "{odd}");
+        assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(Direct::Lapsed), "{odd}");
     }
     assert_eq!(scene.calls().len(), 3);
 }
 
 #[tokio::test]
-async fn a_token_that_discord_does_not_know_yet_is_tried_again() {
+async fn a_token_that_discord_does_not_know_yet_is_told_from_one_that_has_lapsed() {
     let scene = scene().await;
     let handle = ReplyHandle {
         token: format!("{APPLICATION}/aW50ZXJhY3Rpb24"),
@@ -328,12 +332,8 @@ async fn a_token_that_discord_does_not_know_yet_is_tried_again() {
     scene
         .answers("PATCH", path, 404, &error(10_015, "Unknown Webhook"))
         .answers("PATCH", path, 200, &message("901", APPLICATION, ""));
-    let early = scene.discord.answer(&handle, &doc()).await;
-    let Err(CallError::Retry { why, .. }) = early else {
-        panic!("{early:?}");
-    };
-    assert!(!why.contains("aW50ZXJhY3Rpb24"), "{why}");
-    assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(true));
+    assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(Direct::NotKnown));
+    assert_eq!(scene.discord.answer(&handle, &doc()).await, Ok(Direct::Answered));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use axum::{Router, routing};
 use jiff::Timestamp;
 use serde_json::json;
 use stepherd::adapters::discord::{Discord, DiscordConfig, DiscordDoor, registration};
-use stepherd::adapters::{CallError, Door, DoorAnswer, Marker, RawRequest, Threads, TurnedAway};
+use stepherd::adapters::{CallError, Direct, Door, DoorAnswer, Marker, RawRequest, Threads, TurnedAway};
 use stepherd::domain::doc::{Block, Button, Doc, Span};
 use stepherd::domain::pipeline::ParamKind;
 use stepherd::domain::signal::{Invoked, MessageRef, Proof, Signal};
@@ -209,10 +209,10 @@ async fn a_slash_command_is_heard_and_answered_in_its_own_place() {
     );
     let handle = invoked.handle.as_ref().expect("a right to answer");
     let answer = Doc::paragraph(vec![Span::text("Resumed.")]);
-    assert_eq!(scene.discord.answer(handle, &answer).await, Ok(true));
+    assert_eq!(scene.discord.answer(handle, &answer).await, Ok(Direct::Answered));
     assert_eq!(scene.texts(), ["Resumed."]);
     scene.clock.fetch_add(15 * 60, Ordering::Relaxed);
-    assert_eq!(scene.discord.answer(handle, &answer).await, Ok(false));
+    assert_eq!(scene.discord.answer(handle, &answer).await, Ok(Direct::Lapsed));
     // The same bytes again are too old by now.
     assert_eq!(scene.peer.redeliver(&said.id).await, Ok(401));
 }

@@ -12,6 +12,10 @@ fn received_at() -> Timestamp {
 }
 
 fn read_bytes(body: &[u8]) -> Result<Signal, Unreadable> {
+    read_proved(body, Proof::BodySigned)
+}
+
+fn read_proved(body: &[u8], proof: Proof) -> Result<Signal, Unreadable> {
     let request = RawRequest {
         method: "POST".into(),
         target: "/webhooks/jira".into(),
@@ -19,7 +23,7 @@ fn read_bytes(body: &[u8]) -> Result<Signal, Unreadable> {
         body: body.to_vec().into(),
     };
     let door = JiraDoor::new(JiraProofs::default(), Some("557058:own".into()));
-    let signals = door.read(&request, Proof::BodySigned, received_at())?;
+    let signals = door.read(&request, proof, received_at())?;
     assert_eq!(signals.len(), 1);
     Ok(signals.into_iter().next().unwrap())
 }
@@ -265,33 +269,79 @@ fn names_stand_in_for_status_ids_that_are_missing() {
     assert_eq!(moved(&from_nowhere).from, None);
 }
 
+/// As an Automation rule's secret proves it.
+fn automated(body: &Value) -> Result<Signal, Unreadable> {
+    read_proved(body.to_string().as_bytes(), Proof::Automation)
+}
+
 #[test]
 fn an_automation_rules_body_tells_the_status_the_ticket_has() {
     let mut issue = transition()["issue"].clone();
     issue["fields"]["updated"] = json!("2026-05-31T14:18:22.467+0000");
-    let enveloped = moved(&json!({ "issue": issue }));
-    assert_eq!(enveloped, moved(&issue), "the two formats mean the same");
-    assert_eq!(enveloped.from, None);
+    let Ok(Signal::TicketMoved(enveloped)) = automated(&json!({ "issue": issue })) else {
+        panic!("it tells of a move");
+    };
+    let bare = automated(&issue);
+    assert_eq!(
+        bare,
+        Ok(Signal::TicketMoved(enveloped.clone())),
+        "the two formats mean the same"
+    );
+    assert_eq!((enveloped.from, enveloped.change), (None, None));
     assert_eq!(enveloped.to.id, "10011");
     assert_eq!(enveloped.actor.account.id, "automation");
-    assert_eq!(enveloped.key, "jira:10001:status:10011:2026-05-31T14:18:22.467+0000");
     assert_eq!(enveloped.at.to_string(), "2026-05-31T14:18:22.467Z");
-    let by_somebody = moved(&json!({ "issue": issue, "user": { "accountId": "557058:abc" } }));
-    assert_eq!(by_somebody.actor.account.id, "557058:abc");
+    let by_somebody = automated(&json!({ "issue": issue, "user": { "accountId": "557058:abc" } }));
+    assert_eq!(by_somebody, bare, "whoever the body names, it is the rule that speaks");
 }
 
 #[test]
-fn automation_bodies_without_a_time_are_told_apart_by_their_bytes() {
-    let issue = transition()["issue"].clone();
-    let first = moved(&json!({ "issue": issue }));
-    assert!(
-        first.key.starts_with("jira:10001:status:10011:sha256:"),
-        "{}",
-        first.key
-    );
-    assert_eq!(first.at, received_at());
-    assert_eq!(moved(&json!({ "issue": issue })).key, first.key);
-    assert_ne!(moved(&json!({ "issue": issue, "nonce": 2 })).key, first.key);
+fn an_automation_rules_secret_proves_no_webhook_and_no_other_proof_its_form() {
+    for webhook in [
+        transition(),
+        comment(),
+        with(transition(), "/webhookEvent", json!("")),
+        with(transition(), "/webhookEvent", json!("issue_moved")),
+    ] {
+        let why = automated(&webhook).unwrap_err().to_string();
+        assert!(why.starts_with("$.webhookEvent: "), "{why}");
+    }
+    let form = json!({ "issue": transition()["issue"] }).to_string();
+    for proof in [Proof::Token, Proof::BodySigned, Proof::Repaired] {
+        let why = read_proved(form.as_bytes(), proof).unwrap_err();
+        assert_eq!(why.to_string(), "$.webhookEvent: expected an event, found nothing");
+    }
+}
+
+#[test]
+fn a_user_who_took_the_name_of_an_account_that_is_nobodys_is_told_apart() {
+    for name in ["automation", "anonymous"] {
+        for key in ["accountId", "key", "name"] {
+            let body = with(transition(), "/user", json!({ key: name, "displayName": "E" }));
+            assert_eq!(moved(&body).actor.account.id, format!("user:{name}"), "{key}");
+        }
+    }
+}
+
+#[test]
+fn a_comment_that_only_some_may_see_says_nothing() {
+    for (place, value) in [
+        (
+            "/comment/visibility",
+            json!({ "type": "role", "value": "Administrators" }),
+        ),
+        ("/comment/visibility", json!({ "type": "group", "identifier": "g-1" })),
+        ("/comment/jsdPublic", json!(false)),
+    ] {
+        let mut body = comment();
+        let (_, name) = place.rsplit_once('/').unwrap();
+        body["comment"][name] = value;
+        nothing(&body);
+    }
+    let mut body = comment();
+    body["comment"]["visibility"] = Value::Null;
+    body["comment"]["jsdPublic"] = json!(true);
+    assert_eq!(said(&body), said(&comment()));
 }
 
 fn comment() -> Value {

@@ -153,16 +153,15 @@ fn read(platform: &str, event: &str, body: Vec<u8>) -> usize {
         ],
         body: body.into(),
     };
-    let Ok(signals) = door.read(&request, Proof::BodySigned, Timestamp::UNIX_EPOCH) else {
-        return 0;
-    };
-    for signal in &signals {
+    // What may be believed depends on the proof; no proof makes it safe to stumble.
+    let reads = Proof::ALL.map(|proof| door.read(&request, proof, Timestamp::UNIX_EPOCH).unwrap_or_default());
+    for signal in reads.iter().flatten() {
         if let Signal::Said(said) = signal {
             let place = platform.parse().unwrap();
             assert!(grammar::find(&said.text, &catalog().commands, &place).len() <= 11);
         }
     }
-    signals.len()
+    reads.iter().map(Vec::len).max().unwrap_or_default()
 }
 
 /// Every place in a payload.

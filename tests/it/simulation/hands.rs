@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stepherd::adapters::{Backend, CallError, CheckShow, Forge, Hands, Marker, Posted, Threads, Tracker};
+use stepherd::adapters::{
+    Backend, CallError, CheckShow, Direct, Forge, Hands, Marker, MoveSeen, Posted, Threads, Tracker,
+};
 use stepherd::clock::Clock as _;
 use stepherd::domain::doc::Doc;
 use stepherd::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
 use stepherd::domain::ids::{Platform, Repo, RunId, ThreadRef};
 use stepherd::domain::policy::Lookup;
 use stepherd::domain::run::{CheckTarget, FailureClass, Observation};
-use stepherd::domain::signal::{MessageRef, ReplyHandle, Said};
+use stepherd::domain::signal::{MessageRef, ReplyHandle, Said, TicketMoved};
 use stepherd::sandbox::stage::{Fault, FaultKind, Stage};
 use stepherd::store::{Gate, Point, Store, StoreError};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -160,6 +162,10 @@ impl Tracker for Tapped<dyn Tracker> {
     async fn move_ticket(&self, intent: &MoveIntent) -> Result<Outcome, CallError> {
         self.front.call(self.port.move_ticket(intent)).await
     }
+
+    async fn move_stands(&self, told: &TicketMoved) -> Result<MoveSeen, CallError> {
+        self.front.call(self.port.move_stands(told)).await
+    }
 }
 
 #[async_trait]
@@ -181,7 +187,7 @@ impl Threads for Tapped<dyn Threads> {
         self.front.call(self.port.edit(message, marker, doc)).await
     }
 
-    async fn answer(&self, handle: &ReplyHandle, doc: &Doc) -> Result<bool, CallError> {
+    async fn answer(&self, handle: &ReplyHandle, doc: &Doc) -> Result<Direct, CallError> {
         self.front.call(self.port.answer(handle, doc)).await
     }
 

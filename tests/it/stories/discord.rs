@@ -1,6 +1,8 @@
 //! Discord: slash commands, buttons, the thread that a run gets, and who is not listened to.
 #![expect(clippy::too_many_lines, reason = "whole threads are shown where they are told about")]
 
+mod unanswered;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! Jira: approvals that start runs, commands in comments, the four proofs, and tickets that cannot be moved.
+//! Jira: approvals that start runs, commands in comments, the four proofs and what they prove, and tickets that cannot be moved.
 #![expect(clippy::too_many_lines, reason = "whole threads are shown where they are told about")]
 
+mod believed;
 mod proofs;
 
 use serde_json::{Map, Value, json};

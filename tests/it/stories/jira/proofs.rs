@@ -1,5 +1,7 @@
 //! How Jira proves itself, and what becomes of what proves itself and cannot be read.
 
+use std::path::Path;
+
 use serde_json::Value;
 use stepherd::sandbox::jira::{Automation, Shape, Signing};
 use stepherd::sandbox::town::TICKET;
@@ -10,20 +12,36 @@ use crate::stories::dcr::{approved, minutes};
 use crate::world::World;
 
 /// A world whose Jira may prove itself in all four ways.
-async fn of_four_proofs() -> World {
-    World::with_settings(
-        |_| {},
-        |env| {
-            for (key, value) in [
-                ("OAUTH_CLIENT_SECRET", "oauth-secret"),
-                ("CONNECT_SHARED_SECRET", "connect-secret"),
-                ("AUTOMATION_SECRET", "automation-secret"),
-            ] {
-                env.insert(format!("STEPHERD__JIRA__{key}"), value.into());
-            }
-        },
-    )
+pub(super) async fn of_four_proofs() -> World {
+    World::with_settings(automation_may, |env| {
+        for (key, value) in [
+            ("OAUTH_CLIENT_SECRET", "oauth-secret"),
+            ("CONNECT_SHARED_SECRET", "connect-secret"),
+            ("AUTOMATION_SECRET", "automation-secret"),
+        ] {
+            env.insert(format!("STEPHERD__JIRA__{key}"), value.into());
+        }
+    })
     .await
+}
+
+/// The account of Automation's rules may do what Ada may.
+pub(super) fn automation_may(dir: &Path) {
+    let path = dir.join("config/people.toml");
+    let mut people = std::fs::read_to_string(&path).unwrap();
+    people.push_str("\n[[person]]\nname = \"automation\"\njira = \"automation\"\n");
+    people = people.replace(
+        "name = \"operator\"\npersons = [\"ada\"]",
+        "name = \"operator\"\npersons = [\"ada\", \"automation\"]",
+    );
+    std::fs::write(path, people).unwrap();
+}
+
+pub(super) fn of_a_rule() -> Shape {
+    Shape {
+        automation: Some(Automation::IssueData),
+        ..Shape::default()
+    }
 }
 
 fn oauth(secret: &str) -> Signing {
@@ -33,7 +51,7 @@ fn oauth(secret: &str) -> Signing {
     }
 }
 
-fn connect(secret: &str) -> Signing {
+pub(super) fn connect(secret: &str) -> Signing {
     Signing::Connect {
         client_key: "site".into(),
         shared_secret: secret.into(),
@@ -41,14 +59,14 @@ fn connect(secret: &str) -> Signing {
     }
 }
 
-fn automation(value: &str) -> Signing {
+pub(super) fn automation(value: &str) -> Signing {
     Signing::Automation {
         header: "X-Automation-Webhook-Token".into(),
         value: value.into(),
     }
 }
 
-fn admin(secret: &str) -> Signing {
+pub(super) fn admin(secret: &str) -> Signing {
     Signing::Admin { secret: secret.into() }
 }
 
@@ -61,6 +79,9 @@ async fn jira_proves_itself_in_four_ways() {
         automation("automation-secret"),
     ] {
         let world = of_four_proofs().await;
+        if proof == automation("automation-secret") {
+            world.town.jira.set_shape(of_a_rule());
+        }
         let url = Url::parse(&format!("{}/webhooks/jira", world.url)).unwrap();
         world.town.jira.set_webhook(Some(url), proof);
         approved(&world).await;
@@ -110,16 +131,9 @@ async fn an_automation_rules_body_starts_a_run_when_automation_may() {
     ] {
         let world = World::with_settings(
             |dir| {
-                let path = dir.join("config/people.toml");
-                let mut people = std::fs::read_to_string(&path).unwrap();
                 if allowed {
-                    people.push_str("\n[[person]]\nname = \"automation\"\njira = \"automation\"\n");
-                    people = people.replace(
-                        "name = \"operator\"\npersons = [\"ada\"]",
-                        "name = \"operator\"\npersons = [\"ada\", \"automation\"]",
-                    );
+                    automation_may(dir);
                 }
-                std::fs::write(path, people).unwrap();
             },
             |env| {
                 env.insert("STEPHERD__JIRA__AUTOMATION_SECRET".into(), "automation-secret".into());
