@@ -2,6 +2,7 @@
 mod catchup;
 mod door;
 mod markup;
+mod moved;
 mod peer;
 mod reading;
 mod site;

@@ -20,7 +20,7 @@ use tracing::warn;
 use super::markdown::{plain, render};
 use super::read::is_token;
 use super::{is_snowflake, thread};
-use crate::adapters::http::{Answered, Api, Auth, permanent, retry};
+use crate::adapters::http::{Answered, Api, Auth, permanent};
 use crate::adapters::{CallError, Direct, Marker, Posted, Threads};
 use crate::domain::doc::Doc;
 use crate::domain::ids::ThreadRef;

@@ -119,6 +119,10 @@ fn automation(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable>
 fn commented(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> {
     let comment = root.get("comment").object()?;
     let id = comment.get("id").id()?;
+    // It becomes part of an address and of a key.
+    if !id.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(comment.get("id").odd("a number"));
+    }
     let (created, edited) = (comment.get("created"), comment.get("updated"));
     if created.is_there() && edited.is_there() && created.value() != edited.value() {
         return Ok(Signal::Nothing(format!("comment {id} was edited")));

@@ -427,10 +427,9 @@ fn assert_unreadable(cases: Vec<(Value, &str)>) {
 fn what_is_wrong_with_a_transition_is_named_by_its_path() {
     let key = |key: &str| with(transition(), "/issue/key", json!(key));
     let item_to = |to: Value| with(transition(), "/changelog/items/0/to", to);
-    let no_status = json!({ "issue": { "key": "OPS-1", "fields": { "status": {} } } });
     assert_unreadable(vec![
         (json!([]), "$: expected an object"),
-        (json!({}), "$.issue: expected a ticket"),
+        (json!({}), "$.webhookEvent: expected an event"),
         (
             json!({ "webhookEvent": 7 }),
             "$.webhookEvent: expected text, found a number",
@@ -468,12 +467,30 @@ fn what_is_wrong_with_a_transition_is_named_by_its_path() {
         ),
         (with(transition(), "/user", json!({})), "$.user: expected a user"),
         (with(transition(), "/user", json!("eve")), "$.user: expected a user"),
+    ]);
+}
+
+#[test]
+fn what_is_wrong_with_an_automation_rules_body_is_named_by_its_path() {
+    for (body, expected) in [
+        (json!([]), "$: expected an object"),
+        (json!({}), "$.issue: expected a ticket"),
+        (
+            json!({ "webhookEvent": 7 }),
+            "$.webhookEvent: expected text, found a number",
+        ),
         (
             json!({ "issue": { "id": "1", "key": "OPS-1" } }),
             "$.issue.fields: expected an object",
         ),
-        (no_status, "$.issue.fields.status: expected a status"),
-    ]);
+        (
+            json!({ "issue": { "key": "OPS-1", "fields": { "status": {} } } }),
+            "$.issue.fields.status: expected a status",
+        ),
+    ] {
+        let found = automated(&body).unwrap_err().to_string();
+        assert!(found.starts_with(expected), "{found}\nexpected {expected}");
+    }
 }
 
 #[test]
@@ -496,6 +513,8 @@ fn what_is_wrong_with_a_comment_is_named_by_its_path() {
         ),
         (id(json!(-1)), "$.comment.id: expected an id"),
         (id(json!("1\n2")), "$.comment.id: expected an id"),
+        (id(json!("..")), "$.comment.id: expected a number"),
+        (id(json!("1:dcr")), "$.comment.id: expected a number"),
         (id(json!("")), "$.comment.id: expected an id"),
     ]);
 }

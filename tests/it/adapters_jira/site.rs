@@ -18,7 +18,7 @@ use stepherd::sandbox::jira::{self as site, Automation, Flavour, JiraOptions, Ji
 use stepherd::sandbox::stage::{Served, Stage, serve};
 
 const NOW: i64 = 1_764_500_000;
-const FLAVORS: [(Flavor, Flavour); 2] = [
+pub(super) const FLAVORS: [(Flavor, Flavour); 2] = [
     (Flavor::Cloud, Flavour::Cloud),
     (Flavor::DataCenter, Flavour::DataCenter),
 ];
@@ -30,9 +30,9 @@ fn now() -> Timestamp {
 type Received = Arc<Mutex<Vec<RawRequest>>>;
 
 /// A site with one ticket, an adapter that talks to it, and a door-step where its webhooks are put down.
-struct Set {
-    site: site::Jira,
-    jira: Jira,
+pub(super) struct Set {
+    pub(super) site: site::Jira,
+    pub(super) jira: Jira,
     received: Received,
     hooks: url::Url,
     _served: Served,
@@ -53,7 +53,7 @@ async fn put_down(State(received): State<Received>, request: Request) -> StatusC
     StatusCode::ACCEPTED
 }
 
-async fn set_up(flavor: Flavor, flavour: Flavour) -> Set {
+pub(super) async fn set_up(flavor: Flavor, flavour: Flavour) -> Set {
     let received = Received::default();
     let routes = Router::new().fallback(put_down).with_state(Arc::clone(&received));
     let served = serve(routes, Arc::new(Stage::default()), 0).await.unwrap();
@@ -91,7 +91,7 @@ async fn set_up(flavor: Flavor, flavour: Flavour) -> Set {
     }
 }
 
-fn door() -> JiraDoor {
+pub(super) fn door() -> JiraDoor {
     let proofs = JiraProofs {
         webhook_secrets: vec!["admin-secret".into()],
         oauth_client_secret: Some("client-secret".into()),
@@ -128,7 +128,7 @@ impl Set {
         self.received.lock().unwrap().last().cloned().unwrap()
     }
 
-    fn read_last(&self) -> Result<Signal, Unreadable> {
+    pub(super) fn read_last(&self) -> Result<Signal, Unreadable> {
         Ok(door().read(&self.last(), Proof::BodySigned, now())?.remove(0))
     }
 
@@ -411,21 +411,23 @@ async fn groups_are_asked_for_by_the_id_that_webhooks_carry() {
             };
             assert_eq!(set.jira.answer_lookup(&lookup).await, Ok(expected), "{name} {group}");
         }
-        let nobody = Account {
-            platform: "jira".parse().unwrap(),
-            id: "anonymous".into(),
-        };
-        let lookup = Lookup {
-            account: nobody,
+        let of = |id: &str| Lookup {
+            account: Account {
+                platform: "jira".parse().unwrap(),
+                id: id.to_owned(),
+            },
             grant: Grant::Group {
                 platform: "jira".parse().unwrap(),
                 group: "ops".into(),
             },
         };
         assert!(matches!(
-            set.jira.answer_lookup(&lookup).await,
+            set.jira.answer_lookup(&of("557058:gone")).await,
             Err(CallError::Permanent { .. })
         ));
+        for nobody in ["anonymous", "automation"] {
+            assert_eq!(set.jira.answer_lookup(&of(nobody)).await, Ok(false));
+        }
     }
 }
 

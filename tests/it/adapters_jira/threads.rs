@@ -253,10 +253,20 @@ fn said() -> Said {
     }
 }
 
+const SAID: &str = "1970-01-01T00:00:00.000+0000";
+const EDITED: &str = "1970-01-01T00:00:01.000+0000";
+
 fn comment(version: u8, author: &str, updated: &str, body: Value) -> Line {
-    let body =
-        json!({ "id": "5", "author": { "accountId": author }, "created": "1", "updated": updated, "body": body });
+    let body = json!({
+        "self": format!("https://x.example/rest/api/{version}/issue/10001/comment/5"), "id": "5",
+        "author": { "accountId": author }, "created": SAID, "updated": updated, "body": body,
+    });
     ("GET", format!("/rest/api/{version}/issue/OPS-1/comment/5"), 200, body)
+}
+
+fn ticket(key: &str) -> Line {
+    let body = json!({ "id": "10001", "key": key, "fields": {} });
+    ("GET", "/rest/api/3/issue/OPS-1?fields=status".to_owned(), 200, body)
 }
 
 fn adf(text: &str) -> Value {
@@ -268,25 +278,82 @@ fn adf(text: &str) -> Value {
 #[tokio::test]
 async fn a_comment_stands_while_its_author_its_text_and_its_dates_do() {
     let gone = ("GET", "/rest/api/3/issue/OPS-1/comment/5".to_owned(), 404, json!({}));
-    let changed = comment(3, "eve", "1", adf("/dcr stop"));
+    let changed = comment(3, "eve", SAID, adf("/dcr stop"));
+    let untouched = comment(3, "eve", SAID, adf("/dcr retry"));
+    let but = |name: &str, value: Value| {
+        let mut line = untouched.clone();
+        line.3[name] = value;
+        line
+    };
+    let by = |author: Value| but("author", author);
+    let elsewhere = json!("https://x.example/rest/api/3/issue/10002/comment/5");
     for (what, script, stands) in [
-        ("untouched", vec![comment(3, "eve", "1", adf("/dcr retry"))], true),
+        ("untouched", vec![untouched.clone()], true),
         (
             "read as wiki text",
-            vec![changed.clone(), comment(2, "eve", "1", json!("/dcr retry"))],
+            vec![changed.clone(), comment(2, "eve", SAID, json!("/dcr retry"))],
             true,
         ),
         (
             "changed",
-            vec![changed, comment(2, "eve", "1", json!("/dcr stop"))],
+            vec![changed, comment(2, "eve", SAID, json!("/dcr stop"))],
             false,
         ),
-        ("edited", vec![comment(3, "eve", "2", adf("/dcr retry"))], false),
-        ("another's", vec![comment(3, "mallory", "1", adf("/dcr retry"))], false),
+        ("edited", vec![comment(3, "eve", EDITED, adf("/dcr retry"))], false),
+        ("another's", vec![comment(3, "mallory", SAID, adf("/dcr retry"))], false),
+        ("nobody's", vec![by(Value::Null)], false),
+        (
+            "an app's",
+            vec![by(json!({ "accountId": "eve", "accountType": "app" }))],
+            false,
+        ),
+        ("our own", vec![by(json!({ "accountId": "eve", "key": "own" }))], false),
+        (
+            "for some",
+            vec![but("visibility", json!({ "type": "role", "value": "Developers" }))],
+            false,
+        ),
+        ("an internal note", vec![but("jsdPublic", json!(false))], false),
+        ("for all", vec![but("jsdPublic", json!(true))], true),
+        ("on another ticket", vec![but("self", elsewhere)], false),
+        ("of no time", vec![but("created", Value::Null)], false),
         ("deleted", vec![gone], false),
     ] {
-        let peer = cloud(script).await;
+        let peer = cloud([vec![ticket("OPS-1")], script].concat()).await;
         assert_eq!(peer.jira.still_stands(&said()).await, Ok(stands), "{what}");
+        peer.done();
+    }
+    for (seconds, stands) in [(-3600, true), (60, true), (61, false)] {
+        let peer = cloud(vec![ticket("OPS-1"), untouched.clone()]).await;
+        let mut claimed = said();
+        claimed.at = jiff::Timestamp::from_second(seconds).unwrap();
+        assert_eq!(peer.jira.still_stands(&claimed).await, Ok(stands), "{seconds}");
+        peer.done();
+    }
+}
+
+#[tokio::test]
+async fn a_comment_on_a_ticket_that_is_not_there_or_under_another_key_does_not_stand() {
+    let gone = (
+        "GET",
+        "/rest/api/3/issue/OPS-1?fields=status".to_owned(),
+        404,
+        json!({}),
+    );
+    for line in [gone, ticket("NEW-7")] {
+        let peer = cloud(vec![line]).await;
+        assert_eq!(peer.jira.still_stands(&said()).await, Ok(false));
+        peer.done();
+    }
+}
+
+#[tokio::test]
+async fn without_knowing_itself_it_lets_nobodys_word_stand() {
+    for (status, body) in [(503, json!({})), (401, json!({})), (403, json!({})), (200, json!({}))] {
+        let line = || ("GET", "/rest/api/3/myself".to_owned(), status, body.clone());
+        let peer = peer_of(Flavor::Cloud, None, vec![line()]).await;
+        let unknown = peer.jira.still_stands(&said()).await;
+        assert!(matches!(unknown, Err(CallError::Retry { .. })), "{status}: {unknown:?}");
         peer.done();
     }
 }

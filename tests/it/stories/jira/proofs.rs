@@ -155,7 +155,7 @@ async fn an_automation_rules_body_starts_a_run_when_automation_may() {
             notes(&world, 10).await
         );
         if !allowed {
-            insta::assert_snapshot!(newest(&world).await, @"automation may not say /dcr start tenant=comcast ticket=SREPROV-3072: it takes the role operator. Roles are given in people.toml by an administrator.");
+            insta::assert_snapshot!(newest(&world).await, @"automation (moved by Ada) may not say /dcr start tenant=comcast ticket=SREPROV-3072: it takes the role operator. Roles are given in people.toml by an administrator.");
         }
     }
 }
