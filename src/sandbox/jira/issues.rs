@@ -62,8 +62,24 @@ impl Jira {
         }
         let id = self
             .inner
-            .add_comment(key, &user, body, Vec::new())
+            .add_comment(key, &user, body, Vec::new(), None)
             .ok_or_else(|| no("issue", key))?;
+        self.inner.flush().await;
+        Ok(id)
+    }
+
+    /// A person writes what only this group may see. Webhooks tell of it all the same.
+    ///
+    /// # Errors
+    /// When there is no such issue, person or group.
+    pub async fn comment_to(&self, group: &str, key: &str, user: &str, text: &str) -> Result<String, NotPossible> {
+        let user = self.person(user)?;
+        if !lock(&self.inner.site).groups.contains_key(group) {
+            return Err(no("group", group));
+        }
+        let (body, to) = (Body::Text(text.to_owned()), Some(group.to_owned()));
+        let id = self.inner.add_comment(key, &user, body, Vec::new(), to);
+        let id = id.ok_or_else(|| no("issue", key))?;
         self.inner.flush().await;
         Ok(id)
     }
@@ -194,6 +210,7 @@ impl Inner {
         user: &str,
         body: Body,
         properties: Vec<(String, Value)>,
+        group: Option<String>,
     ) -> Option<String> {
         let now = (self.now)();
         let id = {
@@ -204,6 +221,7 @@ impl Inner {
             issue.comments.push(Comment {
                 id: id.clone(),
                 author: user.to_owned(),
+                group,
                 body,
                 edits: 0,
                 properties,

@@ -60,7 +60,7 @@ async fn issue(
         .unwrap_or_default();
     let all = wanted.is_empty() || wanted.contains(&"*all") || wanted.contains(&"*navigable");
     if wanted.contains(&"comment") {
-        let shown = issue.comments.iter().map(|c| site.comment_json(issue, c, &v, false));
+        let shown = site.comments_of(issue).map(|c| site.comment_json(issue, c, &v, false));
         let shown: Vec<Value> = shown.collect();
         fields.insert(
             "comment".into(),
@@ -162,7 +162,7 @@ async fn comments(
     };
     let start = number(&asked, "startAt", 0)?;
     let max = number(&asked, "maxResults", most.min(1_048_576))?.min(most);
-    let mut all: Vec<&Comment> = issue.comments.iter().collect();
+    let mut all: Vec<&Comment> = site.comments_of(issue).collect();
     match asked.get("orderBy").map_or("created", String::as_str) {
         "created" | "+created" | " created" => {}
         "-created" => all.reverse(),
@@ -202,7 +202,7 @@ async fn add_comment(
     }
     let properties = comment_properties(&said)?;
     let id = inner
-        .add_comment(&key, &bot, comment_body(&v, &said)?, properties)
+        .add_comment(&key, &bot, comment_body(&v, &said)?, properties, None)
         .ok_or_else(no_issue)?;
     inner.spawn_flush();
     inner.show_comment(201, &v, &key, &id, &query(raw))
@@ -225,7 +225,11 @@ async fn property(
 ) -> Handled {
     inner.open_for(&v, &headers)?;
     let site = lock(&inner.site);
-    let seen = site.issues.iter().filter(|i| !i.hidden).flat_map(|i| &i.comments);
+    let seen = site
+        .issues
+        .iter()
+        .filter(|i| !i.hidden)
+        .flat_map(|i| site.comments_of(i));
     let comment = seen.into_iter().find(|c| c.id == id).ok_or_else(|| no_comment(&id))?;
     let value = comment
         .properties
@@ -310,11 +314,8 @@ impl Inner {
     ) -> Handled {
         let site = lock(&self.site);
         let issue = visible(&site, key)?;
-        let comment = issue
-            .comments
-            .iter()
-            .find(|c| c.id == id)
-            .ok_or_else(|| no_comment(id))?;
+        let comment = site.comments_of(issue).find(|c| c.id == id);
+        let comment = comment.ok_or_else(|| no_comment(id))?;
         Ok(Reply::json(
             status,
             site.comment_json(issue, comment, version, expands(asked, "properties")),
@@ -324,11 +325,8 @@ impl Inner {
     fn own_comment(&self, key: &str, id: &str, bot: &str, verb: &str) -> Result<(), Reply> {
         let site = lock(&self.site);
         let issue = visible(&site, key)?;
-        let comment = issue
-            .comments
-            .iter()
-            .find(|c| c.id == id)
-            .ok_or_else(|| no_comment(id))?;
+        let comment = site.comments_of(issue).find(|c| c.id == id);
+        let comment = comment.ok_or_else(|| no_comment(id))?;
         if comment.author != bot {
             return Err(error(
                 400,

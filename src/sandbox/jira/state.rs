@@ -182,6 +182,8 @@ impl Body {
 pub(super) struct Comment {
     pub(super) id: String,
     pub(super) author: String,
+    /// The only group that may see it.
+    pub(super) group: Option<String>,
     pub(super) body: Body,
     pub(super) edits: u32,
     pub(super) properties: Vec<(String, Value)>,
@@ -245,6 +247,13 @@ impl Site {
         self.issues
             .iter_mut()
             .find(|i| i.key.eq_ignore_ascii_case(key) || i.id == key)
+    }
+
+    /// The comments that the bot may see: of restricted ones those of its own groups.
+    pub(super) fn comments_of<'i>(&self, issue: &'i Issue) -> impl Iterator<Item = &'i Comment> {
+        let member = |group: &String| self.groups.get(group).is_some_and(|g| g.members.contains(&self.bot));
+        let seen = issue.comments.iter();
+        seen.filter(move |comment| comment.group.as_ref().is_none_or(member))
     }
 
     pub(super) fn workflow(&self, issue: &Issue) -> &Workflow {
@@ -334,6 +343,10 @@ impl Site {
         });
         if self.flavour == Flavour::Cloud {
             shown["jsdPublic"] = true.into();
+        }
+        if let Some(group) = &comment.group {
+            let id = self.groups.get(group).map(|group| group.id.as_str());
+            shown["visibility"] = json!({"type": "group", "value": group, "identifier": id});
         }
         if properties {
             let all = comment

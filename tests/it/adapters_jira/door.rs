@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use stepherd::adapters::jira::{JiraDoor, JiraProofs, query_string_hash};
 use stepherd::adapters::{Door, DoorAnswer, RawRequest, TurnedAway, Verified};
+use stepherd::domain::signal::Proof;
 
 const NOW: i64 = 1_700_000_000;
 const TARGET: &str = "/webhooks/jira";
@@ -140,6 +141,32 @@ fn an_automation_rules_token_is_accepted_and_its_body_stands_for_the_delivery_id
 }
 
 #[test]
+fn a_proof_tells_its_kind_and_of_several_the_weakest_counts() {
+    let signed = signature("new-secret", BODY);
+    let oauth = format!("Bearer {}", token(&json!({ "exp": NOW + 180 }), "client-secret"));
+    let connect = format!("JWT {}", token(&connect_claims(TARGET), "shared-secret"));
+    let (body, rule) = (
+        ("x-hub-signature", signed.as_str()),
+        ("x-automation-webhook-token", "automation-secret"),
+    );
+    let (bearer, jwt) = (("authorization", oauth.as_str()), ("authorization", connect.as_str()));
+    for (offered, proof) in [
+        (&[body][..], Proof::BodySigned),
+        (&[bearer], Proof::Token),
+        (&[jwt], Proof::Token),
+        (&[rule], Proof::Automation),
+        (&[body, jwt], Proof::Token),
+        (&[jwt, rule], Proof::Automation),
+        (&[rule, body], Proof::Automation),
+    ] {
+        let verified = verify(&request(TARGET, offered, BODY)).unwrap();
+        assert_eq!(verified.proof, proof, "{offered:?}");
+    }
+    let target = format!("{TARGET}?%6awt={}", token(&connect_claims(TARGET), "shared-secret"));
+    assert_eq!(verify(&request(&target, &[body], BODY)).unwrap().proof, Proof::Token);
+}
+
+#[test]
 fn jiras_identifier_is_the_delivery_id_unless_it_is_no_word() {
     let signed = signature("new-secret", BODY);
     let with = |ids: &[&str]| {
@@ -150,7 +177,14 @@ fn jiras_identifier_is_the_delivery_id_unless_it_is_no_word() {
     assert_eq!(with(&["a1b2"]).unwrap().delivery_id, "a1b2");
     assert!(with(&[]).unwrap().delivery_id.starts_with("sha256:"));
     let long = "x".repeat(201);
-    for bad in [&[""][..], &["a b"], &[long.as_str()], &["a", "b"]] {
+    for bad in [
+        &[""][..],
+        &["a b"],
+        &[long.as_str()],
+        &["a", "b"],
+        &["repair-comment-5"],
+        &["sha256:00"],
+    ] {
         assert!(matches!(with(bad), Err(TurnedAway::Malformed(_))), "{bad:?}");
     }
 }

@@ -300,3 +300,27 @@ async fn a_signed_webhook_needs_no_token_and_is_looked_up_all_the_same() {
     let parked = world.store.deliveries(Some("parked"), 9).await.unwrap();
     assert_eq!(parked[0].note, "$.webhookEvent: expected an event, found nothing");
 }
+
+#[tokio::test]
+async fn what_only_some_may_see_is_neither_obeyed_nor_answered_where_all_can_see_it() {
+    for members in [&[][..], &["stepherd", "ada"]] {
+        let world = World::new().await;
+        world.repair_at_start().await;
+        world.town.jira.add_group("insiders", members);
+        let jira = &world.town.jira;
+        jira.comment_to("insiders", TICKET, ADA, "/dcr start comcast")
+            .await
+            .unwrap();
+        jira.comment_to("insiders", TICKET, ADA, "/dcr secret-plan")
+            .await
+            .unwrap();
+        world.settle().await;
+        assert!(world.runs().await.is_empty(), "{members:?}");
+        assert_eq!(jira.comments(TICKET).len(), 2, "{members:?}: nothing is said");
+        // Nor once repair finds them.
+        minutes(&world, 30).await;
+        assert_eq!(world.repair().await, 0);
+        world.settle().await;
+        assert_eq!(jira.comments(TICKET).len(), 2, "{members:?}");
+    }
+}
