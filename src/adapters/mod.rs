@@ -115,11 +115,17 @@ pub struct Unreadable(pub String);
 
 /// Where a platform's deliveries come in.
 pub trait Door: Send + Sync {
+    /// Judges what a request's head alone can show; the body is not there yet. A request that offers no proof, or one
+    /// that fails whatever the body may be, is turned away here, so that nobody can make stepherd read a body without
+    /// at least claiming to have signed it. Passing proves nothing: `verify` decides.
+    fn check_head(&self, head: &RawRequest, now: Timestamp) -> Result<(), TurnedAway>;
     /// Proves the request by its raw bytes. No parsing beyond what the proof itself needs, no look-ups, no calls.
     fn verify(&self, request: &RawRequest, now: Timestamp) -> Result<Verified, TurnedAway>;
     /// Reads what a stored, verified delivery means. Called later, possibly several times. What its proof does not
     /// cover is not believed.
     fn read(&self, request: &RawRequest, proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable>;
+    /// The headers that `read` needs, names in lower case. No others are stored: they may hold credentials.
+    fn kept_headers(&self) -> &'static [&'static str];
     /// The answer to `DoorAnswer::Suggest`: values with labels, best first.
     fn suggestions(&self, choices: &[(String, String)]) -> String {
         let _ = choices;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::domain::ids::Repo;
@@ -89,6 +90,10 @@ pub struct Server {
     pub header_timeout: Duration,
     /// How long a client may take to send its body.
     pub read_timeout: Duration,
+    /// How many bytes of its body a client must send in a second, on average.
+    pub body_rate_min: u32,
+    /// The proxies in front; absent: not told, so that senders are not told apart.
+    pub trusted_proxies: Option<Vec<IpNet>>,
 }
 
 /// The database.
@@ -247,6 +252,8 @@ impl Default for Server {
             connections_max: 10_000,
             header_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
+            body_rate_min: 16 * 1024,
+            trusted_proxies: None,
         }
     }
 }

@@ -46,8 +46,10 @@ pub(super) struct RawServer {
     /// The largest request body, in bytes. Default: 26214400 (25 MiB, what GitHub may send).
     #[schemars(range(min = 1024, max = 104_857_600))]
     pub(super) body_limit_bytes: Option<u32>,
-    /// What all request bodies that are being taken may hold together, in bytes; at least `body_limit_bytes`. More is
-    /// answered 503. Default: 134217728 (128 MiB).
+    /// What all request bodies that are being taken may hold together, in bytes; at least four times
+    /// `body_limit_bytes`. More is answered 503. Bodies above 64 KiB take three quarters of it at most, one platform's
+    /// a half, one sender's a quarter (see `trusted_proxies`). Default: 134217728 (128 MiB), or more where
+    /// `body_limit_bytes` needs it.
     #[schemars(range(min = 1024, max = 4_294_967_295_u32))]
     pub(super) body_budget_bytes: Option<At<u32>>,
     /// How many connections there may be at once; fewer if the system allows fewer open files. Default: 10000.
@@ -59,6 +61,14 @@ pub(super) struct RawServer {
     /// How long a client may take to send its body, in seconds. Default: 30.
     #[schemars(range(min = 1, max = 600))]
     pub(super) read_timeout_s: Option<u32>,
+    /// How many bytes of its body a client must send in a second, on average; the first sixth of `read_timeout_s` is free.
+    /// Default: 16384.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub(super) body_rate_min: Option<u32>,
+    /// The proxies in front of stepherd, as addresses or networks (10.0.0.0/8): their X-Forwarded-For, read from the
+    /// right, says who sends a request, and no sender takes more than a quarter of `body_budget_bytes`. An empty list:
+    /// there are none, whoever connects is the sender. Without it senders are not told apart.
+    pub(super) trusted_proxies: Option<Vec<At<String>>>,
 }
 
 /// The database.

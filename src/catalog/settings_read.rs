@@ -2,11 +2,12 @@
 //! the catalog that ever touches a secret.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -236,15 +237,16 @@ impl Reader<'_> {
         let body_limit_bytes = raw
             .body_limit_bytes
             .map_or(usual.body_limit_bytes, |bytes| bytes as usize);
+        let budget_min = body_limit_bytes.saturating_mul(4);
         if let Some(at) = raw
             .body_budget_bytes
             .as_ref()
-            .filter(|at| (*at.get() as usize) < body_limit_bytes)
+            .filter(|at| (*at.get() as usize) < budget_min)
         {
             self.page.say_hint(
                 at.span(),
-                "`body_budget_bytes` is less than one body may have",
-                format!("at least `body_limit_bytes`, which is {body_limit_bytes}"),
+                "`body_budget_bytes` is less than four of the largest bodies",
+                format!("at least {budget_min}, four times `body_limit_bytes`"),
             );
         }
         Server {
@@ -255,11 +257,29 @@ impl Reader<'_> {
             body_budget_bytes: raw
                 .body_budget_bytes
                 .as_ref()
-                .map_or(usual.body_budget_bytes.max(body_limit_bytes), |at| *at.get() as usize),
+                .map_or(usual.body_budget_bytes.max(budget_min), |at| *at.get() as usize),
             connections_max: raw.connections_max.map_or(usual.connections_max, |max| max as usize),
             header_timeout: seconds(raw.header_timeout_s, usual.header_timeout),
             read_timeout: seconds(raw.read_timeout_s, usual.read_timeout),
+            body_rate_min: raw.body_rate_min.unwrap_or(usual.body_rate_min),
+            trusted_proxies: raw.trusted_proxies.as_deref().map(|given| self.networks(given)),
         }
+    }
+
+    fn networks(&mut self, given: &[At<String>]) -> Vec<IpNet> {
+        let mut networks = Vec::new();
+        for at in given {
+            let text = at.get().as_str();
+            match text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+                Ok(network) => networks.push(network),
+                Err(_) => self.page.say_hint(
+                    at.span(),
+                    format!("`{text}` is neither an address nor a network"),
+                    "an IP address or a network of them: 10.1.2.3, 10.0.0.0/8, fd00::/8",
+                ),
+            }
+        }
+        networks
     }
 
     fn listen(&mut self, given: Option<&At<String>>) -> Option<SocketAddr> {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anstream::{AutoStream, ColorChoice};
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::ExposeSecret as _;
@@ -95,8 +96,11 @@ pub async fn serve(
         wake,
         api_token: server.api_token,
         body_limit_bytes: server.body_limit_bytes,
-        budget: Budget::new(server.body_budget_bytes),
+        budget: Budget::new(server.body_budget_bytes, server.body_limit_bytes),
         read_timeout: server.read_timeout,
+        body_rate_min: server.body_rate_min,
+        trusted_proxies: server.trusted_proxies.as_deref().map(Arc::from),
+        refusals: Arc::default(),
     };
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "stepherd listens");
@@ -193,6 +197,8 @@ fn start_logs(log: &Log) {
     let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // As all other output: colours only for a terminal, and none with NO_COLOR.
+        .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
         .with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first subscriber.
     let _ = match log.format {

@@ -53,7 +53,10 @@ impl Store {
             return Ok(Serving { _lock: None });
         };
         let lock = path.as_deref().map(sqlite::lock).transpose()?;
-        self.forget_leases(now).await?;
+        self.forget_leases(now).await.map_err(|error| match (error, path) {
+            (StoreError::Unusable(why), Some(path)) => StoreError::Unusable(format!("{}: {why}", path.display())),
+            (error, _) => error,
+        })?;
         Ok(Serving { _lock: lock })
     }
 

@@ -1,11 +1,14 @@
 //! THE DOOR: webhook routes, the JSON API, health and metrics.
 //!
-//! The web never decides and never calls a platform. A webhook is verified, stored and answered, in this order and
-//! with nothing else before; the engine takes it from the store. The JSON API only reads.
+//! The web never decides and never calls a platform. A webhook whose head offers no proof is turned away before its
+//! body is read; the others are read within a budget, verified, stored and answered, in this order and with nothing
+//! else before. The engine takes deliveries from the store. The JSON API only reads.
 
 mod api;
 mod budget;
 mod health;
+mod peer;
+mod refusals;
 mod serve;
 mod view;
 mod webhooks;
@@ -15,6 +18,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
+use ipnet::IpNet;
 use secrecy::SecretString;
 use tokio::sync::Notify;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -25,7 +29,9 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::Store;
 
-pub use budget::{Budget, Share};
+pub use budget::{Budget, LARGE_BODIES_MAX, SMALL_BODY_BYTES_MAX, Share};
+pub use peer::sender;
+pub use refusals::Refusals;
 pub use serve::{Limits, serve};
 pub use view::{detail, summary};
 
@@ -52,6 +58,12 @@ pub struct Web {
     pub budget: Budget,
     /// How long a client may take to send its body.
     pub read_timeout: Duration,
+    /// How many bytes of its body a client must send in a second, on average.
+    pub body_rate_min: u32,
+    /// The proxies in front, which say who sends a request; `None` if that is not configured.
+    pub trusted_proxies: Option<Arc<[IpNet]>>,
+    /// What was said about requests that were turned away.
+    pub refusals: Arc<Refusals>,
 }
 
 /// All routes.

@@ -7,12 +7,17 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -52,9 +57,9 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits, stop: 
     let hurried = http(limits.header_timeout.min(RESERVE_HEADER_TIMEOUT), false);
     let open = TaskTracker::new();
     loop {
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file handles and the like pass; a short rest keeps the loop from spinning.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -70,7 +75,7 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits, stop: 
         };
         let Some((place, reserve)) = place else { break };
         let http = if reserve { &hurried } else { &usual };
-        let connection = connection(http, stream, routes.clone(), stop.clone());
+        let connection = connection(http, (stream, peer), routes.clone(), stop.clone());
         open.spawn(async move {
             connection.await;
             drop(place);
@@ -94,13 +99,18 @@ fn http(header_timeout: Duration, keep_alive: bool) -> http1::Builder {
 /// Serves one connection to its end: its own, that of the program, or that of its time.
 fn connection(
     http: &http1::Builder,
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     routes: Router,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<> {
     // Small answers are not held back for an acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        routes.call(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     async move {
         let mut connection: Pin<&mut _> = pin!(connection);
         let ended = tokio::select! {

@@ -1,8 +1,12 @@
 //! Webhooks: verify, store, answer.
 
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::body::HttpBody as _;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,8 +14,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 
-use super::{Share, Web};
-use crate::adapters::{Door, DoorAnswer, HalfTyped, RawRequest, TurnedAway, Verified};
+use super::{Share, Web, peer};
+use crate::adapters::{Door, DoorAnswer, HalfTyped, RawRequest, TurnedAway};
 use crate::domain::card;
 use crate::domain::command::Command;
 use crate::domain::ids::Platform;
@@ -21,13 +25,8 @@ use crate::store::{Deadline, NewDelivery, Recorded, RunFilter};
 
 /// How long senders are asked to wait when the store cannot take a delivery, in seconds.
 const RETRY_AFTER_S: u64 = 30;
-/// Headers that prove or authorise; they are not kept.
-const CREDENTIALS: [&str; 4] = [
-    "authorization",
-    "cookie",
-    "x-automation-webhook-token",
-    "proxy-authorization",
-];
+/// The part of the time for reading that a body may take whatever its bytes have earned: one of so many.
+const GRACE_SHARE: u32 = 6;
 
 /// Takes a delivery. 2xx only once it is durable.
 pub(super) async fn receive(
@@ -44,56 +43,36 @@ pub(super) async fn receive(
     let Some((platform, door)) = door else {
         return (StatusCode::NOT_FOUND, "this platform is switched off; see /readyz\n").into_response();
     };
-    let count = |outcome: &str| web.metrics.delivery(&platform, outcome);
-    let (body, share) = match read(&web, body).await {
+    let mut request = head(&parts);
+    if let Err(turned_away) = door.check_head(&request, web.clock.now()) {
+        return turn_away(&web, &platform, &turned_away);
+    }
+    let share = web.budget.share(platform.clone(), sender(&web, &parts));
+    let (body, share) = match read(&web, share, body).await {
         Ok(read) => read,
         Err(unread) => {
-            count(unread.outcome());
+            web.metrics.delivery(&platform, unread.outcome());
             return unread.into_response();
         }
     };
-    let request = raw(&parts, body);
+    request.body = body;
     let verified = match door.verify(&request, web.clock.now()) {
         Ok(verified) => verified,
-        Err(turned_away) => {
-            let (status, outcome) = match &turned_away {
-                TurnedAway::Forged(_) => (StatusCode::UNAUTHORIZED, "forged"),
-                TurnedAway::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
-                TurnedAway::UnsupportedType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported"),
-            };
-            count(outcome);
-            tracing::warn!(%platform, outcome, reason = %turned_away, "a request was turned away");
-            return (status, format!("{turned_away}\n")).into_response();
-        }
+        Err(turned_away) => return turn_away(&web, &platform, &turned_away),
     };
     match &verified.answer {
         DoorAnswer::JsonOnly(json) => return answer_json(json.clone()),
         DoorAnswer::Suggest(half_typed) => return suggest(&web, door.as_ref(), half_typed).await,
         DoorAnswer::Accepted | DoorAnswer::Json(_) => {}
     }
-    store(web, platform, request, verified, (arrived_at, share)).await
-}
-
-/// Stores a verified delivery and answers. A task of its own does the storing: a client that hangs up does not
-/// undo what it was about to be promised. It keeps the share too: until it is done, the body is in memory.
-async fn store(
-    web: Web,
-    platform: Platform,
-    request: RawRequest,
-    verified: Verified,
-    (arrived_at, share): (Timestamp, Share),
-) -> Response {
     let delivery = NewDelivery {
-        platform: platform.clone(),
-        delivery_id: verified.delivery_id.clone(),
+        platform,
+        delivery_id: verified.delivery_id,
         kind: verified.kind,
         proof: verified.proof,
-        target: without_token(&request.target),
-        headers: request
-            .headers
-            .into_iter()
-            .filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()))
-            .collect(),
+        // Reading needs no query, and a query may carry a proof.
+        target: parts.uri.path().to_owned(),
+        headers: only(request.headers, door.kept_headers()),
         body: request.body,
         received_at: arrived_at,
     };
@@ -101,6 +80,38 @@ async fn store(
         at: arrived_at.checked_add(within).unwrap_or(Timestamp::MAX),
         clock: web.clock.clone(),
     });
+    store(web, (delivery, deadline), verified.answer, share).await
+}
+
+/// Says why a request is turned away, and counts it.
+fn turn_away(web: &Web, platform: &Platform, why: &TurnedAway) -> Response {
+    let (status, outcome) = match why {
+        TurnedAway::Forged(_) => (StatusCode::UNAUTHORIZED, "forged"),
+        TurnedAway::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
+        TurnedAway::UnsupportedType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported"),
+    };
+    web.metrics.delivery(platform, outcome);
+    if let Some(others) = web.refusals.to_say(platform, outcome, web.clock.now()) {
+        tracing::warn!(%platform, outcome, reason = %why, others, "a request was turned away");
+    }
+    (status, format!("{why}\n")).into_response()
+}
+
+/// Who sends the request, if configuration and connection tell.
+fn sender(web: &Web, parts: &Parts) -> Option<IpAddr> {
+    let ConnectInfo(connected) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    peer::sender(connected.ip(), &parts.headers, web.trusted_proxies.as_deref())
+}
+
+/// Stores a verified delivery and answers. A task of its own does the storing: a client that hangs up does not
+/// undo what it was about to be promised. It keeps the share too: until it is done, the body is in memory.
+async fn store(
+    web: Web,
+    (delivery, deadline): (NewDelivery, Option<Deadline>),
+    answer: DoorAnswer,
+    share: Share,
+) -> Response {
+    let (platform, id) = (delivery.platform.clone(), delivery.delivery_id.clone());
     let keeper = web.store.clone();
     let stored = tokio::spawn(async move {
         let recorded = match deadline {
@@ -114,15 +125,15 @@ async fn store(
     match stored {
         Ok(Ok(Recorded::TooLate)) => {
             web.metrics.delivery(&platform, "too_late");
-            tracing::warn!(%platform, delivery = %verified.delivery_id, "a delivery could not be stored in time");
+            tracing::warn!(%platform, delivery = %id, "a delivery could not be stored in time");
             later("too late to be answered; nothing was done\n")
         }
         Ok(Ok(recorded)) => {
             let outcome = if recorded == Recorded::New { "stored" } else { "again" };
             web.metrics.delivery(&platform, outcome);
-            tracing::debug!(%platform, delivery = %verified.delivery_id, outcome, "delivery");
+            tracing::debug!(%platform, delivery = %id, outcome, "delivery");
             web.wake.notify_one();
-            match verified.answer {
+            match answer {
                 DoorAnswer::Json(json) => answer_json(json),
                 _ => StatusCode::ACCEPTED.into_response(),
             }
@@ -133,7 +144,7 @@ async fn store(
                 |r| r.err().map(|e| e.to_string()).unwrap_or_default(),
             );
             web.metrics.delivery(&platform, "unavailable");
-            tracing::error!(%platform, delivery = %verified.delivery_id, %why, "a delivery cannot be stored");
+            tracing::error!(%platform, delivery = %id, %why, "a delivery cannot be stored");
             later("cannot store the delivery now; send it again later\n")
         }
     }
@@ -177,20 +188,35 @@ fn later(why: &'static str) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, retry, why).into_response()
 }
 
-/// The body, with its share of the budget. A length that is announced and too large is refused before the first byte.
-async fn read(web: &Web, body: Body) -> Result<(Bytes, Share), Unread> {
-    if body.size_hint().lower() > web.body_limit_bytes as u64 {
+/// The body, with its share of the budget. A length that is announced and too large, or for which there is no place, is
+/// refused before the first byte.
+async fn read(web: &Web, mut share: Share, body: Body) -> Result<(Bytes, Share), Unread> {
+    let announced = body.size_hint().lower();
+    if announced > web.body_limit_bytes as u64 {
         return Err(Unread::TooLarge);
     }
-    tokio::time::timeout(web.read_timeout, collect(web, body))
+    if !share.announce(announced) {
+        return Err(Unread::Overloaded);
+    }
+    tokio::time::timeout(web.read_timeout, collect(web, share, body))
         .await
         .unwrap_or(Err(Unread::TooSlow))
 }
 
-async fn collect(web: &Web, mut body: Body) -> Result<(Bytes, Share), Unread> {
-    let mut share = web.budget.share();
+/// Reads the body to its end. Every byte that came earns a little time for the next ones, so that whoever holds room
+/// must go on sending.
+async fn collect(web: &Web, mut share: Share, mut body: Body) -> Result<(Bytes, Share), Unread> {
     let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
+    let mut too_slow = pin!(tokio::time::sleep(web.read_timeout / GRACE_SHARE));
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = body.frame() => frame,
+            () = too_slow.as_mut() => return Err(Unread::TooSlow),
+        };
+        let Some(frame) = frame else {
+            return Ok((whole.into(), share));
+        };
         // What is no data are trailers, which say nothing to us.
         let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else {
             continue;
@@ -202,16 +228,19 @@ async fn collect(web: &Web, mut body: Body) -> Result<(Bytes, Share), Unread> {
             return Err(Unread::Overloaded);
         }
         whole.extend_from_slice(&data);
+        let earned = Duration::from_secs(1).saturating_mul(u32::try_from(data.len()).unwrap_or(u32::MAX));
+        let deadline = too_slow.deadline() + earned / web.body_rate_min.max(1);
+        too_slow.as_mut().reset(deadline);
     }
-    Ok((whole.into(), share))
 }
 
-fn raw(parts: &Parts, body: Bytes) -> RawRequest {
+/// The request without its body.
+fn head(parts: &Parts) -> RawRequest {
     RawRequest {
         method: parts.method.to_string(),
         target: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
         headers: text_headers(&parts.headers),
-        body,
+        body: Bytes::new(),
     }
 }
 
@@ -223,19 +252,12 @@ fn text_headers(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Connect may carry its proof in the query; it is not kept.
-fn without_token(target: &str) -> String {
-    match target.split_once('?') {
-        Some((path, query)) => {
-            let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("jwt=")).collect();
-            if kept.is_empty() {
-                path.to_owned()
-            } else {
-                format!("{path}?{}", kept.join("&"))
-            }
-        }
-        None => target.to_owned(),
-    }
+/// The headers with these names. Everything else that a request brings stays outside: it may be a credential, under
+/// whatever name.
+fn only(headers: Vec<(String, String)>, kept: &[&str]) -> Vec<(String, String)> {
+    let mut headers = headers;
+    headers.retain(|(name, _)| kept.contains(&name.as_str()));
+    headers
 }
 
 /// Suggests run ids for a half-typed `run` argument: the command's newest runs whose id or name holds what was typed.

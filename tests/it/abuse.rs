@@ -5,4 +5,5 @@ mod bodies;
 mod canaries;
 mod connections;
 mod disk;
+mod room;
 mod storm;

@@ -25,6 +25,7 @@ mod sandbox_github;
 mod sandbox_law;
 mod simulation;
 mod store_law;
+mod stored;
 mod stories;
 mod tidy;
 mod torture;

@@ -214,8 +214,11 @@ impl World {
             wake,
             api_token: server.api_token.clone(),
             body_limit_bytes: server.body_limit_bytes,
-            budget: Budget::new(server.body_budget_bytes),
+            budget: Budget::new(server.body_budget_bytes, server.body_limit_bytes),
             read_timeout: server.read_timeout,
+            body_rate_min: server.body_rate_min,
+            trusted_proxies: server.trusted_proxies.as_deref().map(Arc::from),
+            refusals: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -16,6 +16,8 @@ const SIGNATURE: &str = "x-signature-ed25519";
 const TIMESTAMP: &str = "x-signature-timestamp";
 /// Discord waits for three seconds; what is left is for the way.
 const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
+/// Of an Ed25519 signature.
+const SIGNATURE_DIGITS: usize = 128;
 const CHOICES_MAX: usize = 25;
 const CHOICE_CHARS_MAX: usize = 100;
 
@@ -50,18 +52,36 @@ fn signed_at(request: &RawRequest) -> Option<Timestamp> {
     Timestamp::from_second(text.parse().ok()?).ok()
 }
 
-impl Door for DiscordDoor {
-    fn verify(&self, request: &RawRequest, now: Timestamp) -> Result<Verified, TurnedAway> {
-        let forged = |why: &str| TurnedAway::Forged(why.to_owned());
-        let signature = request.header(SIGNATURE).ok_or_else(|| forged("no signature"))?;
-        let timestamp = request.header(TIMESTAMP).ok_or_else(|| forged("no timestamp"))?;
-        self.verifier
-            .verify(signature, timestamp, &request.body)
-            .map_err(|()| forged("the signature does not match"))?;
-        let signed_at = signed_at(request).ok_or_else(|| forged("the timestamp is no time"))?;
+impl DiscordDoor {
+    /// The signature and the timestamp that the request offers; the timestamp is fresh.
+    fn offered<'a>(&self, head: &'a RawRequest, now: Timestamp) -> Result<(&'a str, &'a str), TurnedAway> {
+        let signature = head.header(SIGNATURE).ok_or_else(|| forged("no signature"))?;
+        let timestamp = head.header(TIMESTAMP).ok_or_else(|| forged("no timestamp"))?;
+        if signature.len() != SIGNATURE_DIGITS || !signature.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(forged("the signature does not hold 128 hexadecimal digits"));
+        }
+        let signed_at = signed_at(head).ok_or_else(|| forged("the timestamp is no time"))?;
         if now.duration_since(signed_at).abs() > self.freshness {
             return Err(forged("the timestamp is too far from now"));
         }
+        Ok((signature, timestamp))
+    }
+}
+
+fn forged(why: &str) -> TurnedAway {
+    TurnedAway::Forged(why.to_owned())
+}
+
+impl Door for DiscordDoor {
+    fn check_head(&self, head: &RawRequest, now: Timestamp) -> Result<(), TurnedAway> {
+        self.offered(head, now).map(drop)
+    }
+
+    fn verify(&self, request: &RawRequest, now: Timestamp) -> Result<Verified, TurnedAway> {
+        let (signature, timestamp) = self.offered(request, now)?;
+        self.verifier
+            .verify(signature, timestamp, &request.body)
+            .map_err(|()| forged("the signature does not match"))?;
         if let Some(kind) = request.header("content-type")
             && !kind.trim_start().to_ascii_lowercase().starts_with("application/json")
         {
@@ -92,6 +112,10 @@ impl Door for DiscordDoor {
         let interaction = Interaction::parse(&request.body).map_err(Unreadable)?;
         let at = signed_at(request).unwrap_or(received_at);
         Ok(vec![interaction.signal(&self.application_id, at, received_at)?])
+    }
+
+    fn kept_headers(&self) -> &'static [&'static str] {
+        &[TIMESTAMP]
     }
 
     fn suggestions(&self, choices: &[(String, String)]) -> String {

@@ -13,6 +13,8 @@ use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadabl
 use crate::domain::signal::Signal;
 
 const NAME_LEN_MAX: usize = 200;
+/// Of an HMAC with SHA-256.
+const DIGEST_DIGITS: usize = 64;
 
 /// How stepherd recognises itself in a payload, so that it never listens to its own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,15 +40,12 @@ impl GithubDoor {
 }
 
 impl Door for GithubDoor {
+    fn check_head(&self, head: &RawRequest, _now: Timestamp) -> Result<(), TurnedAway> {
+        digest(head).map(drop)
+    }
+
     fn verify(&self, request: &RawRequest, _now: Timestamp) -> Result<Verified, TurnedAway> {
-        let forged = |why: &str| TurnedAway::Forged(why.to_owned());
-        let signature = request
-            .header("x-hub-signature-256")
-            .ok_or_else(|| forged("X-Hub-Signature-256 is missing"))?;
-        let digest = signature
-            .strip_prefix("sha256=")
-            .ok_or_else(|| forged("X-Hub-Signature-256 does not start with sha256="))?;
-        if !hmac_sha256_matches(&self.secrets, &request.body, digest) {
+        if !hmac_sha256_matches(&self.secrets, &request.body, digest(request)?) {
             return Err(forged("X-Hub-Signature-256 does not match the body"));
         }
         let json = json_of(request).map_err(|e| match e {
@@ -80,6 +79,28 @@ impl Door for GithubDoor {
         })?;
         read::signals(event, &json, self.own)
     }
+
+    fn kept_headers(&self) -> &'static [&'static str] {
+        &["content-type", "x-github-event"]
+    }
+}
+
+/// The signature that the request offers, in hexadecimal digits.
+fn digest(head: &RawRequest) -> Result<&str, TurnedAway> {
+    let signature = head
+        .header("x-hub-signature-256")
+        .ok_or_else(|| forged("X-Hub-Signature-256 is missing"))?;
+    let digest = signature
+        .strip_prefix("sha256=")
+        .ok_or_else(|| forged("X-Hub-Signature-256 does not start with sha256="))?;
+    if digest.len() != DIGEST_DIGITS || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(forged("X-Hub-Signature-256 does not hold 64 hexadecimal digits"));
+    }
+    Ok(digest)
+}
+
+fn forged(why: &str) -> TurnedAway {
+    TurnedAway::Forged(why.to_owned())
 }
 
 enum NotJson {

@@ -29,6 +29,10 @@ impl JiraDoor {
 }
 
 impl Door for JiraDoor {
+    fn check_head(&self, head: &RawRequest, now: Timestamp) -> Result<(), TurnedAway> {
+        self.proofs.check_head(head, now).map(drop)
+    }
+
     fn verify(&self, request: &RawRequest, now: Timestamp) -> Result<Verified, TurnedAway> {
         let proof = self.proofs.check(request, now)?;
         let content_type = request.header("content-type").unwrap_or_default();
@@ -49,6 +53,10 @@ impl Door for JiraDoor {
 
     fn read(&self, request: &RawRequest, proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
         read::read(&request.body, proof, self.own_account_id.as_deref(), received_at).map(|signal| vec![signal])
+    }
+
+    fn kept_headers(&self) -> &'static [&'static str] {
+        &[]
     }
 }
 

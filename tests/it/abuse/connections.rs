@@ -117,3 +117,26 @@ fn a_storm_of_short_connections_passes() {
     server.terminate();
     assert_eq!(server.ended().0.code(), Some(0));
 }
+
+#[test]
+fn a_storm_of_forgeries_does_not_fill_the_log() {
+    let server = Folder::with_github().serve();
+    let began = std::time::Instant::now();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = "POST /webhooks/github HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
+    let most = 2 + began.elapsed().as_secs() / 10;
+    server.terminate();
+    let (_, log) = server.ended();
+    let said = log
+        .iter()
+        .filter(|line| line["fields"]["message"] == "a request was turned away");
+    let said = said.count() as u64;
+    assert!((1..=most).contains(&said), "{said} lines about one storm");
+}

@@ -391,6 +391,7 @@ fn the_shipped_settings_show_every_key_with_its_default() {
                         "application_id",
                         "repositories",
                         "projects",
+                        "trusted_proxies",
                     ]
                     .contains(&key)
                     && !["public_key", "enabled"].contains(&key)

@@ -1,6 +1,6 @@
 //! `serve`: when it starts, when it refuses to, and how it ends.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use secrecy::SecretString;
@@ -107,4 +107,30 @@ fn after_sigterm_nobody_new_is_let_in() {
     let (status, _) = server.ended();
     assert_eq!(status.code(), Some(0));
     assert!(TcpStream::connect(address).is_err());
+}
+
+/// What it logs for people until it listens.
+fn log_for_people(folder: &Folder) -> String {
+    let mut child = folder.spawn();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut log = String::new();
+    while !log.contains("stepherd listens") {
+        assert_ne!(lines.read_line(&mut log).unwrap(), 0, "it ended: {log}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    log
+}
+
+#[test]
+fn a_log_that_goes_to_a_file_has_no_colours() {
+    let mut folder = Folder::new();
+    folder.set("LOG__FORMAT", "text");
+    let plain = log_for_people(&folder);
+    assert!(plain.contains(" INFO ") && !plain.contains('\u{1b}'), "{plain:?}");
+    // Unless they are asked for; and who wants none has the last word.
+    folder.env.insert("CLICOLOR_FORCE".to_owned(), "1".to_owned());
+    assert!(log_for_people(&folder).contains('\u{1b}'));
+    folder.env.insert("NO_COLOR".to_owned(), "1".to_owned());
+    assert!(!log_for_people(&folder).contains('\u{1b}'));
 }

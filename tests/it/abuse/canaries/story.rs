@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write};
-use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::hunt::Hunt;
 use crate::cli::kit::Folder;
+use crate::stored::everything;
 use crate::stories::dcr::{approved, minutes};
 use crate::world::World;
 
@@ -126,22 +126,6 @@ async fn forgeries(http: &reqwest::Client, url: &str, env: &BTreeMap<String, Str
         }
     }
     answers
-}
-
-/// The database's files as they are on the disk now.
-fn on_disk(folder: &Path) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("stepherd.db"))
-        {
-            bytes.extend(std::fs::read(path).unwrap());
-        }
-    }
-    assert!(bytes.len() > 10_000, "there is something to look through");
-    bytes
 }
 
 /// Everything that people can read in the town.
@@ -268,9 +252,9 @@ async fn a_story_full_of_failures_tells_no_secret_anywhere() {
         assert!(text.len() > 20, "{place} has something to look through");
         hunt.search(&place, text.as_bytes());
     }
-    let database = world.database();
-    let folder = Path::new(database.trim_start_matches("sqlite:")).parent().unwrap();
-    hunt.search("the database", &on_disk(folder));
+    for (place, text) in everything(&world.database()).await {
+        hunt.search(&place, text.as_bytes());
+    }
     let log = logs.0.lock().unwrap().clone();
     let text = String::from_utf8_lossy(&log);
     assert!(
@@ -385,5 +369,8 @@ async fn the_program_at_level_trace_tells_no_secret() {
     for (place, text) in read_by_people(&town) {
         hunt.search(&place, text.as_bytes());
     }
-    hunt.search("the database", &on_disk(&folder.path("")));
+    let database = format!("sqlite:{}", folder.path("stepherd.db").display());
+    for (place, text) in everything(&database).await {
+        hunt.search(&place, text.as_bytes());
+    }
 }
