@@ -6,7 +6,7 @@ use yamlpath::{Component, Document, Feature, Route};
 
 use super::Problem;
 use super::pointer::{self, NewValue};
-use super::yaml_text::{Quotes, block, flow, key};
+use super::yaml_text::{Quotes, block, double_quoted, flow, key};
 
 /// What the text means. Several documents in one file are an error, and so are duplicate keys.
 pub(super) fn read(text: &str) -> Result<Value, Problem> {
@@ -45,8 +45,10 @@ pub(super) fn read(text: &str) -> Result<Value, Problem> {
 /// The number at the place as it is written there.
 pub(super) fn number(text: &str, tokens: &[String], root: &Value) -> Option<String> {
     let document = Document::new(text).ok()?;
-    let feature = document.query_exact(&route(root, tokens)).ok()??;
-    Some(document.extract(&feature).trim().to_owned())
+    let feature = document.query_exact(&route(&document, root, tokens)).ok()??;
+    let written = document.extract(&feature).trim();
+    // A key may be found by its spelling that is another one's.
+    (read(written).ok().as_ref() == pointer::get(root, tokens)).then(|| written.to_owned())
 }
 
 /// The text with the value set; `root` is what the text means.
@@ -73,15 +75,38 @@ fn lost() -> Problem {
     Problem::new("the place cannot be found in the text itself; does it come from an alias or a merged key?")
 }
 
-fn route<'a>(root: &Value, tokens: &'a [String]) -> Route<'a> {
+/// The place as `yamlpath` finds it: it compares keys as they are spelled between their quotes.
+fn route<'a>(document: &Document, root: &Value, tokens: &'a [String]) -> Route<'a> {
     let mut at = Some(root);
-    let mut components = Vec::new();
+    let mut components: Vec<Component<'a>> = Vec::new();
     for token in tokens {
         let item = at.filter(|value| value.is_array()).and_then(|_| pointer::index(token));
-        components.push(item.map_or_else(|| Component::Key(token.into()), Component::Index));
+        let component = match item {
+            Some(index) => Component::Index(index),
+            None => {
+                let there = |spelling: &String| {
+                    let key = Component::Key(spelling.clone().into());
+                    let with: Vec<_> = components.iter().cloned().chain([key]).collect();
+                    document.query_exists(&Route::from(with))
+                };
+                let spelled = spellings(token).into_iter().find(there);
+                Component::Key(spelled.map_or_else(|| token.into(), Into::into))
+            }
+        };
+        components.push(component);
         at = at.and_then(|value| pointer::child(value, token));
     }
     Route::from(components)
+}
+
+/// How a key may be spelled other than as it is: between double quotes, and between single ones.
+fn spellings(key: &str) -> Vec<String> {
+    let double = double_quoted(key);
+    let inner = &double[1..double.len() - 1];
+    if inner == key && !key.contains('\'') {
+        return Vec::new();
+    }
+    vec![key.to_owned(), inner.to_owned(), key.replace('\'', "''")]
 }
 
 struct Editor<'a> {
@@ -94,7 +119,9 @@ struct Editor<'a> {
 
 impl<'a> Editor<'a> {
     fn find(&self, tokens: &[String]) -> Result<Option<Feature<'a>>, Problem> {
-        self.document.query_exact(&route(self.root, tokens)).map_err(|_| lost())
+        self.document
+            .query_exact(&route(self.document, self.root, tokens))
+            .map_err(|_| lost())
     }
 
     fn splice(&self, start: usize, end: usize, with: &str) -> Result<String, Problem> {
@@ -174,7 +201,7 @@ impl<'a> Editor<'a> {
     fn after_colon(&self, tokens: &[String]) -> Result<(usize, usize), Problem> {
         let feature = self
             .document
-            .query_key_only(&route(self.root, tokens))
+            .query_key_only(&route(self.document, self.root, tokens))
             .map_err(|_| lost())?;
         let end = feature.location.byte_span.1;
         let rest = self.text.get(end..).unwrap_or_default();

@@ -123,7 +123,8 @@ fn is_printable(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
-fn double_quoted(text: &str) -> String {
+/// Between double quotes, with escapes where they are needed.
+pub(super) fn double_quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
         match c {

@@ -391,6 +391,44 @@ fn written(path: &str, tree: &Value) -> String {
     text
 }
 
+#[test]
+fn a_value_is_found_however_its_key_is_spelled() {
+    for key in [
+        "\"",
+        "'",
+        "\\",
+        "a\"b",
+        "it's",
+        "both ' and \"",
+        "\\n",
+        "\u{feff}x",
+        "''",
+        "é",
+        "a b",
+    ] {
+        let pointer = format!("/top/{key}");
+        let text = set("a.yaml", "", &pointer, "0e0").unwrap();
+        for (text, value) in [
+            (text, "0e0"),
+            (
+                format!("top: {{{}: 1.10}}\n", serde_json::to_string(key).unwrap()),
+                "1.10",
+            ),
+            (format!("top:\n  '{}': 1.10 # so\n", key.replace('\'', "''")), "1.10"),
+        ] {
+            let read = |text: &str| read_value("a.yaml", text, &pointer);
+            assert_eq!(read(&text), Ok(Some(value.to_owned())), "{text}");
+            let after = set("a.yaml", &text, &pointer, "2.20").unwrap_or_else(|problem| panic!("{text}: {problem}"));
+            assert_eq!(after, text.replacen(value, "2.20", 1));
+            assert_eq!(read(&after), Ok(Some("2.20".to_owned())), "{after}");
+        }
+    }
+    // Spelled alike, and not the same.
+    let text = "\"''\": 1.10\n'''': 2.20\n";
+    assert_eq!(read_value("a.yaml", text, "/''"), Ok(Some("1.10".to_owned())));
+    assert_ne!(read_value("a.yaml", text, "/'"), Ok(Some("1.10".to_owned())));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

@@ -23,8 +23,9 @@ use futures_util::FutureExt as _;
 use invariants::Invariants;
 use processes::Processes;
 
-/// How many seeds are tried unless told otherwise, and on how many threads.
-const SEEDS: u64 = 200;
+/// How many seeds are tried unless told otherwise, and on how many threads. They are few, because each costs a third of
+/// a second.
+const SEEDS: u64 = 32;
 const THREADS: usize = 2;
 /// Steps of a story while things go wrong.
 const STEPS: u32 = 100;
@@ -83,6 +84,10 @@ async fn story(seed: u64, log: Log) {
 
 fn run(seed: u64, loud: bool) -> Result<Vec<String>, Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
+        // What the database's thread and sockets have to say is heard when everybody here has had their turn. By default
+        // it is heard every so many turns as well, and then how busy the machine is decides who comes first.
+        .global_queue_interval(u32::MAX)
+        .event_interval(u32::MAX)
         .enable_all()
         .build()
         .unwrap();
@@ -137,10 +142,11 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_done_twice() {
 
 #[test]
 fn the_same_seed_makes_the_same_story() {
-    for seed in [3, 4] {
+    let seeds = number("STEPHERD_SIM_SEEDS").map_or(3..=4, |seeds| 1..=seeds);
+    for seed in seeds {
         let [once, again] = [run(seed, false), run(seed, false)].map(|told| told.unwrap_or_else(|lines| lines));
         let differs = once.iter().zip(&again).find(|(once, again)| once != again);
-        assert_eq!(differs, None);
-        assert_eq!(once.len(), again.len());
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(once.len(), again.len(), "seed {seed}");
     }
 }
