@@ -112,6 +112,42 @@ async fn a_run_can_be_read_with_its_seven_fields() {
 }
 
 #[tokio::test]
+async fn a_list_holds_what_was_asked_for() {
+    let world = World::new().await;
+    world
+        .town
+        .jira
+        .transition(TICKET, "557058:ada", "Approved")
+        .await
+        .unwrap();
+    world.settle().await;
+    let count = async |query: &str| {
+        let (status, text) = world
+            .get(&format!("/api/v1/runs{query}"), Some(Town::api_token()))
+            .await;
+        assert_eq!(status, 200, "{query}: {text}");
+        serde_json::from_str::<Value>(&text).unwrap()["runs"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(count("").await, 1);
+    assert_eq!(count("?live=true").await, 1);
+    assert_eq!(count("?ticket=OPS-1").await, 0);
+    assert_eq!(count("?pipeline=provision").await, 0);
+    assert_eq!(count("?limit=0").await, 0);
+    world
+        .town
+        .jira
+        .comment(TICKET, "557058:ada", "/dcr stop")
+        .await
+        .unwrap();
+    world.pass(std::time::Duration::from_secs(120)).await;
+    assert_eq!(count("?live=true").await, 0, "it has ended");
+    assert_eq!(count("?live=false&ticket=SREPROV-3072").await, 1);
+}
+
+#[tokio::test]
 async fn what_is_asked_wrongly_is_refused_in_words() {
     let world = World::new().await;
     let table = [

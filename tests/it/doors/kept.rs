@@ -1,9 +1,12 @@
 //! What is let in: it is in the database when the answer arrives, once, whatever the sender does next.
 
+use std::time::Duration;
+
 use serde_json::json;
 use stepherd::store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use super::{Knock, counted, deliveries, discord, discord_of, github, jira, knock, now, ping, signed_again};
 use crate::world::World;
@@ -30,6 +33,28 @@ async fn what_was_accepted_is_in_the_database_file_when_the_answer_arrives() {
         assert_eq!(kept.body, good.body, "byte for byte");
         other.close().await;
     }
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_taken_up_at_once() {
+    let world = World::new().await;
+    let stop = CancellationToken::new();
+    let engine = world.engine();
+    // The clock stands still, so that nothing is looked at because time has passed: each is taken up by a wake-up.
+    let people = async {
+        for id in ["d-1", "d-2", "d-3"] {
+            assert_eq!(knock(&world, &github(id)).await.status, 202);
+            let taken_up = async {
+                while deliveries(&world).await[0].state != "done" {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let in_time = tokio::time::timeout(Duration::from_secs(30), taken_up).await;
+            assert!(in_time.is_ok(), "{id} waits: {:?}", deliveries(&world).await);
+        }
+        stop.cancel();
+    };
+    tokio::join!(engine.run(stop.clone()), people);
 }
 
 #[tokio::test]
