@@ -25,7 +25,7 @@ use processes::Processes;
 
 /// How many seeds are tried unless told otherwise, and on how many threads. They are few, because each costs a third of
 /// a second.
-const SEEDS: u64 = 32;
+const SEEDS: u64 = 24;
 const THREADS: usize = 2;
 /// Steps of a story while things go wrong.
 const STEPS: u32 = 100;

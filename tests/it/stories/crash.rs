@@ -25,8 +25,8 @@ const POINTS_MAX: usize = 5000;
 /// Fewer points than the story has: a count that stops here has not counted.
 const POINTS_MIN: usize = 100;
 /// Tries every point of everything. Without it points are spread over the story: a death at every seventh, an error of
-/// the database at every seventh commit, and on PostgreSQL, where each tale makes a database, each at every
-/// thirty-seventh point.
+/// the database at every seventh commit, and on PostgreSQL, where each tale makes a database, a death at every
+/// seventy-third point and an error at every seventy-third side of a commit.
 const ALL: &str = "STEPHERD_CRASH_ALL";
 
 #[tokio::test]
@@ -184,8 +184,8 @@ parts! {
         at_points, some(1, 14, 2), Harm::StoreFails;
     an_error_of_the_database_after_a_commit_changes_nothing_that_people_see:
         at_points, some(2, 14, 2), Harm::StoreFails;
-    a_death_on_postgres_changes_nothing_that_people_see: on_postgres, some(5, 37, 1), Harm::Death;
-    an_error_of_postgres_changes_nothing_that_people_see: on_postgres, some(5, 37, 1), Harm::StoreFails;
+    a_death_on_postgres_changes_nothing_that_people_see: on_postgres, some(5, 73, 1), Harm::Death;
+    an_error_of_postgres_changes_nothing_that_people_see: on_postgres, some(6, 73, 1), Harm::StoreFails;
 }
 
 #[tokio::test]
