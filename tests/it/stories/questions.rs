@@ -92,11 +92,13 @@ fn with_button(world: &World, label: &str, card: bool) -> (String, String) {
     let is_card = |shown: &Shown| shown.text.contains("Asked by");
     let all = world.town.discord.messages(CHANNEL);
     let fitting = all.iter().filter(|shown| is_card(shown) == card);
-    let found = fitting.filter_map(|shown| {
+    let mut found = fitting.filter_map(|shown| {
         let button = shown.buttons.iter().find(|button| button.label == label)?;
         Some((shown.id.clone(), button.custom_id.clone()))
     });
-    found.last().unwrap_or_else(|| panic!("no button {label}: {all:?}"))
+    found
+        .next_back()
+        .unwrap_or_else(|| panic!("no button {label}: {all:?}"))
 }
 
 /// The newest thing that stepherd said in Discord.
