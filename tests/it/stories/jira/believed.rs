@@ -230,6 +230,7 @@ async fn a_rule_that_says_what_is_not_so_starts_nothing() {
         .transition(TICKET, "stepherd", "Approved")
         .await
         .unwrap();
+    world.town.jira.lose_pending();
     send(&world, &proof, &issue).await;
     nothing_happened(&world, "stepherd moved it").await;
     assert_eq!(
