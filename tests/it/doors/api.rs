@@ -135,7 +135,6 @@ async fn a_list_holds_what_was_asked_for() {
     assert_eq!(count("?live=true").await, 1);
     assert_eq!(count("?ticket=OPS-1").await, 0);
     assert_eq!(count("?pipeline=provision").await, 0);
-    assert_eq!(count("?limit=0").await, 0);
     world
         .town
         .jira
