@@ -121,6 +121,9 @@ pub trait Door: Send + Sync {
     fn check_head(&self, head: &RawRequest, now: Timestamp) -> Result<(), TurnedAway>;
     /// Proves the request by its raw bytes. No parsing beyond what the proof itself needs, no look-ups, no calls.
     fn verify(&self, request: &RawRequest, now: Timestamp) -> Result<Verified, TurnedAway>;
+    /// What a verified delivery has to stay in order with, of all that its body tells of: what happens in one thread is
+    /// dealt with in the order of arrival. `None` if nothing depends on its place among others.
+    fn thread(&self, request: &RawRequest) -> Option<String>;
     /// Reads what a stored, verified delivery means. Called later, possibly several times. What its proof does not
     /// cover is not believed.
     fn read(&self, request: &RawRequest, proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable>;

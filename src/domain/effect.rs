@@ -196,6 +196,42 @@ impl Effect {
         }
     }
 
+    /// Whose answer it needs: work is bounded for each, so that none that hangs keeps the others waiting. What a platform
+    /// does for threads is apart from what it does for pull requests or tickets, and canceling jobs apart from starting
+    /// them: neither takes the other's room.
+    pub fn room(&self) -> String {
+        match self {
+            Self::Report { thread } | Self::Notice { thread, .. } | Self::Question { thread, .. } => {
+                thread.platform.to_string()
+            }
+            Self::Reply(reply) => reply.thread.platform.to_string(),
+            Self::Acknowledge { message } => message.thread.platform.to_string(),
+            Self::Check(_) => "the forge".to_owned(),
+            Self::Act(act) => match &act.what {
+                Deed::Change(_) | Deed::Merge(_) => "the forge".to_owned(),
+                Deed::MoveTicket(_) => "the tracker".to_owned(),
+                Deed::StartJob(intent) => intent.backend.to_string(),
+                Deed::CancelJob(intent) => format!("{}, canceling", intent.backend),
+            },
+        }
+    }
+
+    /// What it goes to. What goes to one place goes in order.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Report { thread } | Self::Notice { thread, .. } | Self::Question { thread, .. } => thread.to_string(),
+            Self::Reply(reply) => reply.thread.to_string(),
+            Self::Acknowledge { message } => message.thread.to_string(),
+            Self::Check(target) => format!("{}@{}", target.repo, target.head),
+            Self::Act(act) => match &act.what {
+                Deed::Change(intent) => intent.repo.to_string(),
+                Deed::Merge(intent) => intent.pr.repo.to_string(),
+                Deed::StartJob(intent) | Deed::CancelJob(intent) => format!("{}/{}", intent.backend, intent.marker),
+                Deed::MoveTicket(intent) => intent.ticket.to_string(),
+            },
+        }
+    }
+
     /// Lower goes first: what changes the world, then checks, then new messages, then edits (a status
     /// must not wait for a comment, nor a comment for an edit).
     pub fn lane(&self) -> u8 {

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::intake::{Ask, Wait};
-use super::{Engine, STALE_MAX};
-use crate::adapters::CallError;
+use super::intake::{Ask, Wait, answer};
+use super::{Cause, Engine, STALE_MAX};
 use crate::domain::command::{Action, Command, Invocation, Verb};
 use crate::domain::decide::{
     AnswerFacts, Asked, Decision, Event, HeadKnown, Known, NoRun, SaidAt, StartFacts, answering_roles, decide, target,
@@ -18,7 +17,7 @@ use crate::domain::question;
 use crate::domain::run::{By, Pinned, Run};
 use crate::domain::signal::Actor;
 use crate::domain::start::{self, FileWanted, Params};
-use crate::store::{Committed, Place, RunFilter, StoreError};
+use crate::store::{ClaimedDelivery, Committed, MayBeVoided, Place, RunFilter, StoreError, Voided};
 
 impl Engine {
     /// Decides about an invocation and commits, again from the start when what it rests on changed meanwhile.
@@ -28,19 +27,23 @@ impl Engine {
         };
         let said = self.said_at(ask);
         for _ in 0..STALE_MAX {
-            let meant = self.meant_run(ask, invocation, command).await?;
+            let mut meant = self.meant_run(ask, invocation, command).await?;
             let run = meant.as_ref().ok().and_then(Option::as_ref);
-            let permission = match self.permission(ask.actor, roles(invocation, verb, run)).await {
+            let permission = match self.permission(ask, roles(invocation, verb, run)).await {
                 Ok(permission) => permission,
                 Err(Wait::Later { why, .. }) if said.is_too_old(invocation.action, self.clock.now()) => {
                     // Whether they may cannot be told in time, so nothing is done and nothing is said.
-                    self.commit(Decision::default(), None, Some(ask.via.key.clone()), None)
+                    self.commit(Decision::default(), None, Cause::keyed(&ask.via.key))
                         .await?;
                     return Ok(format!("too old by now, and it is not known whether they may: {why}"));
                 }
                 Err(wait) => return Err(wait),
             };
             let granted = matches!(permission, Permission::Granted { .. });
+            if granted && self.void_starts(ask, invocation).await? {
+                meant = self.meant_run(ask, invocation, command).await?;
+            }
+            let run = meant.as_ref().ok().and_then(Option::as_ref);
             let known = match &meant {
                 Err(why) => Known::NoRun(why.clone()),
                 Ok(_) if !granted => Known::Run,
@@ -60,8 +63,16 @@ impl Engine {
                 .as_ref()
                 .map(|run| format!(" run {}", run.id))
                 .unwrap_or_default();
-            let committed = self.commit(decision, run, Some(ask.via.key.clone()), None).await?;
-            match committed {
+            let start = (invocation.action == Action::Start).then(|| MayBeVoided {
+                seq: ask.delivery.claimed.claim.seq,
+                command: invocation.command.to_string(),
+            });
+            let cause = Cause {
+                unless_voided: start.clone(),
+                ..Cause::keyed(&ask.via.key)
+            };
+            match self.commit(decision, run, cause).await? {
+                Committed::Voided => return self.answer_voided(ask, start).await,
                 Committed::Stale => {}
                 Committed::AlreadyDone => return Ok("had already taken effect".to_owned()),
                 Committed::Done | Committed::LeaseLost if granted => {
@@ -81,9 +92,43 @@ impl Engine {
 
     fn said_at(&self, ask: &Ask<'_>) -> SaidAt {
         SaidAt {
-            at: ask.at.min(ask.delivery.delivery.received_at),
+            at: ask.at.min(ask.delivery.claimed.delivery.received_at),
             counts_for: (!ask.stands).then_some(self.catalog.settings.engine.command_max_age),
         }
+    }
+
+    /// A stop that names no run stops also what was to start one: starts of the command that wait in earlier deliveries
+    /// of its thread. Whether this is one; then what has started until now is there to be seen.
+    async fn void_starts(&self, ask: &Ask<'_>, invocation: &Invocation) -> Result<bool, Wait> {
+        let names_run = invocation.args.iter().any(|(name, _)| name.as_str() == "run");
+        let ClaimedDelivery { claim, delivery, .. } = &ask.delivery.claimed;
+        let (Action::Stop, false, Some(thread)) = (invocation.action, names_run, &delivery.thread) else {
+            return Ok(false);
+        };
+        let voided = Voided {
+            command: invocation.command.to_string(),
+            by: ask.actor.name.clone(),
+            at: ask.at,
+        };
+        self.store.void_starts(thread, claim.seq, &voided).await?;
+        Ok(true)
+    }
+
+    /// Tells who said start that somebody has said stop since.
+    async fn answer_voided(&self, ask: &Ask<'_>, start: Option<MayBeVoided>) -> Result<String, Wait> {
+        let voided = match &start {
+            Some(start) => self.store.voided(start).await?,
+            None => None,
+        };
+        let Some(Voided { command, by, at }) = voided else {
+            return Ok("stopped while it waited".to_owned());
+        };
+        let said = format!(
+            "Not started: {by} said stop for /{command} here at {at}, while this waited. Say it again if it is still wanted."
+        );
+        self.commit(answer(&ask.via, &said), None, Cause::keyed(&ask.via.key))
+            .await?;
+        Ok(format!("/{command}: stopped while it waited"))
     }
 
     fn declared(&self, invocation: &Invocation) -> Option<(&Command, &Verb)> {
@@ -190,7 +235,7 @@ impl Engine {
                 after: None,
             });
         };
-        let params = self.params(plan, &invocation.args).await?;
+        let params = self.params(ask, plan, &invocation.args).await?;
         let names = match &params {
             Ok(params) => start::lock_names(plan, params),
             Err(_) => Ok(Vec::new()),
@@ -220,7 +265,7 @@ impl Engine {
             Some(head) => Some(head.clone()),
             None => self.store.head_before(pr, before).await?.map(|seen| seen.head),
         };
-        if head.is_none() && self.store.earlier_untried(ask.delivery).await? {
+        if head.is_none() && self.store.earlier_untried(&ask.delivery.claimed).await? {
             return Err(Wait::Later {
                 why: "earlier deliveries come first".to_owned(),
                 after: None,
@@ -233,13 +278,13 @@ impl Engine {
     }
 
     /// The parameters' values, reading the files they may stand in.
-    async fn params(&self, plan: &Pipeline, args: &Params) -> Result<Result<Params, String>, Wait> {
+    async fn params(&self, ask: &Ask<'_>, plan: &Pipeline, args: &Params) -> Result<Result<Params, String>, Wait> {
         let mut files: BTreeMap<ParamName, Option<String>> = BTreeMap::new();
         loop {
             match start::file_wanted(plan, args, &files) {
                 Err(problem) => return Ok(Err(problem)),
                 Ok(None) => return Ok(start::resolve(plan, args, &files)),
-                Ok(Some(wanted)) => match self.value_in_file(&wanted).await? {
+                Ok(Some(wanted)) => match self.value_in_file(ask, &wanted).await? {
                     Ok(value) => files.insert(wanted.param, value),
                     Err(problem) => return Ok(Err(problem)),
                 },
@@ -247,7 +292,7 @@ impl Engine {
         }
     }
 
-    async fn value_in_file(&self, wanted: &FileWanted) -> Result<Result<Option<String>, String>, Wait> {
+    async fn value_in_file(&self, ask: &Ask<'_>, wanted: &FileWanted) -> Result<Result<Option<String>, String>, Wait> {
         let Some(forge) = &self.hands.forge else {
             return Ok(Err(format!(
                 "`{}` stands in {}, but no forge is switched on",
@@ -255,25 +300,12 @@ impl Engine {
             )));
         };
         let vendor = self.forge_vendor();
-        if let Some(after) = self.paused(&vendor).await {
-            let why = format!("{vendor} asked to be left alone");
-            return Err(Wait::Later {
-                why,
-                after: Some(after),
-            });
-        }
-        let read = forge.read_file(&wanted.repo, &wanted.path).await;
-        if let Err(error) = &read {
-            self.heed(&vendor, error).await;
-        }
-        match read {
-            Ok(None) => Ok(Ok(None)),
-            Ok(Some(text)) => Ok(edit::read_value(&wanted.path, &text, &wanted.pointer).map_err(|e| e.to_string())),
-            Err(CallError::Retry { why, after, .. }) => Err(Wait::Later { why, after }),
-            Err(CallError::Permanent { why, .. }) => {
-                Ok(Err(format!("cannot read {} of {}: {why}", wanted.path, wanted.repo)))
-            }
-        }
+        let read = self.ask_outside(&vendor, ask.delivery, forge.read_file(&wanted.repo, &wanted.path));
+        Ok(match read.await? {
+            Ok(None) => Ok(None),
+            Ok(Some(text)) => edit::read_value(&wanted.path, &text, &wanted.pointer).map_err(|e| e.to_string()),
+            Err(why) => Err(format!("cannot read {} of {}: {why}", wanted.path, wanted.repo)),
+        })
     }
 }
 

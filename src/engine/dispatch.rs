@@ -1,17 +1,14 @@
 //! Effects out, outcomes in.
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use tracing::Instrument as _;
 
 use super::Engine;
-use super::lease::{Hold, LEASE};
+use super::effects::InHand;
 use super::pauses::{later, next_try};
 use crate::adapters::{CallError, CheckShow, CheckState, Direct, Marker};
 use crate::domain::card;
@@ -19,13 +16,12 @@ use crate::domain::decide::{Event, Wanted, wanted};
 use crate::domain::effect::{Act, Deed, Effect, JobIntent, Outcome, Reply};
 use crate::domain::ids::{RunId, ThreadRef};
 use crate::domain::run::{CheckTarget, FailureClass, Run, RunState, Verdict};
-use crate::store::{ClaimedEffect, EffectClaim, EffectSettled, Sent, StoreError};
+use crate::store::{ClaimedEffect, EffectSettled, Sent, StoreError};
 
 /// What one effect may take; longer means that something outside hangs.
 const TRY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long after an answer was asked for the door's own answer may be on its way. Platforms that wait for it wait less.
 const DOOR_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-const BATCH: u32 = 16;
 /// A part of a step that fails so often (about half an hour) fails its step, where people see it.
 const ACT_TRIES_MAX: u32 = 12;
 /// A message that fails so often (about a day) is parked, where `/readyz`, `/metrics` and lists show it.
@@ -43,6 +39,8 @@ pub(super) enum Went {
 pub(super) enum Trouble {
     Call(CallError),
     Store(StoreError),
+    /// The lease is over: somebody else may be doing it.
+    Lapsed,
 }
 
 impl From<CallError> for Trouble {
@@ -58,70 +56,8 @@ impl From<StoreError> for Trouble {
 }
 
 impl Engine {
-    /// Carries out a few effects that are due; how many there were. What goes to one place goes in order, places
-    /// do not wait for each other, and each vendor gets what is urgent first: a limit that a check runs into is
-    /// known before the comments are tried.
-    ///
-    /// # Errors
-    /// When the store cannot be used now; what was claimed comes back when its lease ends.
-    pub async fn dispatch_step(&self) -> Result<usize, StoreError> {
-        let now = self.clock.now();
-        let claimed = self.store.claim_effects(now, LEASE, BATCH).await?;
-        let count = claimed.len();
-        if count >= BATCH as usize {
-            // There may be more, and these may take a while.
-            self.wakes.effects.notify_one();
-        }
-        let hold = Hold::of(claimed.iter().map(|effect| (effect.claim.id, effect.claim)), now);
-        let mut vendors: BTreeMap<String, BTreeMap<u8, Vec<ClaimedEffect>>> = BTreeMap::new();
-        for effect in claimed {
-            let lanes = vendors.entry(self.vendor(&effect.effect)).or_default();
-            lanes.entry(effect.effect.lane()).or_default().push(effect);
-        }
-        let held = &hold;
-        let work = vendors.into_values().map(|lanes| async move {
-            for effects in lanes.into_values() {
-                self.carry_out_lane(effects, held).await?;
-            }
-            Ok::<(), StoreError>(())
-        });
-        let renew = |claim| self.store.renew_effect(claim, self.clock.now(), LEASE);
-        let done = self.holding(held, join_all(work), renew).await;
-        done.into_iter().collect::<Result<Vec<()>, _>>()?;
-        Ok(count)
-    }
-
-    async fn carry_out_lane(&self, effects: Vec<ClaimedEffect>, hold: &Hold<EffectClaim>) -> Result<(), StoreError> {
-        let mut places: BTreeMap<String, Vec<ClaimedEffect>> = BTreeMap::new();
-        for effect in effects {
-            places.entry(place(&effect.effect)).or_default().push(effect);
-        }
-        let work = places.into_values().map(|effects| async move {
-            for effect in &effects {
-                if hold.has_lapsed(self.clock.now()) {
-                    // Whoever claims it next looks whether it was done.
-                    hold.let_go(effect.claim.id);
-                    continue;
-                }
-                let span = tracing::info_span!(
-                    "effect",
-                    run = effect.run.as_ref().map(RunId::as_str),
-                    kind = kind(&effect.effect)
-                );
-                let lost = hold.lost(effect.claim.id);
-                tokio::select! {
-                    biased;
-                    () = lost.cancelled() => {}
-                    done = self.carry_out(effect).instrument(span) => done?,
-                }
-                hold.let_go(effect.claim.id);
-            }
-            Ok::<(), StoreError>(())
-        });
-        join_all(work).await.into_iter().collect()
-    }
-
-    async fn carry_out(&self, effect: &ClaimedEffect) -> Result<(), StoreError> {
+    pub(super) async fn carry_out(&self, one: &InHand) -> Result<(), StoreError> {
+        let effect = &one.effect;
         let now = self.clock.now();
         let vendor = self.vendor(&effect.effect);
         if let Some(until) = self.paused_until(&vendor).await {
@@ -132,7 +68,7 @@ impl Engine {
                 .await?;
             return Ok(());
         }
-        let tried = AssertUnwindSafe(tokio::time::timeout(TRY_TIMEOUT, self.try_once(effect)));
+        let tried = AssertUnwindSafe(tokio::time::timeout(TRY_TIMEOUT, self.try_once(one)));
         let tried = match tried.catch_unwind().await {
             Ok(Ok(tried)) => tried,
             Ok(Err(_)) => Err(Trouble::Call(CallError::Retry {
@@ -152,6 +88,8 @@ impl Engine {
             }
             Ok(Went::So(settled)) => settled,
             Err(Trouble::Store(error)) => return Err(error),
+            // Whoever claims it next looks whether it was done.
+            Err(Trouble::Lapsed) => return Ok(()),
             Err(Trouble::Call(error)) => match self.after_failure(effect, &vendor, error).await? {
                 Some(settled) => settled,
                 None => return Ok(()),
@@ -209,14 +147,24 @@ impl Engine {
         self.apply(run, &event, Some(effect.claim)).await
     }
 
-    async fn try_once(&self, claimed: &ClaimedEffect) -> Result<Went, Trouble> {
+    /// The last look at the lease before something is done in the world.
+    pub(super) fn still_held(&self, one: &InHand) -> Result<(), Trouble> {
+        if one.held.has_lapsed(self.clock.now()) {
+            return Err(Trouble::Lapsed);
+        }
+        Ok(())
+    }
+
+    async fn try_once(&self, one: &InHand) -> Result<Went, Trouble> {
+        self.still_held(one)?;
+        let claimed = &one.effect;
         let done = Went::So(EffectSettled::Done);
         match (&claimed.effect, &claimed.run) {
-            (Effect::Act(act), Some(id)) => self.act(claimed, act, id).await,
-            (Effect::Report { thread }, Some(id)) => self.report(claimed, thread, id).await,
-            (Effect::Notice { thread, seq }, Some(id)) => self.notice(claimed, thread, *seq, id).await,
-            (Effect::Question { thread, id: question }, Some(id)) => self.question(claimed, thread, question, id).await,
-            (Effect::Check(target), Some(id)) => self.check(target, id).await,
+            (Effect::Act(act), Some(id)) => self.act(one, act, id).await,
+            (Effect::Report { thread }, Some(id)) => self.report(one, thread, id).await,
+            (Effect::Notice { thread, seq }, Some(id)) => self.notice(one, thread, *seq, id).await,
+            (Effect::Question { thread, id: question }, Some(id)) => self.question(one, thread, question, id).await,
+            (Effect::Check(target), Some(id)) => self.check(one, target, id).await,
             (Effect::Reply(reply), _) => self.reply(claimed, reply).await.map(|()| done),
             (Effect::Acknowledge { message }, _) => {
                 self.threads(&message.thread)?.acknowledge(message).await?;
@@ -228,7 +176,7 @@ impl Engine {
         }
     }
 
-    async fn act(&self, claimed: &ClaimedEffect, act: &Act, id: &RunId) -> Result<Went, Trouble> {
+    async fn act(&self, one: &InHand, act: &Act, id: &RunId) -> Result<Went, Trouble> {
         let Some(run) = self.store.run(id).await? else {
             return Ok(Went::So(EffectSettled::Done));
         };
@@ -236,6 +184,8 @@ impl Engine {
             reason: "no longer wanted".to_owned(),
             class: FailureClass::User,
         };
+        self.still_held(one)?;
+        let claimed = &one.effect;
         let outcome = match wanted(&run, act, claimed.maybe_done) {
             Wanted::Yes => self.perform(&act.what).await?,
             Wanted::Look(intent) => self.perform(&Deed::Merge(intent)).await?,
@@ -273,7 +223,7 @@ impl Engine {
 
     /// Makes the thread's card show the run as it is now: nothing to do if it already does, and not more often
     /// than the spacing allows. The newest state is shown in the end, because the effect stays pending till then.
-    async fn report(&self, claimed: &ClaimedEffect, thread: &ThreadRef, id: &RunId) -> Result<Went, Trouble> {
+    async fn report(&self, one: &InHand, thread: &ThreadRef, id: &RunId) -> Result<Went, Trouble> {
         let Some(run) = self.store.run(id).await? else {
             return Ok(Went::So(EffectSettled::Done));
         };
@@ -293,6 +243,8 @@ impl Engine {
             }
         }
         let threads = self.threads(thread)?;
+        self.still_held(one)?;
+        let claimed = &one.effect;
         let (message, opened) = match sent {
             Some(sent) if threads.edit(&sent.message, &marker, &doc).await? => (sent.message, sent.opened),
             // There was none yet, or people deleted it.
@@ -320,7 +272,7 @@ impl Engine {
         Ok(Went::So(EffectSettled::Done))
     }
 
-    async fn notice(&self, claimed: &ClaimedEffect, thread: &ThreadRef, seq: u64, id: &RunId) -> Result<Went, Trouble> {
+    async fn notice(&self, one: &InHand, thread: &ThreadRef, seq: u64, id: &RunId) -> Result<Went, Trouble> {
         let Some(run) = self.store.run(id).await? else {
             return Ok(Went::So(EffectSettled::Done));
         };
@@ -333,9 +285,9 @@ impl Engine {
             return Ok(self.after_card());
         };
         let marker = Marker(format!("{id}/{seq}"));
-        self.threads(&place)?
-            .post(&place, &marker, &doc, None, claimed.maybe_done)
-            .await?;
+        let threads = self.threads(&place)?;
+        self.still_held(one)?;
+        threads.post(&place, &marker, &doc, None, one.effect.maybe_done).await?;
         Ok(Went::So(EffectSettled::Done))
     }
 
@@ -364,11 +316,12 @@ impl Engine {
             .any(|effect| effect.key == card && effect.state == "pending"))
     }
 
-    async fn check(&self, target: &CheckTarget, id: &RunId) -> Result<Went, Trouble> {
+    async fn check(&self, one: &InHand, target: &CheckTarget, id: &RunId) -> Result<Went, Trouble> {
         let (Some(run), Some(forge)) = (self.store.run(id).await?, &self.hands.forge) else {
             return Ok(Went::So(EffectSettled::Done));
         };
         let show = check_show(&run);
+        self.still_held(one)?;
         forge.check(target, &show).await?;
         Ok(Went::So(EffectSettled::Done))
     }
@@ -401,7 +354,7 @@ impl Engine {
     }
 
     /// Whose limits an effect counts against. A forge's comments and its pull requests are one vendor's.
-    fn vendor(&self, effect: &Effect) -> String {
+    pub(super) fn vendor(&self, effect: &Effect) -> String {
         match effect {
             Effect::Report { thread } | Effect::Notice { thread, .. } | Effect::Question { thread, .. } => {
                 thread.platform.to_string()
@@ -465,25 +418,7 @@ pub(super) fn digest(shown: &impl Serialize) -> String {
     hex::encode(Sha256::digest(text))
 }
 
-/// What must go in order goes to one place.
-fn place(effect: &Effect) -> String {
-    match effect {
-        Effect::Report { thread } | Effect::Notice { thread, .. } | Effect::Question { thread, .. } => {
-            thread.to_string()
-        }
-        Effect::Reply(reply) => reply.thread.to_string(),
-        Effect::Acknowledge { message } => message.thread.to_string(),
-        Effect::Check(target) => format!("{}@{}", target.repo, target.head),
-        Effect::Act(act) => match &act.what {
-            Deed::Change(intent) => intent.repo.to_string(),
-            Deed::Merge(intent) => intent.pr.repo.to_string(),
-            Deed::StartJob(intent) | Deed::CancelJob(intent) => format!("{}/{}", intent.backend, intent.marker),
-            Deed::MoveTicket(intent) => intent.ticket.to_string(),
-        },
-    }
-}
-
-fn kind(effect: &Effect) -> &'static str {
+pub(super) fn kind(effect: &Effect) -> &'static str {
     match effect {
         Effect::Act(act) => match &act.what {
             Deed::Change(_) => "change",

@@ -4,30 +4,25 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::join_all;
-use jiff::Timestamp;
-use tracing::Instrument as _;
-
-use super::Engine;
-use super::lease::{Hold, LEASE};
+use super::deliveries::Piece;
 use super::pauses::{later, next_try};
+use super::{Cause, Engine};
 use crate::adapters::{CallError, MoveSeen, RawRequest};
 use crate::domain::card;
-use crate::domain::command::{Command, Trigger, TriggerOn};
+use crate::domain::command::{Action, Command, Trigger, TriggerOn};
 use crate::domain::decide::{Decision, Via, misread};
 use crate::domain::effect::{Effect, Reply};
 use crate::domain::grammar::{self, Found};
 use crate::domain::ids::{PrRef, Sha, ThreadRef};
 use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChange, PrChanged, Said, Signal, TicketMoved};
 use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Place, RunFilter, StoreError};
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
 
 /// What one delivery may take; longer means that something outside hangs, and others must not wait for it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
-const BATCH: u32 = 256;
-/// Who claims so many lets others gather for this long before the next claim.
-const MANY: usize = 8;
-const GATHER: Duration = Duration::from_millis(10);
+/// How long a delivery waits in hand for room with a vendor.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// After so many tries (about half a day) a delivery is parked for people to look at.
 const TRIES_MAX: u32 = 150;
 
@@ -35,6 +30,8 @@ const TRIES_MAX: u32 = 150;
 pub(super) enum Wait {
     /// Something outside is not available.
     Later { why: String, after: Option<Duration> },
+    /// Whose answer it needs has enough to answer already.
+    Full(String),
     /// The database is in trouble.
     Store(StoreError),
 }
@@ -46,7 +43,7 @@ impl From<StoreError> for Wait {
 }
 
 /// What a delivery says, or why that cannot be told.
-type Reading = Result<Vec<Signal>, String>;
+pub(super) type Reading = Result<Vec<Signal>, String>;
 
 const DONE_BY_A_BOT: &str = "done by a bot: triggers nothing";
 const PANICKED: &str = "stepherd itself failed on this (a panic, see its log)";
@@ -65,108 +62,29 @@ pub(super) struct Ask<'a> {
     /// Whether it is still so, however long ago it was said: a ticket that stands where it was moved.
     pub(super) stands: bool,
     /// What it came in.
-    pub(super) delivery: &'a ClaimedDelivery,
+    pub(super) delivery: &'a Piece,
 }
 
 impl Engine {
-    /// Deals with a few deliveries; how many there were. What happened in one thread is dealt with in the order of
-    /// arrival; threads do not wait for each other.
-    ///
-    /// # Errors
-    /// When the store cannot be used now; what was claimed comes back when its lease ends.
-    pub async fn intake_step(&self) -> Result<usize, StoreError> {
-        let now = self.clock.now();
-        let claimed = self.claim_some(now).await?;
-        self.take_all(claimed, now).await
-    }
-
-    /// The same as a part of the loops. Where many come at once, many are taken at a time, which costs less for each;
-    /// one that comes alone does not wait.
-    pub(super) async fn intake_turn(&self) -> Result<usize, StoreError> {
-        let turn = self.claiming.lock().await;
-        let now = self.clock.now();
-        let claimed = self.claim_some(now).await?;
-        let next = if claimed.len() < MANY { now } else { later(now, GATHER) };
-        let gather = async {
-            self.clock.sleep_until(next).await;
-            drop(turn);
-        };
-        let ((), taken) = tokio::join!(gather, self.take_all(claimed, now));
-        taken
-    }
-
-    async fn claim_some(&self, now: Timestamp) -> Result<Vec<ClaimedDelivery>, StoreError> {
-        let claimed = self.store.claim_deliveries(now, LEASE, BATCH).await?;
-        if claimed.len() >= BATCH as usize {
-            // There may be more, and these may take a while.
-            self.wakes.deliveries.notify_one();
-        }
-        Ok(claimed)
-    }
-
-    /// Deals with what was claimed at this time; how many there were.
-    async fn take_all(&self, claimed: Vec<ClaimedDelivery>, claimed_at: Timestamp) -> Result<usize, StoreError> {
-        let count = claimed.len();
-        let claims = claimed.iter().map(|delivery| (delivery.claim.seq, delivery.claim));
-        let hold = Hold::of(claims, claimed_at);
-        let mut places: BTreeMap<String, Vec<(ClaimedDelivery, Reading)>> = BTreeMap::new();
-        for delivery in claimed {
-            let reading = self.read(&delivery);
-            places
-                .entry(place(&delivery, &reading))
-                .or_default()
-                .push((delivery, reading));
-        }
-        let held = &hold;
-        let work = places.into_values().map(|deliveries| async move {
-            for (delivery, reading) in &deliveries {
-                let lost = held.lost(delivery.claim.seq);
-                tokio::select! {
-                    biased;
-                    () = lost.cancelled() => {}
-                    settled = self.take(delivery, reading) => settled?,
-                }
-                held.let_go(delivery.claim.seq);
-            }
-            Ok::<(), StoreError>(())
-        });
-        let renew = |claim| self.store.renew_delivery(claim, self.clock.now(), LEASE);
-        let done = self.holding(held, join_all(work), renew).await;
-        done.into_iter().collect::<Result<Vec<()>, _>>()?;
-        Ok(count)
-    }
-
-    async fn take(&self, delivery: &ClaimedDelivery, reading: &Reading) -> Result<(), StoreError> {
-        let span = tracing::info_span!("delivery", platform = %delivery.delivery.platform, delivery = %delivery.delivery.delivery_id);
-        let settled = self.deal_with_bounded(delivery, reading).instrument(span).await?;
-        self.store
-            .settle_delivery(delivery.claim, settled, self.clock.now())
-            .await?;
-        Ok(())
-    }
-
     /// A delivery that hangs comes back later; one that makes stepherd itself fail is parked, so that neither keeps
     /// others waiting for ever.
-    async fn deal_with_bounded(
-        &self,
-        claimed: &ClaimedDelivery,
-        reading: &Reading,
-    ) -> Result<DeliverySettled, StoreError> {
-        let signals = match reading {
+    pub(super) async fn deal_with_bounded(&self, piece: &Piece) -> Result<DeliverySettled, StoreError> {
+        let since = self.clock.now();
+        let signals = match &piece.reading {
             Ok(signals) => signals,
             Err(reason) => {
                 tracing::warn!(%reason, "a verified delivery cannot be read; parked");
                 return Ok(DeliverySettled::Parked { reason: reason.clone() });
             }
         };
-        let dealt =
-            AssertUnwindSafe(tokio::time::timeout(TRY_TIMEOUT, self.deal_with(claimed, signals))).catch_unwind();
+        let dealt = tokio::time::timeout(TRY_TIMEOUT, self.deal_with(piece, signals, since));
+        let dealt = AssertUnwindSafe(dealt).catch_unwind();
         match dealt.await {
             Ok(Ok(settled)) => settled,
             Ok(Err(_)) => {
-                let at = next_try(self.clock.now(), claimed.attempts, None, self.clock.random());
+                let at = next_try(self.clock.now(), piece.claimed.attempts, None, self.clock.random());
                 let reason = format!("it took longer than {} s", TRY_TIMEOUT.as_secs());
-                Ok(DeliverySettled::RetryAt { at, reason })
+                Ok(DeliverySettled::RetryAt { at, reason, since })
             }
             Err(_) => Ok(DeliverySettled::Parked {
                 reason: PANICKED.to_owned(),
@@ -175,7 +93,7 @@ impl Engine {
     }
 
     /// What the delivery says, or why that cannot be told.
-    fn read(&self, claimed: &ClaimedDelivery) -> Reading {
+    pub(super) fn read(&self, claimed: &ClaimedDelivery) -> Reading {
         let delivery = &claimed.delivery;
         let Some(door) = self.hands.doors.get(&delivery.platform) else {
             return Err(format!("{} is switched off now", delivery.platform));
@@ -196,28 +114,36 @@ impl Engine {
         }
     }
 
-    async fn deal_with(&self, claimed: &ClaimedDelivery, signals: &[Signal]) -> Result<DeliverySettled, StoreError> {
+    async fn deal_with(
+        &self,
+        piece: &Piece,
+        signals: &[Signal],
+        since: Timestamp,
+    ) -> Result<DeliverySettled, StoreError> {
+        let attempts = piece.claimed.attempts;
         let mut notes = Vec::new();
         for signal in signals {
-            match self.signal(signal, claimed).await {
+            match self.signal(signal, piece).await {
                 Ok(note) => notes.push(note),
                 Err(Wait::Store(error)) => return Err(error),
-                Err(Wait::Later { why, .. }) if claimed.attempts >= TRIES_MAX => {
+                Err(Wait::Full(room)) => return Ok(DeliverySettled::WaitsFor { room, since }),
+                Err(Wait::Later { why, .. }) if attempts >= TRIES_MAX => {
                     return Ok(DeliverySettled::Parked {
                         reason: format!("keeps failing: {why}"),
                     });
                 }
                 Err(Wait::Later { why, after }) => {
                     tracing::warn!(reason = %why, "a delivery has to wait");
-                    let at = next_try(self.clock.now(), claimed.attempts, after, self.clock.random());
-                    return Ok(DeliverySettled::RetryAt { at, reason: why });
+                    let at = next_try(self.clock.now(), attempts, after, self.clock.random());
+                    let reason = why;
+                    return Ok(DeliverySettled::RetryAt { at, reason, since });
                 }
             }
         }
         Ok(DeliverySettled::Done { note: notes.join("; ") })
     }
 
-    async fn signal(&self, signal: &Signal, delivery: &ClaimedDelivery) -> Result<String, Wait> {
+    async fn signal(&self, signal: &Signal, delivery: &Piece) -> Result<String, Wait> {
         match signal {
             Signal::Said(said) => self.said(said, delivery).await,
             Signal::Invoked(invoked) => self.invoked(invoked, delivery).await,
@@ -228,7 +154,7 @@ impl Engine {
         }
     }
 
-    async fn said(&self, said: &Said, delivery: &ClaimedDelivery) -> Result<String, Wait> {
+    async fn said(&self, said: &Said, delivery: &Piece) -> Result<String, Wait> {
         if said.actor.kind != ActorKind::Human {
             return Ok("written by a bot: never obeyed".to_owned());
         }
@@ -237,7 +163,7 @@ impl Engine {
             return Ok("no command in it".to_owned());
         }
         // Only now is anything asked of the platform: a comment without a command costs no call.
-        if !self.still_stands(said).await? {
+        if !self.still_stands(said, delivery).await? {
             return Ok("edited, deleted or not by its author: ignored".to_owned());
         }
         let mut notes = Vec::new();
@@ -266,44 +192,86 @@ impl Engine {
         Ok(notes.join("; "))
     }
 
-    async fn still_stands(&self, said: &Said) -> Result<bool, Wait> {
-        let platform = said.thread.platform.as_str();
-        let Some(threads) = self.hands.threads.get(&said.thread.platform) else {
+    async fn still_stands(&self, said: &Said, delivery: &Piece) -> Result<bool, Wait> {
+        let platform = &said.thread.platform;
+        let Some(threads) = self.hands.threads.get(platform) else {
             return Ok(false);
         };
-        if let Some(after) = self.paused(platform).await {
+        let asked = self.ask_outside(platform.as_str(), delivery, threads.still_stands(said));
+        Ok(asked.await?.unwrap_or_else(|why| {
+            tracing::warn!(%why, "cannot read a message again, so it is not obeyed");
+            false
+        }))
+    }
+
+    /// One call to a vendor for a delivery, as far as the vendor may be asked now. What will not work by itself is told
+    /// in the vendor's words; everything else that goes wrong means later.
+    pub(super) async fn ask_outside<T>(
+        &self,
+        vendor: &str,
+        delivery: &Piece,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<Result<T, String>, Wait> {
+        if let Some(after) = self.paused(vendor).await {
             return Err(Wait::Later {
-                why: format!("{platform} asked to be left alone"),
+                why: format!("{vendor} asked to be left alone"),
                 after: Some(after),
             });
         }
-        let stands = threads.still_stands(said).await;
-        if let Err(error) = &stands {
-            self.heed(platform, error).await;
+        // To stop does not wait behind what hangs.
+        let room = if delivery.stops {
+            format!("{vendor}, stopping")
+        } else {
+            vendor.to_owned()
+        };
+        let patience = self.clock.sleep_until(later(self.clock.now(), PATIENCE));
+        let Some(_place) = self.calls.enter(&room, patience).await else {
+            return Err(Wait::Full(room));
+        };
+        let called = call.await;
+        if let Err(error) = &called {
+            self.heed(vendor, error).await;
         }
-        match stands {
-            Ok(stands) => Ok(stands),
+        match called {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(CallError::Permanent { why, .. }) => Ok(Err(why)),
             Err(CallError::Retry { why, after, .. }) => Err(Wait::Later { why, after }),
-            Err(CallError::Permanent { why, .. }) => {
-                tracing::warn!(%why, "cannot read a message again, so it is not obeyed");
-                Ok(false)
-            }
         }
     }
 
-    async fn invoked(&self, invoked: &Invoked, delivery: &ClaimedDelivery) -> Result<String, Wait> {
-        let platform = &invoked.thread.platform;
-        let found = grammar::resolve(
-            &invoked.command,
-            &invoked.verb,
-            &invoked.args,
-            &self.catalog.commands,
-            platform,
-        );
-        let Some(found) = found else {
+    /// Whether all that is said there is to stop.
+    pub(super) fn only_stops(&self, signals: &[Signal]) -> bool {
+        let is_stop = |found: &Found| matches!(found, Found::Invocation(said) if said.action == Action::Stop);
+        let stops = |signal: &Signal| match signal {
+            Signal::Said(said) => {
+                let found = grammar::find(&said.text, &self.catalog.commands, &said.thread.platform);
+                !found.is_empty() && found.iter().all(is_stop)
+            }
+            Signal::Invoked(invoked) => self.resolve(invoked).as_ref().is_some_and(is_stop),
+            Signal::TicketMoved(_) | Signal::PrChanged(_) | Signal::Hint(_) | Signal::Nothing(_) => false,
+        };
+        !signals.is_empty() && signals.iter().all(stops)
+    }
+
+    fn resolve(&self, invoked: &Invoked) -> Option<Found> {
+        let (command, verb, args) = (&invoked.command, &invoked.verb, &invoked.args);
+        grammar::resolve(command, verb, args, &self.catalog.commands, &invoked.thread.platform)
+    }
+
+    async fn invoked(&self, invoked: &Invoked, delivery: &Piece) -> Result<String, Wait> {
+        let Some(found) = self.resolve(invoked) else {
             // It existed when the platform was told of it, and somebody waits for an answer.
-            self.commit(gone(invoked), None, Some(invoked.key.clone()), None)
-                .await?;
+            let via = Via {
+                key: invoked.key.clone(),
+                thread: invoked.thread.clone(),
+                handle: invoked.handle.clone(),
+                message: None,
+            };
+            let said = format!(
+                "There is no command /{} any more; the list of commands that you see is out of date.",
+                invoked.command
+            );
+            self.commit(answer(&via, &said), None, Cause::keyed(&via.key)).await?;
             return Ok(format!("no command is called /{}", invoked.command));
         };
         let via = Via {
@@ -329,14 +297,14 @@ impl Engine {
         match &ask.found {
             Found::Invocation(invocation) => self.invoke(&ask, invocation).await,
             Found::Misread(text) => {
-                self.commit(misread(text, &ask.via), None, Some(ask.via.key.clone()), None)
+                self.commit(misread(text, &ask.via), None, Cause::keyed(&ask.via.key))
                     .await?;
                 Ok(format!("misread: {}", text.problem))
             }
         }
     }
 
-    async fn ticket_moved(&self, told: &TicketMoved, delivery: &ClaimedDelivery) -> Result<String, Wait> {
+    async fn ticket_moved(&self, told: &TicketMoved, delivery: &Piece) -> Result<String, Wait> {
         if told.actor.kind != ActorKind::Human {
             return Ok(DONE_BY_A_BOT.to_owned());
         }
@@ -344,13 +312,13 @@ impl Engine {
             return Ok("triggers nothing".to_owned());
         }
         // Only now is anything asked of the platform: a move that triggers nothing costs no call.
-        match self.move_stands(told).await? {
+        match self.move_stands(told, delivery).await? {
             MoveSeen::Stands(moved) => self.moved(&moved, delivery).await,
             MoveSeen::Not(why) => Ok(format!("does not stand: {why}")),
         }
     }
 
-    async fn moved(&self, moved: &TicketMoved, delivery: &ClaimedDelivery) -> Result<String, Wait> {
+    async fn moved(&self, moved: &TicketMoved, delivery: &Piece) -> Result<String, Wait> {
         let wanted = |on: &TriggerOn| on.means_ticket(&moved.ticket, &moved.to);
         let context = serde_json::json!({ "ticket": moved.ticket.as_str(), "fields": moved.fields });
         let event = TriggerEvent {
@@ -366,7 +334,7 @@ impl Engine {
         self.triggered(&event, wanted).await
     }
 
-    async fn pr_changed(&self, changed: &PrChanged, delivery: &ClaimedDelivery) -> Result<String, Wait> {
+    async fn pr_changed(&self, changed: &PrChanged, delivery: &Piece) -> Result<String, Wait> {
         if matches!(changed.change, PrChange::Opened | PrChange::Pushed) {
             self.store
                 .record_head(
@@ -483,18 +451,6 @@ impl Engine {
     }
 }
 
-/// Where what the delivery says happened. Deliveries that say nothing are each a place of their own.
-fn place(delivery: &ClaimedDelivery, reading: &Reading) -> String {
-    let thread = reading.iter().flatten().find_map(|signal| match signal {
-        Signal::Said(said) => Some(&said.thread),
-        Signal::Invoked(invoked) => Some(&invoked.thread),
-        Signal::TicketMoved(moved) => Some(&moved.thread),
-        Signal::PrChanged(changed) => Some(&changed.thread),
-        Signal::Hint(_) | Signal::Nothing(_) => None,
-    });
-    thread.map_or_else(|| delivery.claim.seq.to_string(), ToString::to_string)
-}
-
 /// Names a command within its text by what it says, not by its place among others: which lines are commands depends on
 /// what is configured now, and the same text may be read again after that has changed.
 fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) -> String {
@@ -508,18 +464,14 @@ fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) -> String {
     named
 }
 
-/// Answers a structured command that no longer exists.
-fn gone(invoked: &Invoked) -> Decision {
-    let said = format!(
-        "There is no command /{} any more; the list of commands that you see is out of date.",
-        invoked.command
-    );
+/// Answers, and does nothing else.
+pub(super) fn answer(via: &Via, said: &str) -> Decision {
     Decision {
         effects: vec![Effect::Reply(Reply {
-            key: invoked.key.clone(),
-            thread: invoked.thread.clone(),
-            handle: invoked.handle.clone(),
-            doc: card::plain(&said),
+            key: via.key.clone(),
+            thread: via.thread.clone(),
+            handle: via.handle.clone(),
+            doc: card::plain(said),
         })],
         ..Decision::default()
     }
@@ -533,6 +485,6 @@ struct TriggerEvent<'a> {
     pr: Option<&'a PrRef>,
     head: Option<&'a Sha>,
     at: Timestamp,
-    delivery: &'a ClaimedDelivery,
+    delivery: &'a Piece,
     context: serde_json::Value,
 }

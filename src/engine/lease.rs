@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,69 +20,113 @@ pub(super) const LEASE: Lease = Lease(Duration::from_secs(10));
 /// How often it is renewed: three can go missing.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(3);
 
-/// Claims in hand, by row.
-pub(super) struct Hold<C> {
-    claims: Mutex<BTreeMap<i64, (C, CancellationToken)>>,
-    /// Until when they are held if nobody renews them.
-    until: Mutex<Timestamp>,
+/// Claims in hand.
+pub(super) struct Hold<C: Ord>(Arc<Mutex<BTreeMap<C, Lent>>>);
+
+/// One claim's lease.
+struct Lent {
+    until: Timestamp,
+    lost: CancellationToken,
 }
 
-impl<C: Copy> Hold<C> {
-    /// What was claimed at this time.
-    pub(super) fn of(claims: impl IntoIterator<Item = (i64, C)>, claimed_at: Timestamp) -> Self {
-        let held = claims
-            .into_iter()
-            .map(|(row, claim)| (row, (claim, CancellationToken::new())));
-        Self {
-            claims: Mutex::new(held.collect()),
-            until: Mutex::new(later(claimed_at, LEASE.0)),
+/// One claim in hand. Dropping it lets go of it: it is renewed no more.
+pub(super) struct Held<C: Ord> {
+    claim: C,
+    lost: CancellationToken,
+    all: Arc<Mutex<BTreeMap<C, Lent>>>,
+}
+
+impl<C: Ord> Default for Hold<C> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<C: Ord + Copy + std::fmt::Debug> Hold<C> {
+    /// Takes what was claimed at this time in hand.
+    pub(super) fn take(&self, claim: C, claimed_at: Timestamp) -> Held<C> {
+        let lost = CancellationToken::new();
+        let lent = Lent {
+            until: later(claimed_at, LEASE.0),
+            lost: lost.clone(),
+        };
+        lock(&self.0).insert(claim, lent);
+        Held {
+            claim,
+            lost,
+            all: self.0.clone(),
         }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.0).len()
+    }
+
+    fn claims(&self) -> Vec<C> {
+        lock(&self.0).keys().copied().collect()
+    }
+
+    fn renewed(&self, claim: C, at: Timestamp) {
+        if let Some(lent) = lock(&self.0).get_mut(&claim) {
+            lent.until = later(at, LEASE.0);
+        }
+    }
+
+    fn lose(&self, claim: C) {
+        if let Some(lent) = lock(&self.0).remove(&claim) {
+            tracing::warn!(?claim, "a lease was lost: somebody else has taken over");
+            lent.lost.cancel();
+        }
+    }
+
+    /// Not to know whether a claim is still held is to have lost it once its lease is over.
+    fn lose_lapsed(&self, now: Timestamp) {
+        let lapsed: Vec<C> = {
+            let held = lock(&self.0);
+            let lapsed = held.iter().filter(|(_, lent)| lent.until <= now);
+            lapsed.map(|(claim, _)| *claim).collect()
+        };
+        for claim in lapsed {
+            self.lose(claim);
+        }
+    }
+}
+
+impl<C: Ord> Held<C> {
+    /// Cancelled when the claim is lost.
+    pub(super) fn lost(&self) -> &CancellationToken {
+        &self.lost
     }
 
     /// Whether the lease has run out, so that somebody else may have taken over. A process that stood still finds out
     /// here before it begins anything else, not by its next heartbeat.
     pub(super) fn has_lapsed(&self, now: Timestamp) -> bool {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) <= now
+        lock(&self.all).get(&self.claim).is_none_or(|lent| lent.until <= now)
     }
+}
 
-    fn renewed(&self, at: Timestamp) {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = later(at, LEASE.0);
-    }
-
-    /// Cancelled when the claim is lost.
-    pub(super) fn lost(&self, row: i64) -> CancellationToken {
-        let held = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(&row).map(|(_, lost)| lost.clone()).unwrap_or_default()
-    }
-
-    /// The claim is settled, or given up.
-    pub(super) fn let_go(&self, row: i64) {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(&row);
-    }
-
-    fn claims(&self) -> Vec<(i64, C)> {
-        let held = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        held.iter().map(|(row, (claim, _))| (*row, *claim)).collect()
-    }
-
-    fn lose(&self, row: i64) {
-        tracing::warn!(row, "a lease was lost: somebody else has taken over");
-        self.lost(row).cancel();
-        self.let_go(row);
+impl<C: Ord> Drop for Held<C> {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.claim);
     }
 }
 
 impl Engine {
     /// Does the work while renewing all that it holds. The two go on side by side: work that holds a connection must
     /// not stand still while a renewal waits for one.
-    pub(super) async fn holding<C: Copy, T, R>(
+    pub(super) async fn holding<C: Ord + Copy + std::fmt::Debug, T, R>(
         &self,
         hold: &Hold<C>,
         work: impl Future<Output = T>,
-        renew: impl Fn(C) -> R,
+        renew: impl Fn(Vec<C>) -> R,
     ) -> T
     where
-        R: Future<Output = Result<bool, StoreError>>,
+        R: Future<Output = Result<Vec<C>, StoreError>>,
     {
         tokio::select! {
             biased;
@@ -91,25 +135,44 @@ impl Engine {
         }
     }
 
-    async fn keep_renewing<C: Copy, R>(&self, hold: &Hold<C>, renew: impl Fn(C) -> R) -> Infallible
+    /// `renew` answers which of the claims are still held.
+    async fn keep_renewing<C: Ord + Copy + std::fmt::Debug, R>(
+        &self,
+        hold: &Hold<C>,
+        renew: impl Fn(Vec<C>) -> R,
+    ) -> Infallible
     where
-        R: Future<Output = Result<bool, StoreError>>,
+        R: Future<Output = Result<Vec<C>, StoreError>>,
     {
         loop {
             self.clock.sleep_until(later(self.clock.now(), HEARTBEAT)).await;
-            let before = self.clock.now();
-            let mut all_renewed = true;
-            for (row, claim) in hold.claims() {
-                match renew(claim).await {
-                    Ok(true) => {}
-                    Ok(false) => hold.lose(row),
-                    // Not to know whether it is still held is to have lost it once the lease is over.
-                    Err(_) if hold.has_lapsed(before) => hold.lose(row),
-                    Err(_) => all_renewed = false,
-                }
+            let claims = hold.claims();
+            if claims.is_empty() {
+                continue;
             }
-            if all_renewed {
-                hold.renewed(before);
+            let began = self.clock.now();
+            let renewed = tokio::select! {
+                biased;
+                renewed = renew(claims.clone()) => renewed,
+                // A renewal that hangs renews nothing.
+                () = self.clock.sleep_until(later(began, LEASE.0)) => {
+                    Err(StoreError::Unavailable("it does not answer in time".to_owned()))
+                }
+            };
+            match renewed {
+                Ok(still) => {
+                    for claim in claims {
+                        if still.contains(&claim) {
+                            hold.renewed(claim, began);
+                        } else {
+                            hold.lose(claim);
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "leases cannot be renewed now");
+                    hold.lose_lapsed(self.clock.now());
+                }
             }
         }
     }

@@ -6,7 +6,9 @@
 //! processes can do so on one database: what one works on it has claimed. Each loop's `step` can be called by hand.
 
 mod ask;
+mod deliveries;
 mod dispatch;
+mod effects;
 mod intake;
 mod lease;
 mod pauses;
@@ -16,12 +18,12 @@ mod reread;
 mod retention;
 mod rights;
 mod sweep;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -32,20 +34,24 @@ use crate::domain::decide::{Decision, Event, Facts, decide, next_wake};
 use crate::domain::ids::{QuestionId, RunId};
 use crate::domain::run::Run;
 use crate::metrics::Metrics;
-use crate::store::{Commit, Committed, EffectClaim, RunWrite, Store, StoreError};
+use crate::store::{Commit, Committed, EffectClaim, MayBeVoided, RunWrite, Store, StoreError};
+use work::Rooms;
 
 pub use sweep::Sweep;
 
 /// How often a loop looks for work that nobody told it of.
 const POLL: Duration = Duration::from_secs(1);
-/// How many loops of a kind run side by side, so that one hanging vendor does not keep the others waiting.
-const DISPATCHERS: usize = 4;
-const INTAKES: usize = 4;
+/// How many calls for deliveries may be out with one vendor, and how many more wait for a moment.
+const CALLS: usize = 16;
+const CALLS_WAITING: usize = 64;
+/// How many effects may be under way with one vendor.
+const EFFECTS: usize = 16;
+/// How many looks may be out with one vendor.
+const LOOKS: usize = 128;
 /// How often a decision is made again because the run changed meanwhile, before the work is put back.
 const STALE_MAX: u32 = 16;
 
-/// What wakes loops before the next poll. Each kind is woken for its own work only, and one loop of the kind at a time:
-/// those that find nothing would be in the way of the one that works.
+/// What wakes loops before the next poll. Each is woken for its own work only.
 struct Wakes {
     /// A delivery was stored.
     deliveries: Arc<Notify>,
@@ -63,6 +69,26 @@ impl Wakes {
     }
 }
 
+/// What a commit comes of.
+#[derive(Default)]
+struct Cause {
+    /// Names it for ever: it takes effect once.
+    key: Option<String>,
+    /// The effect whose outcome it is.
+    settles: Option<EffectClaim>,
+    /// The start that it is, unless somebody has said stop since.
+    unless_voided: Option<MayBeVoided>,
+}
+
+impl Cause {
+    fn keyed(key: &str) -> Self {
+        Self {
+            key: Some(key.to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
 /// What all loops work with.
 #[derive(Clone)]
 pub struct Engine {
@@ -72,8 +98,9 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     wakes: Arc<Wakes>,
-    /// One loop at a time claims deliveries.
-    claiming: Arc<Mutex<()>>,
+    calls: Arc<Rooms>,
+    effects: Arc<Rooms>,
+    looks: Arc<Rooms>,
     pauses: Arc<pauses::Pauses>,
     /// Names this process among those that work on the database.
     replica: Arc<str>,
@@ -102,7 +129,9 @@ impl Engine {
                 effects: Notify::new(),
                 runs: Notify::new(),
             }),
-            claiming: Arc::default(),
+            calls: Arc::new(Rooms::new(CALLS, CALLS_WAITING)),
+            effects: Arc::new(Rooms::new(EFFECTS, 0)),
+            looks: Arc::new(Rooms::new(LOOKS, 0)),
             pauses: Arc::default(),
         }
     }
@@ -111,20 +140,10 @@ impl Engine {
     /// end with the future that is returned.
     pub async fn run(&self, stop: CancellationToken) {
         let mut loops = JoinSet::new();
-        for _ in 0..INTAKES {
-            let (engine, stop) = (self.clone(), stop.clone());
-            loops.spawn(async move {
-                let step = || engine.intake_turn();
-                engine.turn("intake", &engine.wakes.deliveries, &stop, step).await;
-            });
-        }
-        for _ in 0..DISPATCHERS {
-            let (engine, stop) = (self.clone(), stop.clone());
-            loops.spawn(async move {
-                let step = || engine.dispatch_step();
-                engine.turn("dispatch", &engine.wakes.effects, &stop, step).await;
-            });
-        }
+        let (engine, told) = (self.clone(), stop.clone());
+        loops.spawn(async move { engine.intake_loop(&told).await });
+        let (engine, told) = (self.clone(), stop.clone());
+        loops.spawn(async move { engine.dispatch_loop(&told).await });
         let (engine, told) = (self.clone(), stop.clone());
         loops.spawn(async move { engine.sweep_loop(&told).await });
         let (engine, told) = (self.clone(), stop.clone());
@@ -139,25 +158,6 @@ impl Engine {
             }
         });
         loops.join_all().await;
-    }
-
-    /// One loop: a step, then waits to be woken or for the poll interval. Being woken during a step counts; whoever
-    /// claims all that one step takes wakes a loop, because there may be more.
-    async fn turn<S>(&self, name: &str, wake: &Notify, stop: &CancellationToken, step: impl Fn() -> S)
-    where
-        S: Future<Output = Result<usize, StoreError>>,
-    {
-        while !stop.is_cancelled() {
-            if let Err(error) = step().await {
-                tracing::error!(loop_name = name, %error, "the store is in trouble; trying again");
-            }
-            let poll = self.clock.now().checked_add(POLL).unwrap_or(Timestamp::MAX);
-            tokio::select! {
-                () = wake.notified() => {}
-                () = self.clock.sleep_until(poll) => {}
-                () = stop.cancelled() => {}
-            }
-        }
     }
 
     fn facts(&self) -> Facts {
@@ -194,30 +194,24 @@ impl Engine {
             if decision.is_nothing() && settles.is_none() {
                 return Ok(());
             }
-            match self.commit(decision, Some(&run), None, settles).await? {
+            let cause = Cause {
+                settles,
+                ..Cause::default()
+            };
+            match self.commit(decision, Some(&run), cause).await? {
                 Committed::Stale => {}
-                Committed::Done | Committed::AlreadyDone | Committed::LeaseLost => return Ok(()),
+                Committed::Done | Committed::AlreadyDone | Committed::LeaseLost | Committed::Voided => return Ok(()),
             }
         }
         Err(StoreError::Unavailable(format!("run {id} changes too fast")))
     }
 
     /// One transaction for all that was decided about the run as it was read.
-    async fn commit(
-        &self,
-        decision: Decision,
-        before: Option<&Run>,
-        key: Option<String>,
-        settles: Option<EffectClaim>,
-    ) -> Result<Committed, StoreError> {
-        for entry in &decision.history {
-            let run = decision.run.as_ref().map(|run| run.id.as_str()).unwrap_or_default();
-            tracing::info!(run, seq = entry.seq, what = ?entry.what, "run changed");
-        }
+    async fn commit(&self, decision: Decision, before: Option<&Run>, cause: Cause) -> Result<Committed, StoreError> {
         let now = self.clock.now();
         let effects = !decision.effects.is_empty();
         let commit = Commit {
-            key,
+            key: cause.key,
             run: decision.run.map(|run| RunWrite {
                 wake: next_wake(before, &run, now),
                 run,
@@ -226,10 +220,19 @@ impl Engine {
             history: decision.history,
             effects: decision.effects,
             locks: decision.locks,
-            settles,
+            settles: cause.settles,
+            unless_voided: cause.unless_voided,
         };
         let committed = self.store.commit(&commit, now).await?;
         if committed == Committed::Done {
+            for entry in &commit.history {
+                let run = commit
+                    .run
+                    .as_ref()
+                    .map(|write| write.run.id.as_str())
+                    .unwrap_or_default();
+                tracing::info!(run, seq = entry.seq, what = ?entry.what, "run changed");
+            }
             self.wakes.runs.notify_one();
             if effects {
                 self.wakes.effects.notify_one();

@@ -2,10 +2,11 @@
 
 use super::Engine;
 use super::dispatch::{Trouble, Went, digest};
+use super::effects::InHand;
 use crate::adapters::Marker;
 use crate::domain::card;
 use crate::domain::ids::{QuestionId, RunId, ThreadRef};
-use crate::store::{ClaimedEffect, EffectSettled, Sent};
+use crate::store::{EffectSettled, Sent};
 
 impl Engine {
     /// Makes the thread show the question as it is now. Its message is posted while the question is open, and edited as
@@ -14,12 +15,13 @@ impl Engine {
     /// is closed.
     pub(super) async fn question(
         &self,
-        claimed: &ClaimedEffect,
+        one: &InHand,
         thread: &ThreadRef,
         question: &QuestionId,
         id: &RunId,
     ) -> Result<Went, Trouble> {
         let done = Ok(Went::So(EffectSettled::Done));
+        let maybe_done = one.effect.maybe_done;
         let Some(run) = self.store.run(id).await? else {
             return done;
         };
@@ -32,17 +34,19 @@ impl Engine {
         let message = match self.store.sent(Some(id), thread, &purpose).await? {
             Some(sent) if sent.digest == digest => return done,
             Some(sent) => {
+                self.still_held(one)?;
                 self.threads(thread)?.edit(&sent.message, &marker, &shown.doc).await?;
                 sent.message
             }
             // Nobody has seen it, unless an earlier try got through although its answer was lost.
-            None if !shown.open && !claimed.maybe_done => return done,
+            None if !shown.open && !maybe_done => return done,
             None => {
                 let Some(place) = self.below_card(id, thread).await? else {
                     return Ok(self.after_card());
                 };
                 let threads = self.threads(&place)?;
-                let posted = threads.post(&place, &marker, &shown.doc, None, claimed.maybe_done);
+                self.still_held(one)?;
+                let posted = threads.post(&place, &marker, &shown.doc, None, maybe_done);
                 posted.await?.message
             }
         };

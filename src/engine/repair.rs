@@ -149,9 +149,12 @@ impl Engine {
         if !self.is_news(platform, missed).await? {
             return Ok(false);
         }
+        let request = as_request(platform, missed);
+        let door = self.hands.doors.get(platform);
         let recorded = self
             .store
             .record_delivery(&NewDelivery {
+                thread: door.and_then(|door| door.thread(&request)),
                 platform: platform.clone(),
                 delivery_id: missed.delivery_id.clone(),
                 kind: format!("{} (repaired)", missed.kind),
@@ -176,13 +179,7 @@ impl Engine {
         let Some(door) = self.hands.doors.get(platform) else {
             return Ok(false);
         };
-        let request = RawRequest {
-            method: "POST".to_owned(),
-            target: target(platform),
-            headers: missed.headers.clone(),
-            body: Bytes::from(missed.body.clone()),
-        };
-        let Ok(signals) = door.read(&request, Proof::Repaired, self.clock.now()) else {
+        let Ok(signals) = door.read(&as_request(platform, missed), Proof::Repaired, self.clock.now()) else {
             return Ok(true);
         };
         for signal in &signals {
@@ -233,6 +230,16 @@ fn since(cursor: &ClaimedCursor, now: Timestamp) -> Option<Timestamp> {
     }
     // The clock may have been turned back meanwhile.
     Some(seen_to.max(oldest).min(now))
+}
+
+/// As if it had come in at the door.
+fn as_request(platform: &Platform, missed: &MissedDelivery) -> RawRequest {
+    RawRequest {
+        method: "POST".to_owned(),
+        target: target(platform),
+        headers: missed.headers.clone(),
+        body: Bytes::from(missed.body.clone()),
+    }
 }
 
 fn target(platform: &Platform) -> String {

@@ -2,8 +2,9 @@
 //! cover the body, and what was true when it was sent may be so no longer.
 
 use super::Engine;
+use super::deliveries::Piece;
 use super::intake::Wait;
-use crate::adapters::{CallError, MoveSeen};
+use crate::adapters::MoveSeen;
 use crate::domain::signal::TicketMoved;
 
 impl Engine {
@@ -14,28 +15,14 @@ impl Engine {
     }
 
     /// The move as the ticket's own record has it, if it stands. Not to know is no answer: then the delivery waits.
-    pub(super) async fn move_stands(&self, told: &TicketMoved) -> Result<MoveSeen, Wait> {
+    pub(super) async fn move_stands(&self, told: &TicketMoved, delivery: &Piece) -> Result<MoveSeen, Wait> {
         let platform = told.thread.platform.as_str();
         let tracker = self.hands.tracker.as_ref();
         let Some(tracker) = tracker.filter(|tracker| tracker.platform() == told.thread.platform) else {
             return Ok(MoveSeen::Not(format!("{platform} cannot be asked about tickets")));
         };
-        if let Some(after) = self.paused(platform).await {
-            return Err(Wait::Later {
-                why: format!("{platform} asked to be left alone"),
-                after: Some(after),
-            });
-        }
-        match tracker.move_stands(told).await {
-            Ok(seen) => Ok(seen),
-            Err(error) => {
-                self.heed(platform, &error).await;
-                let (why, after) = match error {
-                    CallError::Retry { why, after, .. } => (why, after),
-                    CallError::Permanent { why, .. } => (why, None),
-                };
-                Err(Wait::Later { why, after })
-            }
-        }
+        // Whatever goes wrong, the move may stand.
+        let seen = self.ask_outside(platform, delivery, tracker.move_stands(told)).await?;
+        seen.map_err(|why| Wait::Later { why, after: None })
     }
 }

@@ -3,12 +3,13 @@
 //! Each process looks at the runs of the shards it holds. When to look next is stored with every change of a run, and
 //! kept in memory from one look to the next: an observation that changes nothing writes nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,8 +26,12 @@ use crate::store::{RunWake, Shards, StoreError};
 
 /// How many runs are read at a time.
 const PAGE: u32 = 1000;
-/// How many runs are looked at side by side.
-const LOOKS_MAX: usize = 128;
+/// How many runs are looked at side by side. What hangs is bounded by vendor and far below this.
+const LOOKS_MAX: usize = 1024;
+/// What one look may take; longer means that something outside hangs.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
+/// A run waits for room with a vendor for so long at most before it is looked at again.
+const ROOM_WAIT: Duration = Duration::from_secs(60);
 /// After so many looks in a row that came to nothing, the card says that the back-end cannot be reached.
 const BLIND_MAX: u32 = 3;
 /// A run that makes stepherd itself fail is tried again after this long; the others do not wait for it.
@@ -45,6 +50,8 @@ pub struct Sweep {
     /// Tasks of their own: a look that holds a connection goes on while the sweep itself waits for one.
     looking: JoinSet<Looking>,
     blind: BTreeMap<(RunId, String), u32>,
+    /// Runs whose turn it is once there is room with a vendor.
+    waiting: BTreeMap<String, VecDeque<RunId>>,
 }
 
 /// A look that has ended.
@@ -66,6 +73,22 @@ impl Sweep {
         match self.busy.get_mut(&wake.run) {
             Some(meanwhile) => *meanwhile = Some(wake),
             None => self.set(&wake.run, wake.at),
+        }
+    }
+
+    /// Makes those due for whom there is room now: so many with each vendor.
+    fn let_in(&mut self, free: &BTreeMap<String, u32>, now: Timestamp) {
+        let mut let_in = Vec::new();
+        for (vendor, runs) in &mut self.waiting {
+            let room = free.get(vendor).map_or(runs.len(), |free| *free as usize);
+            let_in.extend(runs.drain(..room.min(runs.len())));
+        }
+        self.waiting.retain(|_, runs| !runs.is_empty());
+        for run in let_in {
+            // Who is gone is in nobody's calendar, and who is being looked at has got in some other way.
+            if self.when.contains_key(&run) {
+                self.set(&run, Some(now));
+            }
         }
     }
 
@@ -217,6 +240,7 @@ impl Engine {
     fn start_due(&self, sweep: &mut Sweep) -> usize {
         let mut started = 0;
         let now = self.clock.now();
+        sweep.let_in(&self.looks.free(), now);
         while let Some(run) = sweep.due(now) {
             let engine = self.clone();
             sweep.looking.spawn(async move {
@@ -242,6 +266,9 @@ impl Engine {
         let soon = Some(later(self.clock.now(), Duration::from_secs(1)));
         let next = looked.as_ref().map_or(soon, |looked| looked.next);
         sweep.set(&run, meanwhile.map_or(next, |wake| wake.at));
+        for vendor in looked.iter().flat_map(|looked| &looked.full) {
+            sweep.waiting.entry(vendor.clone()).or_default().push_back(run.clone());
+        }
         if !sweep.held.have(&run) {
             sweep.set(&run, None);
         }
@@ -277,14 +304,62 @@ impl Engine {
             let ahead = self.store.ahead_of(id).await?;
             self.apply(id, &Event::LocksChanged { ahead }, None).await?;
         }
+        let mut vendors: BTreeMap<String, Vec<&Look>> = BTreeMap::new();
         for look in &wanted.looks {
-            self.look(id, look, &mut seen, &mut looked).await?;
+            vendors.entry(self.looks_at(look)).or_default().push(look);
+        }
+        // None waits for another one's answers.
+        let looks = vendors.into_iter().map(|(vendor, looks)| {
+            let seen = seen.take();
+            async move { self.look_there(id, &vendor, looks, seen).await }
+        });
+        for there in join_all(looks).await {
+            let there = there?;
+            looked.blind.extend(there.blind);
+            looked.clear.extend(there.clear);
+            looked.full.extend(there.full);
         }
         let now = self.clock.now();
         if wanted.deadline.is_some_and(|at| at <= now) {
             self.apply(id, &Event::Woke, None).await?;
         }
         looked.next = wanted.after_look(now);
+        if !looked.full.is_empty() {
+            looked.next = Some(
+                looked
+                    .next
+                    .map_or(later(now, ROOM_WAIT), |next| next.min(later(now, ROOM_WAIT))),
+            );
+        }
+        Ok(looked)
+    }
+
+    fn looks_at(&self, look: &Look) -> String {
+        match look {
+            Look::Merge { .. } => self.forge_vendor(),
+            Look::Job { intent, .. } => intent.backend.to_string(),
+        }
+    }
+
+    /// Looks at all that there is with one vendor. `seen` is the run as it was read before the first look.
+    async fn look_there(
+        &self,
+        id: &RunId,
+        vendor: &str,
+        looks: Vec<&Look>,
+        mut seen: Option<Run>,
+    ) -> Result<Looked, StoreError> {
+        let mut looked = Looked::default();
+        if self.paused(vendor).await.is_some() {
+            return Ok(looked);
+        }
+        let Some(_place) = self.looks.try_enter(vendor) else {
+            looked.full.push(vendor.to_owned());
+            return Ok(looked);
+        };
+        for look in looks {
+            self.look(id, vendor, look, &mut seen, &mut looked).await?;
+        }
         Ok(looked)
     }
 
@@ -292,17 +367,11 @@ impl Engine {
     async fn look(
         &self,
         id: &RunId,
+        vendor: &str,
         look: &Look,
         seen: &mut Option<Run>,
         looked: &mut Looked,
     ) -> Result<(), StoreError> {
-        let vendor = match look {
-            Look::Merge { .. } => self.forge_vendor(),
-            Look::Job { intent, .. } => intent.backend.to_string(),
-        };
-        if self.paused(&vendor).await.is_some() {
-            return Ok(());
-        }
         let event = match look {
             Look::Merge { act, intent } => {
                 let Some(forge) = &self.hands.forge else { return Ok(()) };
@@ -310,7 +379,7 @@ impl Engine {
                     act: act.clone(),
                     outcome,
                 };
-                match forge.merge(intent).await {
+                match in_time(forge.merge(intent)).await {
                     Ok(outcome) => Ok(came(outcome)),
                     Err(CallError::Permanent { why, class }) => Ok(came(Outcome::Failed { reason: why, class })),
                     Err(error) => Err(error),
@@ -327,7 +396,7 @@ impl Engine {
                     attempt: *attempt,
                     job: intent.job.clone(),
                 };
-                match self.observe(intent, *started).await {
+                match in_time(self.observe(intent, *started)).await {
                     Ok(seen) => {
                         looked.clear.push(job.job.clone());
                         Ok(job.saw(seen))
@@ -350,7 +419,7 @@ impl Engine {
             Err(error) => {
                 self.metrics.look("failed");
                 tracing::warn!(run = %id, vendor, %error, "cannot look now");
-                self.heed(&vendor, &error).await;
+                self.heed(vendor, &error).await;
                 Ok(())
             }
         }
@@ -376,6 +445,20 @@ struct Looked {
     next: Option<Timestamp>,
     blind: Vec<(JobLook, String)>,
     clear: Vec<String>,
+    /// Vendors with whom there was no room to look.
+    full: Vec<String>,
+}
+
+/// What hangs is a failure after a while.
+async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let in_time = tokio::time::timeout(LOOK_TIMEOUT, call).await;
+    in_time.unwrap_or_else(|_| {
+        Err(CallError::Retry {
+            why: format!("it took longer than {} s", LOOK_TIMEOUT.as_secs()),
+            after: None,
+            class: FailureClass::Infrastructure,
+        })
+    })
 }
 
 /// Which job was looked at.

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
+use super::deliveries::voided_in;
 use super::shards::shard_of;
-use super::sql::{Tx, sql};
-use super::{Commit, Committed, EffectClaim, LockChange, RunWrite, Store, StoreError, rows};
+use super::sql::{Text, Tx, sql};
+use super::{Commit, Committed, EffectClaim, LockChange, MayBeVoided, RunWrite, Store, StoreError, rows};
 use crate::domain::effect::{Act, Deed, Effect};
 use crate::domain::ids::{LockName, RunId};
 use crate::domain::run::{History, Run, RunState};
@@ -25,13 +26,18 @@ impl Store {
                 tx.commit().await?;
                 self.stir();
             }
-            Committed::Stale | Committed::LeaseLost => tx.rollback().await?,
+            Committed::Stale | Committed::LeaseLost | Committed::Voided => tx.rollback().await?,
         }
         Ok(committed)
     }
 }
 
 async fn carry_out(tx: &mut Tx, commit: &Commit, now: Timestamp) -> Result<Committed, StoreError> {
+    if let Some(start) = &commit.unless_voided
+        && is_voided(tx, start).await?
+    {
+        return Ok(Committed::Voided);
+    }
     if let Some(key) = &commit.key
         && !accept(tx, key, now).await?
     {
@@ -67,6 +73,17 @@ async fn carry_out(tx: &mut Tx, commit: &Commit, now: Timestamp) -> Result<Commi
         Some(claim) if !settle_done(tx, claim, now).await? => Ok(Committed::LeaseLost),
         _ => Ok(Committed::Done),
     }
+}
+
+/// Whether the start was stopped while it waited. The row stays locked, so that whoever stops it now is either seen here
+/// or sees what comes of it.
+async fn is_voided(tx: &mut Tx, start: &MayBeVoided) -> Result<bool, StoreError> {
+    const LOCK: Text = Text::Two {
+        sqlite: "SELECT voided FROM deliveries WHERE seq = $1",
+        postgres: "SELECT voided FROM deliveries WHERE seq = $1 FOR UPDATE",
+    };
+    let found = sql(LOCK).bind(start.seq).optional::<(String,)>(tx).await?;
+    Ok(found.is_some_and(|(voided,)| voided_in(&voided, &start.command).is_some()))
 }
 
 fn well_formed(commit: &Commit) -> Result<(), StoreError> {
@@ -235,12 +252,14 @@ pub(super) async fn mark_changed(tx: &mut Tx, run: &str, now: Timestamp) -> Resu
 /// to its holder and becomes due when that one is done (its generation has moved). All others happen once.
 async fn ask_for(tx: &mut Tx, run: Option<&RunId>, effect: &Effect, now: Timestamp) -> Result<(), StoreError> {
     const ONCE: &str = "
-        INSERT INTO effects (key, run_id, lane, body, due, since, state, failures, reason, epoch, generation, unclear)
-        VALUES ($1, $2, $3, $4, $5, $5, 'pending', 0, '', 0, 1, 0)
+        INSERT INTO effects (key, run_id, lane, body, due, since, room, place, state, failures, reason, epoch, generation,
+            unclear)
+        VALUES ($1, $2, $3, $4, $5, $5, $6, $7, 'pending', 0, '', 0, 1, 0)
         ON CONFLICT (key) DO NOTHING";
     const LEVEL: &str = "
-        INSERT INTO effects (key, run_id, lane, body, due, since, state, failures, reason, epoch, generation, unclear)
-        VALUES ($1, $2, $3, $4, $5, $5, 'pending', 0, '', 0, 1, 0)
+        INSERT INTO effects (key, run_id, lane, body, due, since, room, place, state, failures, reason, epoch, generation,
+            unclear)
+        VALUES ($1, $2, $3, $4, $5, $5, $6, $7, 'pending', 0, '', 0, 1, 0)
         ON CONFLICT (key) DO UPDATE SET
             generation = effects.generation + 1,
             state = 'pending',
@@ -264,6 +283,8 @@ async fn ask_for(tx: &mut Tx, run: Option<&RunId>, effect: &Effect, now: Timesta
         .bind(i64::from(effect.lane()))
         .bind(rows::encode(effect)?)
         .bind(rows::millis(now))
+        .bind(effect.room())
+        .bind(effect.place())
         .execute(tx)
         .await?;
     Ok(())

@@ -1,6 +1,7 @@
 //! The inbox: each verified delivery once, held by one worker at a time, kept when it makes no sense.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -9,33 +10,70 @@ use super::inbox::{BUNDLE, NewRow, PLAIN, Settlement};
 use super::rows::{self, Headers};
 use super::sql::{Text, sql, storable};
 use super::{
-    ClaimedDelivery, Deadline, DeliveryClaim, DeliverySettled, DeliveryView, Lease, NewDelivery, Recorded, Store,
-    StoreError,
+    ClaimedDelivery, Deadline, DeliveryClaim, DeliverySettled, DeliveryView, HOLD, Lease, MayBeVoided, NewDelivery,
+    Recorded, Store, StoreError, Voided,
 };
 use crate::domain::ids::Platform;
 use crate::domain::signal::Proof;
 
 macro_rules! claim {
-    ($skip_locked:literal) => {
+    ($full:literal, $skip_locked:literal) => {
         concat!(
-            "WITH free AS MATERIALIZED (
-                SELECT seq FROM deliveries
-                WHERE state = 'pending' AND due <= $1 AND (lease_until IS NULL OR lease_until <= $1)
-                ORDER BY seq LIMIT $3 ",
+            "WITH held AS MATERIALIZED (
+                SELECT thread, MIN(seq) AS first FROM deliveries
+                WHERE state = 'pending' AND (lease_until IS NOT NULL OR held_since IS NOT NULL) AND thread <> ''
+                    AND (lease_until > $1 OR held_since IS NOT NULL) AND (held_since IS NULL OR held_since > $4)
+                GROUP BY thread),
+             free AS MATERIALIZED (
+                SELECT d.seq, CASE WHEN held.first IS NULL THEN 0 ELSE 1 END AS early
+                FROM deliveries AS d LEFT JOIN held ON held.thread = d.thread AND held.first < d.seq
+                WHERE d.state = 'pending' AND d.due <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
+                    AND (held.first IS NULL OR (d.early = 0 AND d.received_at <= $5))
+                    AND (d.room = '' OR d.room NOT IN ",
+            $full,
+            ")
+                ORDER BY d.seq LIMIT $3 ",
             $skip_locked,
             ")
-             UPDATE deliveries SET epoch = epoch + 1, attempts = attempts + 1, lease_until = $2
+             UPDATE deliveries SET epoch = epoch + 1, attempts = attempts + 1, lease_until = $2, early = free.early
              FROM free WHERE deliveries.seq = free.seq
-             RETURNING deliveries.seq, epoch, attempts, platform, delivery_id, kind, proof, target,
-                received_at, bundle, place"
+             RETURNING deliveries.seq, epoch, attempts, deliveries.early, held_since, platform, delivery_id, kind, proof,
+                target, received_at, thread, bundle, place"
         )
     };
 }
 
-/// $1 now, $2 end of the lease, $3 limit.
+/// $1 now, $2 end of the lease, $3 limit, $4 whoever has waited since then holds nobody back, $5 whoever came before
+/// then may be claimed early, $6 who has no room, as a JSON array.
 const CLAIM: Text = Text::Two {
-    sqlite: claim!(""),
-    postgres: claim!("FOR UPDATE SKIP LOCKED"),
+    sqlite: claim!("(SELECT value FROM json_each($6))", ""),
+    postgres: claim!(
+        "(SELECT json_array_elements_text($6::json))",
+        "FOR UPDATE OF d SKIP LOCKED"
+    ),
+};
+
+/// Who has been behind others for so long is claimed early once.
+const EARLY: Duration = Duration::from_secs(1);
+
+/// $1 row numbers with epochs, as a JSON array, $2 end of the lease.
+const RENEW: Text = Text::Two {
+    sqlite: "UPDATE deliveries SET lease_until = $2
+             FROM (SELECT value ->> 0 AS seq, value ->> 1 AS epoch FROM json_each($1)) AS held
+             WHERE deliveries.seq = held.seq AND deliveries.epoch = held.epoch AND state = 'pending'
+             RETURNING deliveries.seq",
+    postgres: "UPDATE deliveries SET lease_until = $2
+               FROM (SELECT d.seq, (value ->> 1)::bigint AS epoch FROM json_array_elements($1::json) AS value
+                   JOIN deliveries AS d ON d.seq = (value ->> 0)::bigint ORDER BY d.seq FOR UPDATE OF d) AS held
+               WHERE deliveries.seq = held.seq AND deliveries.epoch = held.epoch AND state = 'pending'
+               RETURNING deliveries.seq",
+};
+
+/// $1 thread, $2 row number, $3 a line. Whoever locks several rows locks them in their order.
+const VOID: Text = Text::Two {
+    sqlite: "UPDATE deliveries SET voided = voided || $3 WHERE thread = $1 AND seq < $2 AND state = 'pending'",
+    postgres: "UPDATE deliveries SET voided = voided || $3 WHERE seq IN (SELECT seq FROM deliveries
+                   WHERE thread = $1 AND seq < $2 AND state = 'pending' ORDER BY seq FOR UPDATE)",
 };
 
 /// $1 numbers, as a JSON array.
@@ -48,7 +86,7 @@ const BUNDLES: Text = Text::Two {
 macro_rules! views {
     ($rest:literal) => {
         concat!(
-            "SELECT d.seq, d.platform, d.delivery_id, d.kind, d.proof, d.target, d.received_at, d.bundle, d.place,
+            "SELECT d.seq, d.platform, d.delivery_id, d.kind, d.proof, d.target, d.received_at, d.thread, d.bundle, d.place,
                 d.state, d.note, d.attempts, d.body_bytes FROM deliveries AS d ",
             $rest
         )
@@ -60,6 +98,8 @@ struct ClaimedRow {
     seq: i64,
     epoch: i64,
     attempts: i64,
+    early: i64,
+    held_since: Option<i64>,
     #[sqlx(flatten)]
     delivery: DeliveryRow,
 }
@@ -72,6 +112,7 @@ struct DeliveryRow {
     proof: String,
     target: String,
     received_at: i64,
+    thread: String,
     bundle: i64,
     place: i64,
 }
@@ -126,6 +167,7 @@ impl Store {
             proof: delivery.proof.name(),
             target: storable(delivery.target.clone()),
             received_at: rows::millis(delivery.received_at),
+            thread: storable(delivery.thread.clone().unwrap_or_default()),
             body_bytes: rows::int(delivery.body.len() as u64),
             content: Content {
                 headers: rows::encode(&Headers(delivery.headers.clone()))?,
@@ -143,18 +185,36 @@ impl Store {
 
     /// Claims pending deliveries that are due and that nobody holds, in the order of arrival. One that cannot be
     /// read any more is parked instead, so that it does not stand in the way.
+    ///
+    /// Nobody overtakes in a thread: while one is under way, or has waited for the outside for less than [`HOLD`],
+    /// later ones are left alone, except that each is claimed `early` once.
     pub async fn claim_deliveries(
         &self,
         now: Timestamp,
         lease: Lease,
         limit: u32,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        self.claim_deliveries_except(now, lease, limit, &[]).await
+    }
+
+    /// The same, without those that wait for one of these.
+    pub async fn claim_deliveries_except(
+        &self,
+        now: Timestamp,
+        lease: Lease,
+        limit: u32,
+        full: &[String],
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let mut tx = self.write_light("claim_deliveries").await?;
+        self.one_claim_at_a_time(&mut tx).await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
         let mut claimed: Vec<ClaimedRow> = sql(CLAIM)
             .bind(lease_now)
             .bind(rows::lease_end(lease_now, lease.0))
             .bind(i64::from(limit))
+            .bind(lease_now.saturating_sub(rows::span(HOLD)))
+            .bind(lease_now.saturating_sub(rows::span(EARLY)))
+            .bind(serde_json::json!(full).to_string())
             .all(&mut tx)
             .await?;
         tx.commit().await?;
@@ -166,10 +226,13 @@ impl Store {
                 seq: row.seq,
                 epoch: row.epoch,
             };
+            let held_since = row.held_since.map(rows::time).transpose()?;
             match row.delivery.read(claim.seq, &bundles) {
                 Ok(delivery) => readable.push(ClaimedDelivery {
                     claim,
                     attempts: rows::tries(row.attempts - 1),
+                    early: row.early == 1,
+                    held_since,
                     delivery,
                 }),
                 Err(error) => {
@@ -195,18 +258,49 @@ impl Store {
         Ok(found.into_iter().map(|row| (row.id, row.read())).collect())
     }
 
-    /// Holds the delivery for another lease. `false` if somebody else has claimed or settled it meanwhile.
-    pub async fn renew_delivery(&self, claim: DeliveryClaim, now: Timestamp, lease: Lease) -> Result<bool, StoreError> {
-        let mut tx = self.write_light("renew_delivery").await?;
+    /// Holds the deliveries for another lease; which of them, because somebody else may have claimed or settled some
+    /// meanwhile.
+    pub async fn renew_deliveries(
+        &self,
+        claims: &[DeliveryClaim],
+        now: Timestamp,
+        lease: Lease,
+    ) -> Result<Vec<DeliveryClaim>, StoreError> {
+        let mut tx = self.write_light("renew_deliveries").await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
-        let renewed = sql("UPDATE deliveries SET lease_until = $3 WHERE seq = $1 AND epoch = $2 AND state = 'pending'")
-            .bind(claim.seq)
-            .bind(claim.epoch)
+        let numbers: Vec<(i64, i64)> = claims.iter().map(|claim| (claim.seq, claim.epoch)).collect();
+        let renewed: Vec<i64> = sql(RENEW)
+            .bind(serde_json::json!(numbers).to_string())
             .bind(rows::lease_end(lease_now, lease.0))
-            .execute(&mut tx)
+            .column(&mut tx)
             .await?;
         tx.commit().await?;
-        Ok(renewed == 1)
+        Ok(claims
+            .iter()
+            .filter(|claim| renewed.contains(&claim.seq))
+            .copied()
+            .collect())
+    }
+
+    /// Somebody stopped this in a thread: starts that wait there in earlier deliveries are not to take effect.
+    pub async fn void_starts(&self, thread: &str, before: i64, voided: &Voided) -> Result<(), StoreError> {
+        let mut tx = self.write("void_starts").await?;
+        sql(VOID)
+            .bind(thread)
+            .bind(before)
+            .bind(format!("{}\n", rows::encode(voided)?))
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await
+    }
+
+    /// Who stopped this command while it waited in this delivery, if anybody did.
+    pub async fn voided(&self, start: &MayBeVoided) -> Result<Option<Voided>, StoreError> {
+        let found = sql("SELECT voided FROM deliveries WHERE seq = $1")
+            .bind(start.seq)
+            .optional::<(String,)>(&mut self.read().await?)
+            .await?;
+        Ok(found.and_then(|(voided,)| voided_in(&voided, &start.command)))
     }
 
     /// Settles a delivery; many at a time are one commit. `false` if somebody else has claimed or settled it meanwhile:
@@ -279,7 +373,8 @@ impl Store {
     pub async fn replay_delivery(&self, seq: i64, now: Timestamp) -> Result<bool, StoreError> {
         let mut tx = self.write("replay_delivery").await?;
         let replayed = sql(
-            "UPDATE deliveries SET state = 'pending', due = $2, attempts = 0, note = '', settled_at = NULL
+            "UPDATE deliveries SET state = 'pending', due = $2, attempts = 0, note = '', settled_at = NULL, room = '',
+                held_since = NULL, early = 0, voided = ''
              WHERE seq = $1 AND state IN ('parked', 'done')",
         )
         .bind(seq)
@@ -293,18 +388,42 @@ impl Store {
 }
 
 fn settlement(claim: DeliveryClaim, settled: DeliverySettled, now: Timestamp) -> Settlement {
-    let (state, note, due) = match settled {
-        DeliverySettled::Done { note } => ("done", note, None),
-        DeliverySettled::Parked { reason } => ("parked", reason, None),
-        DeliverySettled::RetryAt { at, reason } => ("pending", reason, Some(rows::millis(at))),
-    };
-    Settlement {
+    let as_it_is = Settlement {
         seq: claim.seq,
         epoch: claim.epoch,
-        state,
-        note: storable(note),
-        due,
+        state: "pending",
+        note: None,
+        due: None,
         at: rows::millis(now),
+        untried: 0,
+        room: None,
+        since: None,
+    };
+    match settled {
+        DeliverySettled::Done { note } => Settlement {
+            state: "done",
+            note: Some(storable(note)),
+            ..as_it_is
+        },
+        DeliverySettled::Parked { reason } => Settlement {
+            state: "parked",
+            note: Some(storable(reason)),
+            ..as_it_is
+        },
+        DeliverySettled::RetryAt { at, reason, since } => Settlement {
+            note: Some(storable(reason)),
+            due: Some(rows::millis(at)),
+            since: Some(rows::millis(since)),
+            ..as_it_is
+        },
+        DeliverySettled::WaitsFor { room, since } => Settlement {
+            note: Some(storable(format!("{room} has enough to answer already"))),
+            untried: 1,
+            since: Some(rows::millis(since)),
+            room: Some(room),
+            ..as_it_is
+        },
+        DeliverySettled::PutBack => Settlement { untried: 1, ..as_it_is },
     }
 }
 
@@ -343,8 +462,17 @@ impl DeliveryRow {
             headers: headers.0,
             body: content.body.clone(),
             received_at: rows::time(self.received_at)?,
+            thread: Some(self.thread).filter(|thread| !thread.is_empty()),
         })
     }
+}
+
+/// Whether this command is among what was stopped: one JSON object a line, the last one counts.
+pub(super) fn voided_in(voided: &str, command: &str) -> Option<Voided> {
+    let mut all = voided
+        .lines()
+        .filter_map(|line| rows::decode::<Voided>("what was stopped", line).ok());
+    all.rfind(|voided| voided.command == command)
 }
 
 impl ViewRow {

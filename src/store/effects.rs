@@ -1,10 +1,12 @@
 //! The outbox: what is to be done in the world, held by one worker at a time, kept when it keeps failing.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::commit::settle_done;
 use super::sql::{Text, Tx, sql};
-use super::{ClaimedEffect, EffectClaim, EffectSettled, EffectView, Lease, Store, StoreError, rows};
+use super::{ClaimedEffect, EffectClaim, EffectSettled, EffectView, Lease, Rooms, Store, StoreError, rows};
 use crate::domain::effect::Effect;
 use crate::domain::ids::RunId;
 
@@ -12,12 +14,21 @@ use crate::domain::ids::RunId;
 const RESTORED: &str = "restored";
 
 macro_rules! claim {
-    ($skip_locked:literal) => {
+    ($rooms:literal, $skip_locked:literal) => {
         concat!(
-            "WITH free AS MATERIALIZED (
-                SELECT id FROM effects
+            "WITH ranked AS MATERIALIZED (
+                SELECT id, lane, due, room, ROW_NUMBER() OVER (PARTITION BY room ORDER BY lane, due, id) AS number
+                FROM effects
                 WHERE state = 'pending' AND due <= $1 AND (lease_until IS NULL OR lease_until <= $1)
-                ORDER BY lane, due, id LIMIT $3 ",
+                    AND place NOT IN (SELECT place FROM effects
+                        WHERE lease_until IS NOT NULL AND lease_until > $1 AND state = 'pending' AND place <> '')),
+             first AS MATERIALIZED (
+                SELECT ranked.id FROM ranked LEFT JOIN ",
+            $rooms,
+            " AS rooms ON rooms.key = ranked.room
+                WHERE number <= COALESCE(CAST(rooms.value AS BIGINT), $5) ORDER BY lane, due, ranked.id LIMIT $3),
+             free AS MATERIALIZED (
+                SELECT id FROM effects WHERE id IN (SELECT id FROM first) ",
             $skip_locked,
             ")
              UPDATE effects SET epoch = epoch + 1, lease_until = $2,
@@ -28,10 +39,24 @@ macro_rules! claim {
     };
 }
 
-/// $1 now, $2 end of the lease, $3 limit. A lease that is still there was never settled.
+/// $1 now, $2 end of the lease, $3 limit, $4 limits by room, as a JSON object, $5 limit of each other room. A lease that
+/// is still there was never settled.
 const CLAIM: Text = Text::Two {
-    sqlite: claim!(""),
-    postgres: claim!("FOR UPDATE SKIP LOCKED"),
+    sqlite: claim!("json_each($4)", ""),
+    postgres: claim!("json_each_text($4::json)", "FOR UPDATE SKIP LOCKED"),
+};
+
+/// $1 row numbers with epochs, as a JSON array, $2 end of the lease.
+const RENEW: Text = Text::Two {
+    sqlite: "UPDATE effects SET lease_until = $2
+             FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch FROM json_each($1)) AS held
+             WHERE effects.id = held.id AND effects.epoch = held.epoch AND state = 'pending'
+             RETURNING effects.id",
+    postgres: "UPDATE effects SET lease_until = $2
+               FROM (SELECT e.id, (value ->> 1)::bigint AS epoch FROM json_array_elements($1::json) AS value
+                   JOIN effects AS e ON e.id = (value ->> 0)::bigint ORDER BY e.id FOR UPDATE OF e) AS held
+               WHERE effects.id = held.id AND effects.epoch = held.epoch AND state = 'pending'
+               RETURNING effects.id",
 };
 
 macro_rules! views {
@@ -71,19 +96,38 @@ struct ViewRow {
 
 impl Store {
     /// Claims pending effects that are due and that nobody holds, by lane, then the longest due. One that cannot be
-    /// read any more is parked instead, so that it does not stand in the way.
+    /// read any more is parked instead, so that it does not stand in the way. What goes to a place where somebody is at
+    /// work is left alone.
     pub async fn claim_effects(
         &self,
         now: Timestamp,
         lease: Lease,
         limit: u32,
     ) -> Result<Vec<ClaimedEffect>, StoreError> {
+        let rooms = Rooms {
+            free: BTreeMap::new(),
+            other: limit,
+            limit,
+        };
+        self.claim_effects_within(now, lease, &rooms).await
+    }
+
+    /// The same, as far as there is room.
+    pub async fn claim_effects_within(
+        &self,
+        now: Timestamp,
+        lease: Lease,
+        rooms: &Rooms,
+    ) -> Result<Vec<ClaimedEffect>, StoreError> {
         let mut tx = self.write("claim_effects").await?;
+        self.one_claim_at_a_time(&mut tx).await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
         let mut claimed: Vec<ClaimedRow> = sql(CLAIM)
             .bind(lease_now)
             .bind(rows::lease_end(lease_now, lease.0))
-            .bind(i64::from(limit))
+            .bind(i64::from(rooms.limit))
+            .bind(serde_json::json!(rooms.free).to_string())
+            .bind(i64::from(rooms.other))
             .all(&mut tx)
             .await?;
         let doubted = !sql("SELECT due FROM cursors WHERE name = $1 AND due > $2")
@@ -127,18 +171,28 @@ impl Store {
         tx.commit().await
     }
 
-    /// Holds the effect for another lease. `false` if somebody else has claimed or settled it meanwhile.
-    pub async fn renew_effect(&self, claim: EffectClaim, now: Timestamp, lease: Lease) -> Result<bool, StoreError> {
-        let mut tx = self.write("renew_effect").await?;
+    /// Holds the effects for another lease; which of them, because somebody else may have claimed or settled some
+    /// meanwhile.
+    pub async fn renew_effects(
+        &self,
+        claims: &[EffectClaim],
+        now: Timestamp,
+        lease: Lease,
+    ) -> Result<Vec<EffectClaim>, StoreError> {
+        let mut tx = self.write("renew_effects").await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
-        let renewed = sql("UPDATE effects SET lease_until = $3 WHERE id = $1 AND epoch = $2 AND state = 'pending'")
-            .bind(claim.id)
-            .bind(claim.epoch)
+        let numbers: Vec<(i64, i64)> = claims.iter().map(|claim| (claim.id, claim.epoch)).collect();
+        let renewed: Vec<i64> = sql(RENEW)
+            .bind(serde_json::json!(numbers).to_string())
             .bind(rows::lease_end(lease_now, lease.0))
-            .execute(&mut tx)
+            .column(&mut tx)
             .await?;
         tx.commit().await?;
-        Ok(renewed == 1)
+        Ok(claims
+            .iter()
+            .filter(|claim| renewed.contains(&claim.id))
+            .copied()
+            .collect())
     }
 
     /// Settles an effect. `false` if somebody else has claimed or settled it meanwhile: nothing was done. An effect

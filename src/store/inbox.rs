@@ -13,21 +13,21 @@ use super::{Db, Deadline, Recorded, StoreError, Weight, rows};
 
 /// $1 the rows as JSON, $2 their bundle.
 const INSERT: Text = Text::Two {
-    sqlite: "INSERT INTO deliveries (platform, delivery_id, kind, proof, target, received_at, body_bytes, bundle,
-                place, due, state, note, attempts, epoch)
+    sqlite: "INSERT INTO deliveries (platform, delivery_id, kind, proof, target, received_at, thread, body_bytes,
+                bundle, place, due, state, note, attempts, epoch)
              SELECT value ->> 'platform', value ->> 'delivery_id', value ->> 'kind', value ->> 'proof',
-                value ->> 'target', value ->> 'received_at', value ->> 'body_bytes', $2, key, value ->> 'received_at',
-                'pending', '', 0, 0
+                value ->> 'target', value ->> 'received_at', value ->> 'thread', value ->> 'body_bytes', $2, key,
+                value ->> 'received_at', 'pending', '', 0, 0
              FROM jsonb_each($1) WHERE true ORDER BY key
              ON CONFLICT (platform, delivery_id) DO NOTHING RETURNING platform, delivery_id",
-    postgres: "INSERT INTO deliveries (platform, delivery_id, kind, proof, target, received_at, body_bytes, bundle,
-                place, due, state, note, attempts, epoch)
-             SELECT platform, delivery_id, kind, proof, target, received_at, body_bytes, $2, place - 1, received_at,
-                'pending', '', 0, 0
+    postgres: "INSERT INTO deliveries (platform, delivery_id, kind, proof, target, received_at, thread, body_bytes,
+                bundle, place, due, state, note, attempts, epoch)
+             SELECT platform, delivery_id, kind, proof, target, received_at, thread, body_bytes, $2, place - 1,
+                received_at, 'pending', '', 0, 0
              FROM ROWS FROM (json_to_recordset($1::json)
                 AS (platform text, delivery_id text, kind text, proof text, target text, received_at bigint,
-                    body_bytes bigint))
-                WITH ORDINALITY AS new (platform, delivery_id, kind, proof, target, received_at, body_bytes, place)
+                    thread text, body_bytes bigint))
+                WITH ORDINALITY AS new (platform, delivery_id, kind, proof, target, received_at, thread, body_bytes, place)
              ORDER BY place
              ON CONFLICT (platform, delivery_id) DO NOTHING RETURNING platform, delivery_id",
 };
@@ -35,9 +35,11 @@ const INSERT: Text = Text::Two {
 macro_rules! settle {
     ($settled:literal) => {
         concat!(
-            "UPDATE deliveries SET state = settled.state, note = settled.note,
+            "UPDATE deliveries SET state = settled.state, note = COALESCE(settled.note, deliveries.note),
                 due = COALESCE(settled.due, deliveries.due), lease_until = NULL, epoch = deliveries.epoch + 1,
-                settled_at = settled.at
+                settled_at = settled.at, attempts = deliveries.attempts - settled.untried,
+                room = COALESCE(settled.room, deliveries.room),
+                held_since = COALESCE(deliveries.held_since, settled.since)
              FROM ",
             $settled,
             " WHERE deliveries.seq = settled.seq AND deliveries.epoch = settled.epoch
@@ -51,12 +53,14 @@ macro_rules! settle {
 const SETTLE: Text = Text::Two {
     sqlite: settle!(
         "(SELECT value ->> 'seq' AS seq, value ->> 'epoch' AS epoch, value ->> 'state' AS state,
-                value ->> 'note' AS note, value ->> 'due' AS due, value ->> 'at' AS at
+                value ->> 'note' AS note, value ->> 'due' AS due, value ->> 'at' AS at,
+                value ->> 'untried' AS untried, value ->> 'room' AS room, value ->> 'since' AS since
              FROM jsonb_each($1)) AS settled"
     ),
     postgres: settle!(
-        "json_to_recordset($1::json)
-                AS settled (seq bigint, epoch bigint, state text, note text, due bigint, at bigint)"
+        "(SELECT row.* FROM json_to_recordset($1::json) AS row (seq bigint, epoch bigint, state text, note text,
+                due bigint, at bigint, untried bigint, room text, since bigint)
+             JOIN deliveries AS d ON d.seq = row.seq ORDER BY d.seq FOR UPDATE OF d) AS settled"
     ),
 };
 
@@ -74,6 +78,8 @@ pub(super) struct NewRow {
     pub(super) proof: &'static str,
     pub(super) target: String,
     pub(super) received_at: i64,
+    /// Empty if there is none.
+    pub(super) thread: String,
     pub(super) body_bytes: i64,
     #[serde(skip)]
     pub(super) content: Content,
@@ -87,10 +93,17 @@ pub(super) struct Settlement {
     pub(super) seq: i64,
     pub(super) epoch: i64,
     pub(super) state: &'static str,
-    pub(super) note: String,
+    /// Absent if it stays as it is.
+    pub(super) note: Option<String>,
     /// If it is to be tried again.
     pub(super) due: Option<i64>,
     pub(super) at: i64,
+    /// 1 if the claim was no try.
+    pub(super) untried: i64,
+    /// Whose answer it waits for.
+    pub(super) room: Option<String>,
+    /// Since when it has waited for the outside.
+    pub(super) since: Option<i64>,
 }
 
 /// The two tasks that write.

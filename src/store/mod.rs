@@ -139,6 +139,18 @@ impl Store {
         }
     }
 
+    /// Claims come one after the other, for a moment each: two at once would not see each other's, and could hand out
+    /// what has to stay in order. SQLite has one writer anyway.
+    async fn one_claim_at_a_time(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        if let Db::Postgres(_) = self.db {
+            sql::sql("SELECT 1 FROM (SELECT pg_advisory_xact_lock($1)) AS held")
+                .bind(postgres::CLAIM_LOCK)
+                .execute(tx)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// There may be something to do, also for other processes.
     fn stir(&self) {
         self.hint.notify_one();

@@ -33,6 +33,9 @@ const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 /// Only one process migrates at a time. The number is stepherd's own, and means nothing else.
 const MIGRATION_LOCK: i64 = 0x5735_9e44;
 
+/// Only one process claims at a time.
+pub(super) const CLAIM_LOCK: i64 = 0x5735_9e45;
+
 /// Connects, creating or migrating the tables if need be.
 pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
     let options = PgConnectOptions::from_str(url)

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::StoreError;
+use super::{StoreError, Voided};
 use crate::domain::effect::Effect;
 use crate::domain::ids::ThreadRef;
 use crate::domain::run::{History, Run};
@@ -35,6 +35,10 @@ impl Stored for History {
 
 impl Stored for Effect {
     const NAME: &'static str = "effect";
+}
+
+impl Stored for Voided {
+    const NAME: &'static str = "voided";
 }
 
 /// The headers of a delivery.
@@ -103,7 +107,12 @@ pub(super) fn time(millis: i64) -> Result<Timestamp, StoreError> {
 
 /// The end of a lease that begins now, as it is stored.
 pub(super) fn lease_end(now: i64, lease: Duration) -> i64 {
-    now.saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
+    now.saturating_add(span(lease))
+}
+
+/// A span of time as it is stored.
+pub(super) fn span(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A count as it is stored.

@@ -1,10 +1,12 @@
 //! What goes into and comes out of the store's verbs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 pub use crate::domain::decide::LockChange;
@@ -51,6 +53,8 @@ pub struct NewDelivery {
     pub body: Bytes,
     /// When it was received.
     pub received_at: Timestamp,
+    /// What it has to stay in order with, as its door says; absent if with nothing.
+    pub thread: Option<String>,
 }
 
 /// Whether a delivery was new.
@@ -81,7 +85,7 @@ impl Deadline {
 }
 
 /// The right to work on a delivery until the lease ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeliveryClaim {
     /// Row number, counting up in the order of arrival.
     pub seq: i64,
@@ -96,9 +100,17 @@ pub struct ClaimedDelivery {
     pub claim: DeliveryClaim,
     /// How often it was claimed before this.
     pub attempts: u32,
+    /// Whether it was claimed before its turn: an earlier one of its thread is not dealt with. Happens to each once, so
+    /// that what must not wait can be told from what must.
+    pub early: bool,
+    /// Since when it has had to wait for the outside, if it has.
+    pub held_since: Option<Timestamp>,
     /// What it is.
     pub delivery: NewDelivery,
 }
+
+/// How long a delivery that waits for the outside holds later ones of its thread back, from its first try on.
+pub const HOLD: Duration = Duration::from_secs(120);
 
 /// How work on a delivery ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +131,29 @@ pub enum DeliverySettled {
         at: Timestamp,
         /// Why.
         reason: String,
+        /// When this try began.
+        since: Timestamp,
     },
+    /// Those whose answer it needs have enough to answer already; try again when there is room. Not a try.
+    WaitsFor {
+        /// Whose answer it needs.
+        room: String,
+        /// When it began to wait.
+        since: Timestamp,
+    },
+    /// It was claimed, but it is not its turn. Not a try.
+    PutBack,
+}
+
+/// What was stopped in a thread: starts that had been said there before and still wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voided {
+    /// The command.
+    pub command: String,
+    /// Who stopped it, as people are shown.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A delivery as lists show it.
@@ -160,6 +194,17 @@ pub struct Commit {
     pub locks: LockChange,
     /// The effect whose outcome this is; it is settled as done in the same transaction.
     pub settles: Option<EffectClaim>,
+    /// Only if this was not stopped while it waited.
+    pub unless_voided: Option<MayBeVoided>,
+}
+
+/// A start that waits in a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MayBeVoided {
+    /// The delivery's row number.
+    pub seq: i64,
+    /// The command.
+    pub command: String,
 }
 
 /// A run to be written. Its `version` field is the new version: `expected + 1`, or 1 for a new run.
@@ -213,10 +258,12 @@ pub enum Committed {
     AlreadyDone,
     /// Another worker has taken over the effect. Nothing was done.
     LeaseLost,
+    /// It was stopped while it waited. Nothing was done.
+    Voided,
 }
 
 /// The right to settle an effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EffectClaim {
     /// Row number.
     pub id: i64,
@@ -330,6 +377,17 @@ pub struct HeadSeen {
     pub head: Sha,
     /// When it became the head, by the platform's clock.
     pub at: Timestamp,
+}
+
+/// How many effects may be claimed, by whose answer they need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rooms {
+    /// So many for these.
+    pub free: BTreeMap<String, u32>,
+    /// So many for each of the others.
+    pub other: u32,
+    /// So many in all.
+    pub limit: u32,
 }
 
 /// How long a claim lasts before others may take over.

@@ -65,6 +65,7 @@ pub(super) async fn receive(
         DoorAnswer::Suggest(half_typed) => return suggest(&web, door.as_ref(), half_typed).await,
         DoorAnswer::Accepted | DoorAnswer::Json(_) => {}
     }
+    let thread = door.thread(&request);
     let delivery = NewDelivery {
         platform,
         delivery_id: verified.delivery_id,
@@ -75,6 +76,7 @@ pub(super) async fn receive(
         headers: only(request.headers, door.kept_headers()),
         body: request.body,
         received_at: arrived_at,
+        thread,
     };
     let deadline = verified.answer_within.map(|within| Deadline {
         at: arrived_at.checked_add(within).unwrap_or(Timestamp::MAX),

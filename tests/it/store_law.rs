@@ -9,6 +9,7 @@ mod engine;
 mod golden;
 mod golden_values;
 mod memory;
+mod order;
 mod queues;
 mod replicas;
 mod retention;
@@ -135,6 +136,14 @@ laws! {
         a_thread_opened_with_a_message_leads_to_the_run
         the_head_before_a_time_is_the_newest_one_then_known
         everything_is_counted;
+    order:
+        nobody_overtakes_in_a_thread
+        who_claims_at_the_same_time_hands_out_a_thread_once
+        what_waits_for_the_outside_holds_its_thread_back_for_two_minutes
+        what_waits_for_room_is_left_until_there_is_some
+        a_start_that_was_stopped_while_it_waited_is_not_committed
+        effects_are_claimed_as_far_as_there_is_room
+        what_goes_to_one_place_is_claimed_by_one_at_a_time;
     replicas:
         shards_are_shared_out_fairly_and_taken_over_when_a_lease_ends
         one_who_slept_through_its_lease_gets_back_only_what_nobody_took

@@ -113,6 +113,7 @@ async fn a_database_that_is_in_use_is_left_alone() {
         headers: Vec::new(),
         body: "{}".into(),
         received_at: "2026-11-21T00:00:00Z".parse().unwrap(),
+        thread: None,
     };
     store.record_delivery(&delivery).await.unwrap();
     store.close().await;

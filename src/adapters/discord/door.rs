@@ -9,6 +9,7 @@ use serenity::interactions_endpoint::Verifier;
 
 use super::markdown::plain;
 use super::read::{AUTOCOMPLETE, COMMAND, COMPONENT, Interaction, PING};
+use super::thread;
 use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified};
 use crate::domain::signal::Signal;
 
@@ -106,6 +107,11 @@ impl Door for DiscordDoor {
             answer,
             answer_within: Some(ANSWER_WITHIN),
         })
+    }
+
+    fn thread(&self, request: &RawRequest) -> Option<String> {
+        let interaction = Interaction::parse(&request.body).ok()?;
+        interaction.channel().map(|channel| thread(channel).to_string())
     }
 
     fn read(&self, request: &RawRequest, _proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {

@@ -87,6 +87,11 @@ impl Interaction {
         }
     }
 
+    /// Where it was used.
+    pub(super) fn channel(&self) -> Option<&str> {
+        self.channel_id.as_deref().filter(|channel| is_snowflake(channel))
+    }
+
     /// What kind of interaction it is, for lists.
     pub(super) fn label(&self) -> String {
         let words = |kind: &str| match self.words() {

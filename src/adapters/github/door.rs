@@ -67,6 +67,11 @@ impl Door for GithubDoor {
         })
     }
 
+    fn thread(&self, request: &RawRequest) -> Option<String> {
+        let event = request.header("x-github-event").map(str::trim)?;
+        read::pr(event, &json_of(request).ok()?).map(|pr| format!("{}:{pr}", super::PLATFORM))
+    }
+
     fn read(&self, request: &RawRequest, _proof: Proof, _received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
         let event = request
             .header("x-github-event")

@@ -50,6 +50,28 @@ static WANTED: Wanted = Fields(&[
     ("workflow_run", Fields(&[("head_sha", All)])),
 ]);
 
+/// What tells a pull request.
+static ABOUT: Wanted = Fields(&[
+    ("issue", Fields(&[("number", All)])),
+    ("pull_request", Fields(&[("number", All)])),
+    ("repository", Fields(&[("full_name", All)])),
+]);
+
+/// The pull request (or issue) that all in the payload happened on.
+pub(super) fn pr(event: &str, json: &[u8]) -> Option<PrRef> {
+    let number = match event {
+        "issue_comment" => "issue.number",
+        "pull_request" | "pull_request_review" | "pull_request_review_comment" => "pull_request.number",
+        _ => return None,
+    };
+    let json = ABOUT.read(json).ok()?;
+    let payload = Payload { event, json: &json };
+    Some(PrRef {
+        repo: payload.repo().ok()?,
+        number: payload.number(number).ok()?,
+    })
+}
+
 /// Reads a payload.
 pub(super) fn signals(event: &str, json: &[u8], own: OwnIdentity) -> Result<Vec<Signal>, Unreadable> {
     let json = WANTED

@@ -5,13 +5,14 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::proof::JiraProofs;
-use super::{catchup::REPAIRED, read};
+use super::{PLATFORM, catchup::REPAIRED, read};
 use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified};
 use crate::domain::signal::Signal;
 
 const IDENTIFIER: &str = "x-atlassian-webhook-identifier";
 const IDENTIFIER_CHARS_MAX: usize = 200;
 const KIND_CHARS_MAX: usize = 64;
+const THREAD_BYTES_MAX: usize = 300;
 
 /// The door for one Jira site.
 #[derive(Debug, Clone)]
@@ -51,6 +52,12 @@ impl Door for JiraDoor {
         })
     }
 
+    fn thread(&self, request: &RawRequest) -> Option<String> {
+        let about: About = serde_json::from_slice(&request.body).ok()?;
+        let ticket = about.issue.and_then(|issue| issue.key).or(about.key)?;
+        Some(format!("{PLATFORM}:{ticket}")).filter(|thread| thread.len() <= THREAD_BYTES_MAX)
+    }
+
     fn read(&self, request: &RawRequest, proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
         read::read(&request.body, proof, self.own_account_id.as_deref(), received_at).map(|signal| vec![signal])
     }
@@ -73,6 +80,18 @@ fn delivery_id(request: &RawRequest) -> Result<String, TurnedAway> {
         .filter(|id| !id.is_empty() && id.len() <= IDENTIFIER_CHARS_MAX && id.bytes().all(|b| b.is_ascii_graphic()))
         .map(str::to_owned)
         .ok_or_else(|| TurnedAway::Malformed("X-Atlassian-Webhook-Identifier is not one short word".to_owned()))
+}
+
+/// The ticket, in its envelope or bare.
+#[derive(Deserialize)]
+struct About {
+    issue: Option<Ticket>,
+    key: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Ticket {
+    key: Option<String>,
 }
 
 #[derive(Deserialize)]

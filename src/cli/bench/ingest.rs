@@ -240,6 +240,7 @@ async fn alone(bench: &mut Bench, envelope: &mut Envelope, deliveries: &Arc<Vec<
                 let now = SystemClock.now();
                 let verified = door.verify(&request, now).map_err(|e| e.to_string())?;
                 let delivery = NewDelivery {
+                    thread: door.thread(&request),
                     platform: "github".parse().map_err(|e| format!("{e}"))?,
                     delivery_id: verified.delivery_id,
                     kind: verified.kind,

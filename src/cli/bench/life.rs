@@ -228,6 +228,7 @@ async fn deliver(store: &Store, token: u64) -> Result<(), String> {
         ],
         body: body.into(),
         received_at: now,
+        thread: None,
     };
     store.record_delivery(&delivery).await.map_err(said)?;
     for claimed in store.claim_deliveries(now, LEASE, 1).await.map_err(said)? {
@@ -338,6 +339,7 @@ async fn commit(
         effects: decision.effects,
         locks: decision.locks,
         settles: settles.map(|effect| effect.claim),
+        unless_voided: None,
     };
     match store.commit(&commit, now).await.map_err(said)? {
         Committed::Done => Ok(()),

@@ -92,6 +92,7 @@ pub(super) async fn a_delivery_to_be_tried_again_waits_until_it_is_due(store: St
     let later = DeliverySettled::RetryAt {
         at: at(30),
         reason: "502".to_owned(),
+        since: at(0),
     };
     assert!(store.settle_delivery(claimed.claim, later, at(1)).await.unwrap());
     assert!(claim_delivery(&store, at(29)).await.is_none());

@@ -19,7 +19,7 @@ fn failed(seconds: i64) -> EffectSettled {
 }
 
 pub(super) async fn effects_are_claimed_by_lane_then_age(store: Store) {
-    ask(&store, vec![report(1)], at(0)).await;
+    ask(&store, vec![report(2)], at(0)).await;
     ask(&store, vec![reply("late"), check()], at(2)).await;
     ask(&store, vec![reply("early")], at(1)).await;
     ask(&store, vec![act()], at(3)).await;
@@ -28,7 +28,7 @@ pub(super) async fn effects_are_claimed_by_lane_then_age(store: Store) {
     assert_eq!(effects, [act(), check(), reply("early"), reply("late")]);
     let rest = store.claim_effects(at(3), LEASE, 4).await.unwrap();
     assert_eq!(rest.len(), 1, "the others are held");
-    assert_eq!(rest[0].effect, report(1));
+    assert_eq!(rest[0].effect, report(2));
 }
 
 pub(super) async fn an_effect_that_happens_once_is_never_asked_for_twice(store: Store) {

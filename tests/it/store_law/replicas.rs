@@ -95,16 +95,25 @@ pub(super) async fn a_renewed_lease_keeps_others_out_and_a_lost_one_is_not_renew
     store.record_delivery(&delivery("github", "1", at(0))).await.unwrap();
     let effect = claim_effect(&store, at(0)).await.unwrap();
     let held = claim_delivery(&store, at(0)).await.unwrap();
-    assert!(store.renew_effect(effect.claim, at(50), LEASE).await.unwrap());
-    assert!(store.renew_delivery(held.claim, at(50), LEASE).await.unwrap());
+    assert_eq!(
+        store.renew_effects(&[effect.claim], at(50), LEASE).await.unwrap(),
+        [effect.claim]
+    );
+    assert_eq!(
+        store.renew_deliveries(&[held.claim], at(50), LEASE).await.unwrap(),
+        [held.claim]
+    );
     assert!(claim_effect(&store, at(70)).await.is_none(), "held until 110");
     assert!(claim_delivery(&store, at(70)).await.is_none());
     let taken_over = claim_effect(&store, at(111)).await.unwrap();
     assert!(taken_over.maybe_done);
     assert!(claim_delivery(&store, at(111)).await.is_some());
-    assert!(!store.renew_effect(effect.claim, at(112), LEASE).await.unwrap());
-    assert!(!store.renew_delivery(held.claim, at(112), LEASE).await.unwrap());
-    assert!(store.renew_effect(taken_over.claim, at(112), LEASE).await.unwrap());
+    assert_eq!(store.renew_effects(&[effect.claim], at(112), LEASE).await.unwrap(), []);
+    assert_eq!(store.renew_deliveries(&[held.claim], at(112), LEASE).await.unwrap(), []);
+    assert_eq!(
+        store.renew_effects(&[taken_over.claim], at(112), LEASE).await.unwrap(),
+        [taken_over.claim]
+    );
 }
 
 pub(super) async fn who_serves_alone_takes_up_at_once_what_a_dead_one_held(store: Store) {

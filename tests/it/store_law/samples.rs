@@ -44,6 +44,7 @@ pub(crate) fn delivery(platform: &str, id: &str, received_at: Timestamp) -> NewD
         headers: vec![("x-github-event".to_owned(), "issue_comment".to_owned())],
         body: vec![0, 159, 146, 150, b'{'].into(),
         received_at,
+        thread: None,
     }
 }
 

@@ -54,6 +54,7 @@ async fn even_in_the_inbox_it_would_take_effect_only_once() {
                 headers: missed.headers,
                 body: missed.body.into(),
                 received_at: since,
+                thread: None,
             };
             world.store.record_delivery(&delivery).await.unwrap();
             put_down += 1;
