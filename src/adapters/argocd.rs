@@ -137,9 +137,7 @@ impl Backend for ArgoCd {
             return Ok(failed);
         }
         let app = whole(answered)?;
-        let ours = holds(&app, "/operation", &intent.marker)
-            || holds(&app, "/status/operationState/operation", &intent.marker);
-        if ours {
+        if is_ours(&app, &intent.marker) {
             return Ok(Outcome::JobStarted);
         }
         if is_live(&app) {
@@ -155,6 +153,15 @@ impl Backend for ArgoCd {
             return Ok(failed);
         }
         whole(answered).map(|_| Outcome::JobStarted)
+    }
+
+    async fn find(&self, intent: &JobIntent) -> Result<bool, CallError> {
+        let target = Target::of(intent).map_err(|why| permanent(why, FailureClass::User))?;
+        let answered = self.application(&target, false).await?;
+        if answered.status == 404 {
+            return Ok(false);
+        }
+        Ok(is_ours(&whole(answered)?, &intent.marker))
     }
 
     async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError> {
@@ -266,6 +273,11 @@ fn holds(app: &Value, operation: &str, marker: &str) -> bool {
         info.get("name").and_then(Value::as_str) == Some(INFO_NAME)
             && info.get("value").and_then(Value::as_str) == Some(marker)
     })
+}
+
+/// Whether the operation that is asked for, or the last one, carries the marker.
+fn is_ours(app: &Value, marker: &str) -> bool {
+    holds(app, "/operation", marker) || holds(app, "/status/operationState/operation", marker)
 }
 
 fn has_operation(app: &Value) -> bool {

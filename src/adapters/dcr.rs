@@ -272,6 +272,19 @@ impl Backend for Dcr {
         }
     }
 
+    async fn find(&self, intent: &JobIntent) -> Result<bool, CallError> {
+        let target = Target::of(intent).map_err(|why| permanent(why, FailureClass::User))?;
+        if target.watch == Watch::Farmers {
+            return Ok(false);
+        }
+        let answered = self.api.call(Method::GET, &target.path("rebuild"), None).await?;
+        if answered.status == 404 {
+            return Ok(false);
+        }
+        // One of an earlier attempt that still runs would have been joined.
+        Ok(answered.json::<Rebuild>()?.is_by_step_of(&intent.marker))
+    }
+
     async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError> {
         let target = Target::of(intent).map_err(|why| permanent(why, FailureClass::User))?;
         match target.watch {

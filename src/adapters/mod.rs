@@ -295,6 +295,8 @@ pub trait Threads: Send + Sync {
 pub trait Backend: Send + Sync {
     /// Starts the job unless one with its marker is there. Outcomes: `JobStarted`, `Failed`.
     async fn start(&self, intent: &JobIntent) -> Result<Outcome, CallError>;
+    /// Whether a job that this asked for is there or was, as far as the back-end remembers. Starts nothing.
+    async fn find(&self, intent: &JobIntent) -> Result<bool, CallError>;
     /// Looks. `started` says whether stepherd started the job (with `intent.marker`) or only watches. Where
     /// it did, the end of anything else is no end: then nothing of this run is there, which is `Pending`.
     async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError>;

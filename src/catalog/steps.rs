@@ -64,7 +64,7 @@ pub(super) struct RawStep {
 
     /// work: the jobs, all at once. The step passes when every one succeeded.
     job: Option<At<Vec<RawJob>>>,
-    /// work: what the first failed job does to the others; without it, fail-fast.
+    /// work: what the first failed job does to the others; without it, they are left running.
     on_failure: Option<At<RawOnFailure>>,
     /// work: how often each job is looked at: 30s. Without it, 15s.
     every: Option<At<String>>,
@@ -175,14 +175,19 @@ struct RawJob {
     with: BTreeMap<At<String>, At<Scalar>>,
 }
 
-/// What the first failed job does.
+/// What the first failed job does to the others, and what becomes of jobs that still run when the step fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum RawOnFailure {
-    /// The step fails at once; the others are canceled.
-    FailFast,
+    /// The step fails at once; nothing more is started or looked at, and what runs is left running and listed.
+    Leave,
+    /// The step fails at once; what was started is told to end.
+    Cancel,
     /// The step fails when the others have ended.
     Drain,
+    /// The word that `cancel` had before.
+    #[schemars(skip)]
+    FailFast,
 }
 
 /// One option of a question.
@@ -421,12 +426,28 @@ impl Steps<'_> {
         let every = raw.every.as_ref().map(|text| page.duration(text, SECOND, DAY));
         Some(WorkSpec {
             jobs: compiled,
-            on_failure: match raw.on_failure.as_ref().map(At::get) {
-                None | Some(RawOnFailure::FailFast) => OnFailure::FailFast,
-                Some(RawOnFailure::Drain) => OnFailure::Drain,
-            },
+            on_failure: self.on_failure(page, raw),
             every: every.unwrap_or(Some(15 * SECOND))?,
         })
+    }
+
+    fn on_failure(&self, page: &mut Page, raw: &RawStep) -> OnFailure {
+        let Some(said) = &raw.on_failure else {
+            return OnFailure::Leave;
+        };
+        match said.get() {
+            RawOnFailure::Leave => OnFailure::Leave,
+            RawOnFailure::Cancel => OnFailure::Cancel,
+            RawOnFailure::Drain => OnFailure::Drain,
+            RawOnFailure::FailFast => {
+                page.push(
+                    said.span(),
+                    "`fail-fast` is called `cancel` now; without `on_failure`, what runs is left running".to_owned(),
+                    Some("did you mean `cancel`?".to_owned()),
+                );
+                OnFailure::Cancel
+            }
+        }
     }
 
     fn job(&self, page: &mut Page, raw: &RawJob) -> Option<JobSpec> {

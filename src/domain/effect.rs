@@ -65,7 +65,8 @@ pub struct Reply {
 pub struct Act {
     /// The step.
     pub step: StepName,
-    /// The attempt; an outcome for another attempt changes nothing.
+    /// The attempt that asked for it. An outcome for another attempt changes nothing, but for starts and cancellations:
+    /// those belong to the job that their marker names.
     pub attempt: u32,
     /// What to do.
     pub what: Deed,
@@ -125,7 +126,7 @@ pub struct JobIntent {
     pub job: String,
     /// What the back-end is told.
     pub with: BTreeMap<String, String>,
-    /// Names this run, step, attempt and job in the back-end: `URMO7YZ2/Rebuild/1`. Looked for before starting.
+    /// Names this run, step, attempt and job in the back-end: `URMO7YZ2/Rebuild/1/rebuild`. Looked for before starting.
     pub marker: String,
 }
 
@@ -178,6 +179,15 @@ pub enum Outcome {
         /// What kind of failure.
         class: FailureClass,
     },
+    /// It was given up after a try that may have got through: what is there now is not known.
+    Unclear {
+        /// Why it was given up. Outside input.
+        reason: String,
+        /// What kind of failure.
+        class: FailureClass,
+    },
+    /// It was no longer wanted, and nothing of it was done.
+    NotDone,
 }
 
 impl Effect {
@@ -186,7 +196,11 @@ impl Effect {
     pub fn key(&self, run: Option<&RunId>) -> String {
         let run = run.map_or("-", RunId::as_str);
         match self {
-            Self::Act(act) => format!("act:{run}:{}:{}:{}", act.step, act.attempt, act.what.key()),
+            Self::Act(act) => match &act.what {
+                // One job has one start and one cancellation, whichever attempt asks for them.
+                what @ (Deed::StartJob(_) | Deed::CancelJob(_)) => format!("act:{run}:{}", what.key()),
+                what => format!("act:{run}:{}:{}:{}", act.step, act.attempt, what.key()),
+            },
             Self::Report { thread } => format!("report:{run}:{thread}"),
             Self::Notice { thread, seq } => format!("notice:{run}:{seq}:{thread}"),
             Self::Question { thread, id } => format!("question:{run}:{id}:{thread}"),
@@ -244,13 +258,24 @@ impl Effect {
     }
 }
 
+impl Outcome {
+    /// What a failure of this deed means after a try that may have got through: a start or a merge that was refused
+    /// the second time may have been made the first time.
+    pub fn after_unclear_try(self, deed: &Deed) -> Self {
+        match (self, deed) {
+            (Self::Failed { reason, class }, Deed::StartJob(_) | Deed::Merge(_)) => Self::Unclear { reason, class },
+            (outcome, _) => outcome,
+        }
+    }
+}
+
 impl Deed {
     fn key(&self) -> String {
         match self {
             Self::Change(intent) => format!("change:{}", intent.branch),
             Self::Merge(_) => "merge".to_owned(),
-            Self::StartJob(intent) => format!("start:{}", intent.job),
-            Self::CancelJob(intent) => format!("cancel:{}", intent.job),
+            Self::StartJob(intent) => format!("start:{}", intent.marker),
+            Self::CancelJob(intent) => format!("cancel:{}", intent.marker),
             Self::MoveTicket(_) => "move".to_owned(),
         }
     }

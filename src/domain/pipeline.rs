@@ -167,18 +167,22 @@ pub enum MergeMethod {
 pub struct WorkSpec {
     /// The jobs, all at once; at least one. The step passes when every one succeeded.
     pub jobs: Vec<JobSpec>,
-    /// What the first failure does to the siblings.
+    /// What becomes of jobs that still run when the step fails.
     pub on_failure: OnFailure,
     /// How often each job is observed.
     pub every: Duration,
 }
 
-/// What the first failed job of a set does.
+/// What the first failed job of a set does to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnFailure {
-    /// The step fails at once; the siblings are canceled.
-    FailFast,
-    /// The step fails when the siblings have ended.
+    /// The step fails at once. Nothing more is started or looked at; what runs is left running, and listed.
+    Leave,
+    /// The step fails at once, and what stepherd started of it is told to end. Runs stored by older versions say
+    /// `FailFast`.
+    #[serde(alias = "FailFast")]
+    Cancel,
+    /// The step fails when the others have ended.
     Drain,
 }
 

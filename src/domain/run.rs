@@ -177,6 +177,9 @@ pub enum Phase {
         since: Timestamp,
         /// The jobs being canceled; empty for steps without jobs.
         jobs: Vec<Job>,
+        /// Whether the pull request that the step merges is looked at once more, without merging it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        look: bool,
     },
 }
 
@@ -199,15 +202,34 @@ pub struct Job {
     pub seen: Option<Observation>,
 }
 
-/// Where a job stands with us.
+/// Where a job stands with us. A start and a request to end are addressed to a job by its marker, and wanted only as
+/// long as its state says so: a late one can do nothing that the run does not want now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JobState {
     /// Its start is on its way.
     Starting,
-    /// It runs, or starts by itself; it is observed.
+    /// Its start was tried, and whether it got through is not known.
+    Unconfirmed,
+    /// It was never started.
+    NotStarted,
+    /// It runs, or starts by itself; it is observed while its step is under way.
     Watched,
+    /// The request to end it is on its way.
+    Canceling,
+    /// The back-end took the request to end it; its end is awaited.
+    Ending,
     /// It ended; its last observation says how.
     Ended,
+}
+
+impl JobState {
+    /// Whether the job may run on its back-end, now or in a moment.
+    pub fn may_run(self) -> bool {
+        match self {
+            Self::Starting | Self::Unconfirmed | Self::Watched | Self::Canceling | Self::Ending => true,
+            Self::NotStarted | Self::Ended => false,
+        }
+    }
 }
 
 /// What a back-end says about a job, normalised.
@@ -310,6 +332,33 @@ pub struct Failure {
     pub link: Option<String>,
     /// When.
     pub at: Timestamp,
+    /// Jobs of the step that may still run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftJob>,
+}
+
+/// A job that its failed step left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftJob {
+    /// Its name in the step.
+    pub job: String,
+    /// What is known about it.
+    pub how: LeftHow,
+    /// How far it was when last seen.
+    pub progress: Option<Percent>,
+    /// Where a person can look.
+    pub link: Option<String>,
+}
+
+/// What is known about a job that was left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LeftHow {
+    /// It was left running.
+    Running,
+    /// Its start was on its way and may have got through.
+    MayRun,
+    /// It was told to end.
+    ToldToEnd,
 }
 
 /// What kind of failure it was, which decides what helps.

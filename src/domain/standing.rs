@@ -2,14 +2,12 @@
 
 use super::ids::Percent;
 use super::process::ProcessStatus;
-use super::run::{Attempt, Failure, Job, JobState, Observation, Phase, Run, RunState, Verdict};
+use super::run::{Attempt, Failure, Job, JobState, LeftHow, LeftJob, Observation, Phase, Run, RunState, Verdict};
 
 /// The last observation that tells most about the attempt: of the first job that has not ended, else of the last.
 pub fn last_seen(attempt: &Attempt) -> Option<&Observation> {
     let jobs = jobs(attempt);
-    let live = jobs
-        .iter()
-        .find(|job| job.state != JobState::Ended && job.seen.is_some());
+    let live = jobs.iter().find(|job| job.state.may_run() && job.seen.is_some());
     live.or(jobs.iter().rev().find(|job| job.seen.is_some()))?.seen.as_ref()
 }
 
@@ -65,6 +63,26 @@ fn jobs(attempt: &Attempt) -> &[Job] {
         Phase::Checking { jobs } | Phase::Watching { jobs } | Phase::Stopping { jobs, .. } => jobs,
         Phase::Acting { .. } | Phase::Asking { .. } => &[],
     }
+}
+
+/// The jobs of the attempt that stepherd started and that may still run.
+pub fn left(attempt: &Attempt) -> Vec<LeftJob> {
+    let left = |job: &Job| {
+        let how = match job.state {
+            JobState::Watched => LeftHow::Running,
+            JobState::Starting | JobState::Unconfirmed => LeftHow::MayRun,
+            JobState::Canceling | JobState::Ending => LeftHow::ToldToEnd,
+            JobState::NotStarted | JobState::Ended => return None,
+        };
+        let seen = job.seen.as_ref();
+        Some(LeftJob {
+            job: job.name.clone(),
+            how,
+            progress: seen.and_then(|seen| seen.progress),
+            link: seen.and_then(|seen| seen.link.clone()),
+        })
+    };
+    jobs(attempt).iter().filter(|job| job.start).filter_map(left).collect()
 }
 
 /// How often back-ends restarted the run's jobs by themselves.

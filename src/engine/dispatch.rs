@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::Engine;
 use super::effects::InHand;
 use super::pauses::{later, next_try};
-use crate::adapters::{CallError, CheckShow, CheckState, Direct, Marker};
+use crate::adapters::{Backend, CallError, CheckShow, CheckState, Direct, Marker};
 use crate::domain::card;
 use crate::domain::decide::{Event, Wanted, wanted};
 use crate::domain::effect::{Act, Deed, Effect, JobIntent, Outcome, Reply};
@@ -140,6 +140,11 @@ impl Engine {
     }
 
     async fn came(&self, run: &RunId, act: &Act, outcome: Outcome, effect: &ClaimedEffect) -> Result<(), StoreError> {
+        let outcome = if effect.maybe_done {
+            outcome.after_unclear_try(&act.what)
+        } else {
+            outcome
+        };
         let event = Event::Came {
             act: act.clone(),
             outcome,
@@ -180,45 +185,42 @@ impl Engine {
         let Some(run) = self.store.run(id).await? else {
             return Ok(Went::So(EffectSettled::Done));
         };
-        let no_longer = Outcome::Failed {
-            reason: "no longer wanted".to_owned(),
-            class: FailureClass::User,
-        };
         self.still_held(one)?;
         let claimed = &one.effect;
         let outcome = match wanted(&run, act, claimed.maybe_done) {
             Wanted::Yes => self.perform(&act.what).await?,
             Wanted::Look(intent) => self.perform(&Deed::Merge(intent)).await?,
+            Wanted::Find(intent) => match self.backend(&intent)?.find(&intent).await? {
+                true => Outcome::JobStarted,
+                false => Outcome::NotDone,
+            },
             Wanted::Undo(intent) => {
                 self.perform(&Deed::CancelJob(intent)).await?;
-                no_longer
+                Outcome::NotDone
             }
-            Wanted::No => no_longer,
+            Wanted::No => Outcome::NotDone,
         };
         self.came(id, act, outcome, claimed).await?;
         Ok(Went::Settled)
     }
 
     async fn perform(&self, deed: &Deed) -> Result<Outcome, CallError> {
-        let off = |what: &str| CallError::Permanent {
-            why: format!("{what} is switched off"),
-            class: FailureClass::User,
-        };
         let forge = || self.hands.forge.as_ref().ok_or_else(|| off("the forge"));
-        let backend = |intent: &JobIntent| {
-            let backend = self.hands.backends.get(&intent.backend);
-            backend.ok_or_else(|| off(intent.backend.as_str()))
-        };
         match deed {
             Deed::Change(intent) => forge()?.change(intent).await,
             Deed::Merge(intent) => forge()?.merge(intent).await,
-            Deed::StartJob(intent) => backend(intent)?.start(intent).await,
-            Deed::CancelJob(intent) => backend(intent)?.cancel(intent).await,
+            Deed::StartJob(intent) => self.backend(intent)?.start(intent).await,
+            Deed::CancelJob(intent) => self.backend(intent)?.cancel(intent).await,
             Deed::MoveTicket(intent) => {
                 let tracker = self.hands.tracker.as_ref().ok_or_else(|| off("the tracker"))?;
                 tracker.move_ticket(intent).await
             }
         }
+    }
+
+    fn backend(&self, intent: &JobIntent) -> Result<&dyn Backend, CallError> {
+        let backend = self.hands.backends.get(&intent.backend);
+        backend.map(AsRef::as_ref).ok_or_else(|| off(intent.backend.as_str()))
     }
 
     /// Makes the thread's card show the run as it is now: nothing to do if it already does, and not more often
@@ -385,6 +387,13 @@ impl Engine {
             why,
             class: FailureClass::User,
         })
+    }
+}
+
+fn off(what: &str) -> CallError {
+    CallError::Permanent {
+        why: format!("{what} is switched off"),
+        class: FailureClass::User,
     }
 }
 

@@ -248,8 +248,9 @@ pub(super) async fn mark_changed(tx: &mut Tx, run: &str, now: Timestamp) -> Resu
     Ok(())
 }
 
-/// Reports, questions and checks show a level: asked for again, they are due again. One that is under way right now is left
-/// to its holder and becomes due when that one is done (its generation has moved). All others happen once.
+/// Reports, questions, checks and the acts on a job show a level: asked for again, they are due again. One that is under
+/// way right now is left to its holder and becomes due when that one is done (its generation has moved). All others
+/// happen once.
 async fn ask_for(tx: &mut Tx, run: Option<&RunId>, effect: &Effect, now: Timestamp) -> Result<(), StoreError> {
     const ONCE: &str = "
         INSERT INTO effects (key, run_id, lane, body, due, since, room, place, state, failures, reason, epoch, generation,
@@ -270,9 +271,10 @@ async fn ask_for(tx: &mut Tx, run: Option<&RunId>, effect: &Effect, now: Timesta
                 THEN effects.failures ELSE 0 END";
     let statement = match effect {
         Effect::Report { .. } | Effect::Check(_) | Effect::Question { .. } => LEVEL,
-        // To be canceled is a level too: a job that was taken up again after a first cancel may be canceled again.
+        // To be started, and to be canceled, are levels too: a start that came to nothing may be asked for again, and
+        // so may the end of a job that was taken up again after a first cancel.
         Effect::Act(Act {
-            what: Deed::CancelJob(_),
+            what: Deed::StartJob(_) | Deed::CancelJob(_),
             ..
         }) => LEVEL,
         Effect::Act(_) | Effect::Notice { .. } | Effect::Reply(_) | Effect::Acknowledge { .. } => ONCE,

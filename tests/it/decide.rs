@@ -9,6 +9,7 @@ mod laws;
 mod locks;
 mod random;
 mod retries;
+mod sets;
 mod standing;
 mod starts;
 mod stops;

@@ -16,3 +16,4 @@ mod restore;
 mod retention;
 mod retries;
 mod scene;
+mod sets;

@@ -7,7 +7,7 @@ use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::NoRun;
 use crate::domain::doc::{Block, Doc, Span};
 use crate::domain::ids::{PrRef, RoleName, Sha};
-use crate::domain::run::{Happened, History, Run, RunState, Verdict};
+use crate::domain::run::{Happened, History, LeftHow, LeftJob, Run, RunState, Verdict};
 use crate::domain::standing;
 
 /// One paragraph of plain text.
@@ -305,10 +305,11 @@ pub fn happened(what: &Happened) -> String {
             )
         }
         Happened::Failed(failure) => format!(
-            "{}: failed{}: {}",
+            "{}: failed{}: {}{}",
             failure.step,
             at_progress(failure.progress),
-            failure.reason
+            failure.reason,
+            left_in_words(&failure.left)
         ),
         Happened::AutoRetried(failure) => format!(
             "{}: failed and was tried again without asking: {}",
@@ -329,6 +330,21 @@ pub fn happened(what: &Happened) -> String {
             left,
         } => format!("stopped by {}: {}", by.name, left.join("; ")),
     }
+}
+
+/// `; left running: a, b; told to end: c`.
+fn left_in_words(left: &[LeftJob]) -> String {
+    let words = [
+        (LeftHow::Running, "left running"),
+        (LeftHow::MayRun, "may run"),
+        (LeftHow::ToldToEnd, "told to end"),
+    ];
+    let part = |(how, word): (LeftHow, &str)| {
+        let jobs = left.iter().filter(|job| job.how == how).map(|job| job.job.as_str());
+        let jobs: Vec<&str> = jobs.collect();
+        (!jobs.is_empty()).then(|| format!("; {word}: {}", jobs.join(", ")))
+    };
+    words.into_iter().filter_map(part).collect()
 }
 
 /// The command as it was said, in canonical form.

@@ -23,7 +23,9 @@ use jiff::Timestamp;
 use super::doc::{Block, Button, Doc, Span, Tone};
 use super::ids::Percent;
 use super::question;
-use super::run::{Attempt, Failure, FailureClass, ObservedState, Passed, Phase, Run, RunState, Verdict};
+use super::run::{
+    Attempt, Failure, FailureClass, LeftHow, LeftJob, ObservedState, Passed, Phase, Run, RunState, Verdict,
+};
 use super::standing;
 
 /// The status card of a run.
@@ -152,6 +154,10 @@ fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
     }
     if let Some(failure) = standing::failure(run) {
         field("Class", vec![Span::text(class_text(failure.class))]);
+        let left = standing::attempt(run).map(standing::left).unwrap_or_default();
+        for (label, jobs) in left_behind(&left) {
+            field(label, jobs);
+        }
     }
     field("Restarts", vec![Span::text(standing::restarts(run).to_string())]);
     if !run.prs.is_empty() {
@@ -181,6 +187,27 @@ fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
         ],
     );
     fields
+}
+
+/// Jobs that a failed step left behind, by what is known about them.
+fn left_behind(left: &[LeftJob]) -> Vec<(&'static str, Vec<Span>)> {
+    let words = [
+        (LeftHow::Running, "Left running"),
+        (LeftHow::MayRun, "May run"),
+        (LeftHow::ToldToEnd, "Told to end"),
+    ];
+    let of = |how: LeftHow| commas(left.iter().filter(move |job| job.how == how).map(left_job));
+    let fields = words.into_iter().map(|(how, label)| (label, of(how)));
+    fields.filter(|(_, jobs)| !jobs.is_empty()).collect()
+}
+
+/// `sync at 42 %`, with the way there.
+fn left_job(left: &LeftJob) -> Span {
+    let text = format!("{}{}", left.job, at_progress(left.progress));
+    match &left.link {
+        Some(url) => Span::link(text, url),
+        None => Span::text(text),
+    }
 }
 
 /// What the attempt is doing, waits for or asks.
@@ -248,6 +275,9 @@ fn next(run: &Run) -> Vec<Span> {
         ],
         RunState::Active(attempt) => match &attempt.phase {
             Phase::Asking { .. } => question::open(run).map_or_else(Vec::new, |open| asked::to_answer(run, &open)),
+            Phase::Stopping { look: true, .. } => {
+                vec![Span::text("It ends as soon as its pull request has been looked at.")]
+            }
             Phase::Stopping { .. } => vec![Span::text("It ends as soon as what runs has ended.")],
             _ => vec![
                 Span::text(outlook(attempt)),
@@ -255,16 +285,27 @@ fn next(run: &Run) -> Vec<Span> {
                 command("stop"),
             ],
         },
-        RunState::Stopped { why, .. } => {
-            vec![
-                Span::text("To go on: "),
-                Span::code(retry_line(run, why)),
-                Span::text(". To give up and free its locks: "),
-                command("stop"),
-            ]
-        }
+        RunState::Stopped { why, attempt } => after_failure(run, why, !standing::left(attempt).is_empty()),
         RunState::Finished { .. } => vec![Span::text("Nothing left to do.")],
     }
+}
+
+/// What to type after a failure, and what that does to jobs that were left behind.
+fn after_failure(run: &Run, why: &Failure, left: bool) -> Vec<Span> {
+    let (retry, stop) = if left {
+        (
+            "To go on, with what still runs taken up: ",
+            ". To give up, end what still runs and free its locks: ",
+        )
+    } else {
+        ("To go on: ", ". To give up and free its locks: ")
+    };
+    vec![
+        Span::text(retry),
+        Span::code(retry_line(run, why)),
+        Span::text(stop),
+        Span::code(command_line(run, "stop")),
+    ]
 }
 
 /// What will happen without anybody typing anything.

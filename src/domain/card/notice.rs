@@ -1,6 +1,6 @@
 //! New messages in a thread: failures, restarts, notes and the end of a run, each said once.
 
-use super::{at_progress, class_text, command_line, failed_at, name, progress_text, retry_line};
+use super::{after_failure, at_progress, class_text, failed_at, left_behind, name, progress_text};
 use crate::domain::doc::{Block, Doc, Span, Tone};
 use crate::domain::ids::StepName;
 use crate::domain::pipeline::StepKind;
@@ -84,12 +84,8 @@ fn of_several(run: &Run, step: &StepName, job: &str) -> String {
 
 fn failed(run: &Run, failure: &Failure) -> Doc {
     let mut doc = failure_doc(&failed_at(failure), failure);
-    doc.blocks.push(Block::Paragraph(vec![
-        Span::text("To go on: "),
-        Span::code(retry_line(run, failure)),
-        Span::text(". To give up and free its locks: "),
-        Span::code(command_line(run, "stop")),
-    ]));
+    let next = after_failure(run, failure, !failure.left.is_empty());
+    doc.blocks.push(Block::Paragraph(next));
     doc
 }
 
@@ -119,6 +115,11 @@ fn failure_doc(title: &str, failure: &Failure) -> Doc {
     if let Some(url) = &failure.link {
         fields.push(("Back-end".to_owned(), vec![Span::link("open", url)]));
     }
+    fields.extend(
+        left_behind(&failure.left)
+            .into_iter()
+            .map(|(label, jobs)| (label.to_owned(), jobs)),
+    );
     let blocks = vec![
         Block::Heading(vec![Span::text(format!("❌ {title}"))]),
         Block::Verbatim(failure.reason.clone()),

@@ -3,15 +3,15 @@
 use super::answering;
 use super::draft::Draft;
 use super::{Asked, Decision, Facts, HeadKnown, Known, LockChange, StartFacts, Via};
-use super::{age, steps};
+use super::{age, jobs, steps};
 use crate::domain::card;
 use crate::domain::command::Action;
 use crate::domain::doc::Doc;
-use crate::domain::effect::{Deed, Effect, Reply};
+use crate::domain::effect::{Effect, Reply};
 use crate::domain::ids::{ParamName, RunId, Sha, ThreadRef};
 use crate::domain::policy::Permission;
 use crate::domain::question;
-use crate::domain::run::{Attempt, Happened, History, Job, JobState, Phase, Pinned, Run, RunState, Subject};
+use crate::domain::run::{Attempt, Happened, History, Phase, Pinned, Run, RunState, Subject};
 use crate::domain::start::{self, Params};
 
 /// Decides what follows from a command. Whatever is refused is answered with what would help.
@@ -232,69 +232,16 @@ fn stop(run: &Run, asked: &Asked, facts: &Facts) -> Decision {
     let mut draft = Draft::change(run, facts);
     draft.record(Happened::StopAsked { by: asked.by.clone() });
     match run.state.clone() {
-        RunState::Active(attempt) => stop_attempt(&mut draft, attempt, asked),
-        // A step that timed out, or whose sibling failed, may have left jobs behind that still run.
-        RunState::Stopped { attempt, .. } => stop_attempt(&mut draft, settled(attempt), asked),
+        // A step that failed may have left jobs behind that still run.
+        RunState::Active(attempt) | RunState::Stopped { attempt, .. } => {
+            jobs::stop(&mut draft, attempt, asked.by.clone());
+        }
         RunState::Queued { .. } | RunState::Finished { .. } => {
-            steps::finish_canceled(&mut draft, asked.by.clone(), &[])
+            steps::finish_canceled(&mut draft, asked.by.clone(), &[], None)
         }
     }
     accept(&mut draft, &asked.via, "stopping");
     draft.done()
-}
-
-/// The attempt of a run that has failed: nothing of it is on its way any more.
-fn settled(mut attempt: Attempt) -> Attempt {
-    match &mut attempt.phase {
-        Phase::Watching { jobs } => {
-            for job in jobs.iter_mut().filter(|job| job.state == JobState::Starting) {
-                job.state = JobState::Ended;
-            }
-        }
-        Phase::Checking { .. } => {}
-        phase => *phase = Phase::Watching { jobs: Vec::new() },
-    }
-    attempt
-}
-
-/// What runs is told to end; what is on its way is awaited, so that its outcome is known when the run ends.
-fn stop_attempt(draft: &mut Draft<'_>, attempt: Attempt, asked: &Asked) {
-    let by = asked.by.clone();
-    let jobs = steps::jobs_of(&attempt.phase).cloned().unwrap_or_default();
-    let checking = matches!(attempt.phase, Phase::Checking { .. });
-    // While checking, nothing is known about a job but what was seen since.
-    let may_run = |job: &Job| to_cancel(job) && (checking || job.state != JobState::Ended);
-    let awaited = match &attempt.phase {
-        Phase::Acting { waiting_for } => waiting_for.is_none(),
-        _ => jobs.iter().any(may_run),
-    };
-    if !awaited {
-        return steps::finish_canceled(draft, by, &jobs);
-    }
-    for job in jobs
-        .iter()
-        .filter(|job| may_run(job) && (checking || job.state == JobState::Watched))
-    {
-        draft.act(&attempt, Deed::CancelJob(steps::job_intent(job)));
-    }
-    let jobs = jobs.into_iter().map(|job| Job {
-        state: if checking && job.start {
-            JobState::Watched
-        } else {
-            job.state
-        },
-        ..job
-    });
-    let phase = Phase::Stopping {
-        by,
-        since: draft.facts.now,
-        jobs: jobs.collect(),
-    };
-    draft.run.state = RunState::Active(Attempt { phase, ..attempt });
-}
-
-fn to_cancel(job: &Job) -> bool {
-    job.start && !job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal())
 }
 
 fn is_stopping(run: &Run) -> bool {

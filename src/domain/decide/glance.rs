@@ -8,10 +8,13 @@ use super::{steps, watched};
 use crate::domain::effect::{Act, Deed, JobIntent, MergeIntent};
 use crate::domain::ids::StepName;
 use crate::domain::pipeline::StepKind;
-use crate::domain::run::{Attempt, JobState, Phase, Run, RunState};
+use crate::domain::run::{Attempt, JobState, Phase, Run, RunState, Verdict};
+use crate::domain::standing;
 
 /// How often a pull request that cannot be merged yet is looked at; webhooks make it sooner.
 const MERGE_EVERY: Duration = Duration::from_secs(60);
+/// How often it is tried to look at the pull request of a run that is being stopped.
+const LAST_LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What a run needs looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,27 +66,27 @@ pub fn glance(run: &Run) -> Glance {
     };
     let spec = &run.plan.steps[attempt.step];
     let deadline = watched::deadline(run, attempt);
+    let merge = |intent: MergeIntent| Look::Merge {
+        act: Act {
+            step: spec.name.clone(),
+            attempt: attempt.number,
+            what: Deed::Merge(intent.clone()),
+        },
+        intent,
+    };
     let (looks, every) = match (&attempt.phase, &spec.kind) {
-        (Phase::Acting { waiting_for: Some(_) }, StepKind::Merge(merge)) => {
-            let looks = steps::merge_intent(run, attempt, merge).map(|intent| {
-                let what = Deed::Merge(intent.clone());
-                Look::Merge {
-                    act: Act {
-                        step: spec.name.clone(),
-                        attempt: attempt.number,
-                        what,
-                    },
-                    intent,
-                }
-            });
+        (Phase::Acting { waiting_for: Some(_) }, StepKind::Merge(spec)) => {
+            let looks = steps::merge_intent(run, attempt, spec).map(merge);
             (looks.into_iter().collect(), MERGE_EVERY)
         }
+        (Phase::Stopping { look: true, .. }, StepKind::Merge(_)) => {
+            let looks = steps::merge_awaited(run, attempt).map(only_look).map(merge);
+            (looks.into_iter().collect(), LAST_LOOK_EVERY)
+        }
         (phase, StepKind::Work(work)) => {
-            let checking = matches!(phase, Phase::Checking { .. });
             let jobs = steps::jobs_of(phase).into_iter().flatten();
             let looks = jobs
-                // A job whose start was never confirmed tells nothing about this run: what is there may be older.
-                .filter(|job| job.state == JobState::Watched || (checking && job.state == JobState::Ended))
+                .filter(|job| watched::is_looked_at(phase, job))
                 .map(|job| Look::Job {
                     step: spec.name.clone(),
                     attempt: attempt.number,
@@ -113,7 +116,10 @@ pub fn next_wake(before: Option<&Run>, after: &Run, now: Timestamp) -> Option<Ti
     if wanted.looks.is_empty() {
         return wanted.deadline;
     }
-    let known = before.is_some_and(|before| glance(before).looks == wanted.looks);
+    let known = before.map(glance).is_some_and(|before| {
+        let (looks, every) = (&before.looks, before.every);
+        *looks == wanted.looks && every == wanted.every
+    });
     let look = if known { wanted.next_look(now) } else { now };
     Some(wanted.deadline.map_or(look, |deadline| deadline.min(look)))
 }
@@ -142,12 +148,15 @@ pub enum Wanted {
     No,
     /// It may have been carried out already, so look whether it was, and do no more than that.
     Look(MergeIntent),
+    /// It may have been carried out already, so find out whether the job is there, and do no more than that.
+    Find(JobIntent),
     /// It may have been carried out already: see to it that the job ends if it is there.
     Undo(JobIntent),
 }
 
 /// Whether an act is still wanted. It is not once its attempt is over, nor when it would start or change something
-/// while the run is being stopped. `unclear` says that an earlier try may have got through.
+/// while the run is being stopped. `unclear` says that an earlier try may have got through. Acts on jobs go by what the
+/// run says about the job that their marker names.
 pub fn wanted(run: &Run, act: &Act, unclear: bool) -> Wanted {
     let of_act = |attempt: &Attempt| run.plan.steps[attempt.step].name == act.step && attempt.number == act.attempt;
     let (current, stopping, stopped) = match &run.state {
@@ -156,17 +165,46 @@ pub fn wanted(run: &Run, act: &Act, unclear: bool) -> Wanted {
         RunState::Queued { .. } | RunState::Finished { .. } => (false, false, false),
     };
     match &act.what {
-        // A late cancel must not hit what somebody else has started since.
-        Deed::CancelJob(_) if current && (stopping || stopped) => Wanted::Yes,
-        Deed::CancelJob(_) => Wanted::No,
+        Deed::StartJob(intent) => start_wanted(run, intent, unclear),
+        // A late cancel must not hit what was taken up again, nor what somebody else has started since.
+        Deed::CancelJob(intent) => match job_state(run, intent) {
+            Some(JobState::Canceling) => Wanted::Yes,
+            _ => Wanted::No,
+        },
         _ if current && !stopping && !stopped => Wanted::Yes,
         // Finding what an unclear try made is the same call as making it, and people must be told what is there.
         Deed::Change(_) if unclear && current => Wanted::Yes,
-        Deed::Merge(intent) if unclear => Wanted::Look(MergeIntent {
-            method: None,
-            ..intent.clone()
-        }),
-        Deed::StartJob(intent) if unclear => Wanted::Undo(intent.clone()),
-        Deed::Change(_) | Deed::Merge(_) | Deed::StartJob(_) | Deed::MoveTicket(_) => Wanted::No,
+        // A run that is being stopped says in the end what became of its pull request.
+        Deed::Merge(intent) if unclear || (current && stopping) => Wanted::Look(only_look(intent.clone())),
+        Deed::Change(_) | Deed::Merge(_) | Deed::MoveTicket(_) => Wanted::No,
     }
+}
+
+fn start_wanted(run: &Run, intent: &JobIntent, unclear: bool) -> Wanted {
+    let under_way = matches!(&run.state, RunState::Active(attempt) if !matches!(attempt.phase, Phase::Stopping { .. }));
+    match (job_state(run, intent), &run.state) {
+        (Some(JobState::Starting | JobState::Unconfirmed), _) if under_way => Wanted::Yes,
+        (Some(JobState::Unconfirmed), _) => Wanted::Find(intent.clone()),
+        (Some(JobState::Starting), _) if unclear => Wanted::Find(intent.clone()),
+        // The run was stopped, and ended before anybody knew.
+        (
+            None,
+            RunState::Finished {
+                verdict: Verdict::Canceled { .. },
+                ..
+            },
+        ) if unclear => Wanted::Undo(intent.clone()),
+        _ => Wanted::No,
+    }
+}
+
+/// Where the job stands that this names; `None` if the run is not, or no longer, concerned with it.
+fn job_state(run: &Run, intent: &JobIntent) -> Option<JobState> {
+    let jobs = steps::jobs_of(&standing::attempt(run)?.phase)?;
+    let job = jobs.iter().find(|job| job.marker == intent.marker);
+    job.map(|job| job.state)
+}
+
+fn only_look(intent: MergeIntent) -> MergeIntent {
+    MergeIntent { method: None, ..intent }
 }

@@ -9,6 +9,7 @@ mod answering;
 mod asked;
 mod draft;
 mod glance;
+mod jobs;
 mod outcome;
 mod steps;
 mod target;

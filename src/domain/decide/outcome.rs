@@ -1,31 +1,42 @@
 //! What an act's outcome means for its run.
 
 use super::draft::Draft;
-use super::steps::{self, What};
-use super::{Decision, Facts};
+use super::steps::{self, Looked, What};
+use super::{Decision, Facts, jobs};
 use crate::domain::effect::{Act, Deed, Outcome};
 use crate::domain::ids::Sha;
 use crate::domain::pipeline::StepKind;
-use crate::domain::run::{
-    Attempt, FailureClass, Happened, JobState, Observation, ObservedState, OpenedPr, Phase, Run, RunState,
-};
+use crate::domain::run::{Attempt, By, FailureClass, Happened, OpenedPr, Phase, Run, RunState};
+use crate::domain::standing;
 
 /// An outcome for any attempt but the one under way, or for a branch that was given up, addresses nothing and changes
-/// nothing.
+/// nothing. Jobs are addressed by their markers.
 pub(super) fn decide(run: &Run, act: &Act, outcome: &Outcome, facts: &Facts) -> Decision {
-    let RunState::Active(attempt) = &run.state else {
+    if let Deed::StartJob(_) | Deed::CancelJob(_) = &act.what {
+        return jobs::came(run, act, outcome, facts);
+    }
+    let Some(attempt) = standing::attempt(run) else {
         return Decision::default();
     };
     if run.plan.steps[attempt.step].name != act.step || attempt.number != act.attempt {
         return Decision::default();
     }
     let mut draft = Draft::change(run, facts);
+    if matches!(run.state, RunState::Stopped { .. }) {
+        // Nothing follows from it any more, but a merge is to be known.
+        return match (&act.what, outcome) {
+            (Deed::Merge(_), Outcome::Merged { commit }) if steps::merge_awaited(run, attempt).is_some() => {
+                record_merge(&mut draft, attempt, commit);
+                draft.done()
+            }
+            _ => Decision::default(),
+        };
+    }
     let changed = match &act.what {
         Deed::Change(intent) if intent.branch != steps::branch_of(run, attempt) => false,
         Deed::Change(_) => changed(&mut draft, attempt, outcome),
         Deed::Merge(_) => merged(&mut draft, attempt, outcome),
-        Deed::StartJob(intent) => started(&mut draft, attempt, &intent.job, outcome),
-        Deed::CancelJob(intent) => canceled(&mut draft, attempt, &intent.job, outcome),
+        Deed::StartJob(_) | Deed::CancelJob(_) => false,
         Deed::MoveTicket(_) => moved(&mut draft, attempt, outcome),
     };
     if changed { draft.done() } else { Decision::default() }
@@ -51,8 +62,7 @@ fn changed(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool 
             steps::on_new_branch(draft, attempt.clone());
             return true;
         }
-        Outcome::Failed { reason, class } => return failed(draft, attempt, reason, *class),
-        _ => return unexpected(draft, attempt, outcome),
+        _ => return otherwise(draft, attempt, outcome),
     };
     go_on(draft, attempt, note)
 }
@@ -73,13 +83,14 @@ fn opened_pr(draft: &mut Draft<'_>, step: &crate::domain::ids::StepName, opened:
 }
 
 fn merged(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
+    if let Phase::Stopping { by, .. } = &attempt.phase {
+        looked_at_last(draft, attempt, by.clone(), outcome);
+        return true;
+    }
     match outcome {
         Outcome::Merged { commit } => {
             record_merge(draft, attempt, commit);
             go_on(draft, attempt, Some(format!("merged as {}", commit.short())))
-        }
-        Outcome::MergeWaits { .. } | Outcome::ChangeClosed { .. } if is_stopping(attempt) => {
-            go_on(draft, attempt, None)
         }
         Outcome::ChangeClosed { .. } if is_asked_again(attempt) => {
             steps::back_to_change(draft, attempt);
@@ -102,9 +113,24 @@ fn merged(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
             });
             true
         }
-        Outcome::Failed { reason, class } => failed(draft, attempt, reason, *class),
-        _ => unexpected(draft, attempt, outcome),
+        _ => otherwise(draft, attempt, outcome),
     }
+}
+
+/// The last that is known about the pull request before a run ends that somebody stopped.
+fn looked_at_last(draft: &mut Draft<'_>, attempt: &Attempt, by: By, outcome: &Outcome) {
+    let looked = match outcome {
+        Outcome::Merged { commit } => {
+            record_merge(draft, attempt, commit);
+            None
+        }
+        Outcome::MergeWaits { .. } => Some(Looked::Open),
+        Outcome::ChangeClosed { .. } => Some(Looked::Closed),
+        Outcome::Failed { reason, .. } => Some(Looked::Refused(reason.clone())),
+        Outcome::Unclear { reason, .. } => Some(Looked::Unknown(reason.clone())),
+        _ => Some(Looked::Unknown("nobody could look".to_owned())),
+    };
+    steps::finish_merging(draft, attempt, by, looked);
 }
 
 fn record_merge(draft: &mut Draft<'_>, attempt: &Attempt, commit: &Sha) {
@@ -113,78 +139,6 @@ fn record_merge(draft: &mut Draft<'_>, attempt: &Attempt, commit: &Sha) {
     };
     if let Some(opened) = draft.run.prs.get_mut(&spec.branch_of) {
         opened.merged = Some(commit.clone());
-    }
-}
-
-fn started(draft: &mut Draft<'_>, attempt: &Attempt, job: &str, outcome: &Outcome) -> bool {
-    let mut attempt = attempt.clone();
-    let stopping = is_stopping(&attempt);
-    let checking = matches!(attempt.phase, Phase::Checking { .. });
-    let (Phase::Watching { jobs } | Phase::Checking { jobs } | Phase::Stopping { jobs, .. }) = &mut attempt.phase
-    else {
-        return false;
-    };
-    let Some(job) = jobs.iter_mut().find(|j| j.name == job && j.state == JobState::Starting) else {
-        return false;
-    };
-    match outcome {
-        Outcome::JobStarted => {
-            job.state = JobState::Watched;
-            let cancel = stopping.then(|| steps::job_intent(job));
-            if let Some(intent) = cancel {
-                draft.act(&attempt, Deed::CancelJob(intent));
-            }
-            draft.run.state = RunState::Active(attempt);
-            true
-        }
-        // It never started, so there is nothing to cancel.
-        Outcome::Failed { .. } if stopping => {
-            job.state = JobState::Ended;
-            draft.run.state = RunState::Active(attempt.clone());
-            super::watched::settle_stopping(draft, attempt);
-            true
-        }
-        // It is asked for again once the siblings have been looked at.
-        Outcome::Failed { .. } if checking => false,
-        Outcome::Failed { reason, class } => {
-            let name = job.name.clone();
-            super::watched::start_failed(draft, attempt, &name, What::new(reason.clone(), *class));
-            true
-        }
-        _ => unexpected(draft, &attempt, outcome),
-    }
-}
-
-/// Whether a job really ended is told by looking at it, not by the answer to the request; only a refusal counts.
-fn canceled(draft: &mut Draft<'_>, attempt: &Attempt, job: &str, outcome: &Outcome) -> bool {
-    let Outcome::Failed { reason, .. } = outcome else {
-        return false;
-    };
-    let mut attempt = attempt.clone();
-    let Phase::Stopping { jobs, .. } = &mut attempt.phase else {
-        return false;
-    };
-    let Some(job) = jobs.iter_mut().find(|j| j.name == job && j.state != JobState::Ended) else {
-        return false;
-    };
-    job.state = JobState::Ended;
-    job.seen = Some(Observation {
-        state: ObservedState::Unknown,
-        detail: Some(reason.clone()),
-        ..job.seen.clone().unwrap_or_else(unseen)
-    });
-    super::watched::settle_stopping(draft, attempt);
-    true
-}
-
-fn unseen() -> Observation {
-    Observation {
-        state: ObservedState::Unknown,
-        progress: None,
-        detail: None,
-        reason: None,
-        restarts: 0,
-        link: None,
     }
 }
 
@@ -200,15 +154,14 @@ fn moved(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
             }
             true
         }
-        Outcome::Failed { reason, class } => failed(draft, attempt, reason, *class),
-        _ => unexpected(draft, attempt, outcome),
+        _ => otherwise(draft, attempt, outcome),
     }
 }
 
 /// Passes the step, or ends the run if somebody said stop meanwhile.
 fn go_on(draft: &mut Draft<'_>, attempt: &Attempt, note: Option<String>) -> bool {
     match &attempt.phase {
-        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(draft, by.clone(), jobs),
+        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(draft, by.clone(), jobs, None),
         _ => steps::pass(draft, note),
     }
     true
@@ -216,20 +169,24 @@ fn go_on(draft: &mut Draft<'_>, attempt: &Attempt, note: Option<String>) -> bool
 
 fn failed(draft: &mut Draft<'_>, attempt: &Attempt, reason: &str, class: FailureClass) -> bool {
     match &attempt.phase {
-        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(draft, by.clone(), jobs),
+        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(draft, by.clone(), jobs, None),
         _ => steps::fail(draft, attempt, What::new(reason.to_owned(), class)),
     }
     true
 }
 
-/// An outcome that does not belong to its act is a fault of ours: the run stops visibly rather than hang.
-fn unexpected(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
-    failed(
-        draft,
-        attempt,
-        &format!("stepherd got an outcome it did not expect: {outcome:?}"),
-        FailureClass::Infrastructure,
-    )
+/// It did not work, or was not done.
+fn otherwise(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Failed { reason, class } | Outcome::Unclear { reason, class } => {
+            failed(draft, attempt, reason, *class)
+        }
+        Outcome::NotDone if !is_stopping(attempt) => false,
+        other => {
+            let what = What::unexpected(other);
+            failed(draft, attempt, &what.reason, what.class)
+        }
+    }
 }
 
 /// Whether somebody said retry and this is the first that is seen since.

@@ -1,16 +1,15 @@
 //! Going from step to step: beginning an attempt, passing, failing, ending.
 
 use super::draft::Draft;
-use super::watched;
-use super::{LockChange, steps_context};
+use super::{LockChange, jobs, steps_context, watched};
 use crate::domain::branch;
-use crate::domain::effect::{ChangeIntent, Deed, JobIntent, MergeIntent, MoveIntent};
-use crate::domain::ids::{Percent, Repo};
+use crate::domain::effect::{ChangeIntent, Deed, JobIntent, MergeIntent, MoveIntent, Outcome};
+use crate::domain::ids::{Percent, Repo, StepName};
 use crate::domain::pipeline::{AskSpec, ChangeSpec, JobSpec, MergeBy, MergeSpec, StepKind, TellSpec, WorkSpec};
 use crate::domain::run::{
     Attempt, By, Failure, FailureClass, Happened, Job, JobState, Passed, Phase, Run, RunState, Verdict,
 };
-use crate::domain::standing::attempt_restarts;
+use crate::domain::standing::{self, attempt_restarts};
 use crate::domain::start;
 use crate::domain::template::Template;
 
@@ -166,6 +165,15 @@ pub(super) fn merge_intent(run: &Run, attempt: &Attempt, merge: &MergeSpec) -> O
     })
 }
 
+/// The pull request that the attempt's step merges, unless it is known to be merged.
+pub(super) fn merge_awaited(run: &Run, attempt: &Attempt) -> Option<MergeIntent> {
+    let StepKind::Merge(merge) = &run.plan.steps[attempt.step].kind else {
+        return None;
+    };
+    let merged = run.prs.get(&merge.branch_of)?.merged.is_some();
+    merge_intent(run, attempt, merge).filter(|_| !merged)
+}
+
 fn begin_work(draft: &mut Draft<'_>, attempt: Attempt, work: &WorkSpec) -> Result<(), String> {
     let jobs = work
         .jobs
@@ -178,7 +186,8 @@ fn begin_work(draft: &mut Draft<'_>, attempt: Attempt, work: &WorkSpec) -> Resul
 
 /// Starts the jobs that are to be started and watches them all.
 pub(super) fn watch(draft: &mut Draft<'_>, attempt: Attempt, jobs: Vec<Job>) {
-    for job in jobs.iter().filter(|job| job.state == JobState::Starting) {
+    let to_start = |job: &&Job| matches!(job.state, JobState::Starting | JobState::Unconfirmed);
+    for job in jobs.iter().filter(to_start) {
         draft.act(&attempt, Deed::StartJob(job_intent(job)));
     }
     draft.run.state = RunState::Active(Attempt {
@@ -268,12 +277,18 @@ impl What {
             link: None,
         }
     }
+
+    /// An outcome that does not belong to its act is a fault of ours: the run stops visibly rather than hang.
+    pub(super) fn unexpected(outcome: &Outcome) -> Self {
+        let reason = format!("stepherd got an outcome it did not expect: {outcome:?}");
+        Self::new(reason, FailureClass::Infrastructure)
+    }
 }
 
 /// The attempt failed: it is tried again without asking if the plan allows and it may help, else the run stops.
 pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
     let spec = &draft.run.plan.steps[attempt.step];
-    let failure = Failure {
+    let mut failure = Failure {
         step: spec.name.clone(),
         attempt: attempt.number,
         // The entry that is about to tell of it.
@@ -284,6 +299,7 @@ pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
         class: what.class,
         link: what.link,
         at: draft.facts.now,
+        left: Vec::new(),
     };
     let may_help = matches!(
         what.class,
@@ -293,9 +309,12 @@ pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
         draft.announce(Happened::AutoRetried(failure));
         return resume(draft, attempt, true);
     }
+    let mut attempt = attempt.clone();
+    jobs::end_what_runs(draft, &mut attempt);
+    failure.left = standing::left(&attempt);
     draft.run.state = RunState::Stopped {
         why: failure.clone(),
-        attempt: attempt.clone(),
+        attempt,
     };
     draft.announce(Happened::Failed(failure));
 }
@@ -337,21 +356,48 @@ pub(super) fn finish(draft: &mut Draft<'_>, verdict: Verdict, left: Vec<String>)
     draft.announce(Happened::Finished { verdict, left });
 }
 
-/// The run ends because somebody said so: everybody is told what was undone and what was not.
-pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job]) {
+/// What is known about a pull request that a run that is being stopped was to merge.
+pub(super) enum Looked {
+    /// It is open.
+    Open,
+    /// People closed it.
+    Closed,
+    /// It could not be merged: why.
+    Refused(String),
+    /// It may have been merged: why that is not known.
+    Unknown(String),
+}
+
+/// The run ends because somebody said so: everybody is told what was undone and what was not. `looked` is what was
+/// found out about the pull request of this step; others have not been looked at.
+pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job], looked: Option<(StepName, Looked)>) {
     let mut left: Vec<String> = jobs.iter().map(what_became_of).collect();
     left.extend(work_done(&draft.run));
     for (step, opened) in &draft.run.prs {
         let pr = &opened.pr;
-        left.push(match &opened.merged {
-            Some(commit) => format!("{step}: {pr} stays merged as {}", commit.short()),
-            None => format!("{step}: {pr} stays open"),
+        let looked = looked.as_ref().filter(|(of, _)| of == step).map(|(_, looked)| looked);
+        left.push(match (&opened.merged, looked) {
+            (Some(commit), _) => format!("{step}: {pr} stays merged as {}", commit.short()),
+            (None, Some(Looked::Open)) => format!("{step}: {pr} stays open"),
+            (None, Some(Looked::Closed)) => format!("{step}: {pr} was closed without being merged"),
+            (None, Some(Looked::Refused(why))) => format!("{step}: {pr} was not merged: {why}"),
+            (None, Some(Looked::Unknown(why))) => format!("{step}: {pr} may have been merged: {why}"),
+            (None, None) => format!("{step}: {pr} is left as it is"),
         });
     }
     if left.is_empty() {
         left.push("nothing had been changed anywhere".to_owned());
     }
     finish(draft, Verdict::Canceled { by }, left);
+}
+
+/// The same, in the middle of a merge.
+pub(super) fn finish_merging(draft: &mut Draft<'_>, attempt: &Attempt, by: By, looked: Option<Looked>) {
+    let of = match &draft.run.plan.steps[attempt.step].kind {
+        StepKind::Merge(merge) => Some(merge.branch_of.clone()),
+        _ => None,
+    };
+    finish_canceled(draft, by, &[], of.zip(looked));
 }
 
 /// Steps that ran something to its end, which nobody takes back.
@@ -375,6 +421,13 @@ fn what_became_of(job: &Job) -> String {
         .and_then(|seen| seen.progress)
         .map(|p| format!(" at {p}"))
         .unwrap_or_default();
+    match job.state {
+        JobState::NotStarted => return format!("{}: had not started", job.name),
+        JobState::Starting | JobState::Unconfirmed => {
+            return format!("{}: may run; whether its start got through is not known", job.name);
+        }
+        JobState::Watched | JobState::Canceling | JobState::Ending | JobState::Ended => {}
+    }
     match job.seen.as_ref().map(|seen| seen.state) {
         Some(S::Canceled) => format!("{}: canceled{at}", job.name),
         Some(S::Succeeded) => format!("{}: had already succeeded, which is not undone", job.name),
@@ -385,10 +438,10 @@ fn what_became_of(job: &Job) -> String {
         }
         Some(S::Skipped) => format!("{}: had not been needed", job.name),
         _ if !job.start => format!("{}: was only watched and is left as it is", job.name),
-        // Started, but never looked at since.
-        None if job.state == JobState::Watched => format!("{}: was told to end, but may still run", job.name),
-        None | Some(S::Pending) => format!("{}: had not started", job.name),
-        Some(_) => format!("{}: was told to end{at}, but may still run", job.name),
+        Some(S::Pending) if job.state == JobState::Ended => {
+            format!("{}: was told to end, and nothing of it is there", job.name)
+        }
+        _ => format!("{}: was told to end{at}, but may still run", job.name),
     }
 }
 

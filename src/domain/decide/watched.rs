@@ -5,16 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::draft::Draft;
-use super::steps::{self, What};
-use super::{Decision, Facts};
-use crate::domain::effect::Deed;
+use super::steps::{self, Looked, What};
+use super::{Decision, Facts, jobs};
 use crate::domain::ids::{RunId, StepName};
-use crate::domain::pipeline::{OnFailure, StepKind};
+use crate::domain::pipeline::OnFailure;
 use crate::domain::run::{
     Attempt, FailureClass, Happened, Job, JobState, Observation, ObservedState, Phase, Run, RunState,
 };
 
-/// How long a canceled job may take to end before the run ends without it.
+/// How long a canceled job may take to end, and a look may take, before the run ends without it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(600);
 
 /// The queues have moved.
@@ -53,17 +52,20 @@ pub(super) fn observed(
     let Some(before) = steps::jobs_of(&attempt.phase).and_then(|jobs| jobs.iter().find(|j| j.name == job)) else {
         return Decision::default();
     };
-    if before.state != JobState::Watched && !matches!(attempt.phase, Phase::Checking { .. }) {
+    if !is_looked_at(&attempt.phase, before) {
         return Decision::default();
     }
     let seen = &remembering(before.seen.as_ref(), seen);
-    if before.seen.as_ref() == Some(seen) {
+    if before.seen.as_ref() == Some(seen) && !has_ended(before, seen) {
         return Decision::default();
     }
     let mut draft = Draft::change(run, facts);
     announce_restart(&mut draft, before, seen, step);
     let mut attempt = attempt.clone();
     if let Some(job) = jobs_mut(&mut attempt.phase).iter_mut().find(|j| j.name == job) {
+        if has_ended(job, seen) {
+            job.state = JobState::Ended;
+        }
         job.seen = Some(seen.clone());
     }
     match &attempt.phase {
@@ -72,6 +74,23 @@ pub(super) fn observed(
         _ => settle_watching(&mut draft, attempt),
     }
     draft.done()
+}
+
+/// Whether what is seen of the job counts now. A job whose start was never confirmed tells nothing about this run:
+/// what is there may be older. One that is being told to end is looked at when that is through.
+pub(super) fn is_looked_at(phase: &Phase, job: &Job) -> bool {
+    match (phase, job.state) {
+        (Phase::Watching { .. } | Phase::Checking { .. } | Phase::Stopping { .. }, JobState::Watched) => true,
+        (Phase::Checking { .. } | Phase::Stopping { .. }, JobState::Ending) => true,
+        (Phase::Checking { .. }, JobState::Ended) => true,
+        (Phase::Stopping { .. }, JobState::Canceling) => true,
+        _ => false,
+    }
+}
+
+/// Whether a job that was told to end has ended: of one that is not there, nothing will come any more.
+fn has_ended(job: &Job, seen: &Observation) -> bool {
+    job.state == JobState::Ending && (seen.state.is_terminal() || seen.state == ObservedState::Pending)
 }
 
 /// A look that told nothing forgets nothing: the last known figures stay. Neither does a failure that does not say how
@@ -111,13 +130,16 @@ fn announce_restart(draft: &mut Draft<'_>, before: &Job, seen: &Observation, ste
 /// the rest is started again, as a new attempt.
 pub(super) fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
     // A start that was never confirmed is asked for again under its old marker: if it did get through, it is found.
-    let unconfirmed = |job: &Job| job.state == JobState::Starting;
-    let known = |job: &Job| {
-        unconfirmed(job)
-            || job
-                .seen
-                .as_ref()
-                .is_some_and(|seen| seen.state != ObservedState::Unknown)
+    let unconfirmed = |job: &Job| matches!(job.state, JobState::Starting | JobState::Unconfirmed);
+    let was_seen = |job: &Job| {
+        let seen = job.seen.as_ref();
+        seen.is_some_and(|seen| seen.state != ObservedState::Unknown)
+    };
+    let known = |job: &Job| match job.state {
+        JobState::Starting | JobState::Unconfirmed | JobState::NotStarted => true,
+        JobState::Watched | JobState::Ended => was_seen(job),
+        // What was told to end is not taken up again: its end is awaited.
+        JobState::Canceling | JobState::Ending => false,
     };
     let jobs = jobs_mut(&mut attempt.phase);
     if !jobs.iter().all(known) {
@@ -126,12 +148,13 @@ pub(super) fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
     }
     let mut jobs = jobs.to_vec();
     let runs_or_done = |job: &Job| {
-        job.seen.as_ref().is_some_and(|s| {
-            matches!(
-                s.state,
-                ObservedState::Running | ObservedState::Waiting | ObservedState::Succeeded | ObservedState::Skipped
-            )
-        })
+        job.state != JobState::NotStarted
+            && job.seen.as_ref().is_some_and(|s| {
+                matches!(
+                    s.state,
+                    ObservedState::Running | ObservedState::Waiting | ObservedState::Succeeded | ObservedState::Skipped
+                )
+            })
     };
     let anew = jobs
         .iter()
@@ -148,7 +171,7 @@ pub(super) fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
     }
     for job in &mut jobs {
         job.state = match job.seen.as_ref().map(|seen| seen.state) {
-            _ if unconfirmed(job) => JobState::Starting,
+            _ if unconfirmed(job) => job.state,
             Some(ObservedState::Succeeded | ObservedState::Skipped) => JobState::Ended,
             _ if !job.start || runs_or_done(job) => JobState::Watched,
             _ => {
@@ -176,85 +199,75 @@ pub(super) fn settle_stopping(draft: &mut Draft<'_>, mut attempt: Attempt) {
     let Phase::Stopping { by, jobs, .. } = &mut attempt.phase else {
         return;
     };
-    for job in jobs
-        .iter_mut()
-        .filter(|job| job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal()))
-    {
-        job.state = JobState::Ended;
-    }
-    let over = jobs.iter().all(|job| job.state == JobState::Ended || !job.start);
+    end_those_seen_ended(jobs);
+    let over = !jobs.iter().any(jobs::is_awaited);
     let (by, jobs) = (by.clone(), jobs.clone());
     draft.run.state = RunState::Active(attempt);
     if over {
-        steps::finish_canceled(draft, by, &jobs);
+        steps::finish_canceled(draft, by, &jobs, None);
     }
 }
 
 fn settle_watching(draft: &mut Draft<'_>, mut attempt: Attempt) {
     stretch_deadline(&mut attempt, draft.facts.now);
-    let on_failure = match &draft.run.plan.steps[attempt.step].kind {
-        StepKind::Work(work) => work.on_failure,
-        _ => OnFailure::FailFast,
-    };
     let jobs = jobs_mut(&mut attempt.phase);
-    for job in jobs
-        .iter_mut()
-        .filter(|job| job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal()))
-    {
-        job.state = JobState::Ended;
-    }
-    let all_ended = jobs.iter().all(|job| job.state == JobState::Ended);
+    end_those_seen_ended(jobs);
     let failed = jobs.iter().find_map(failure_of);
+    let over = jobs.iter().all(is_over);
     draft.run.state = RunState::Active(attempt.clone());
     match failed {
-        Some(what) if all_ended || on_failure == OnFailure::FailFast => {
-            cancel_siblings(draft, &attempt);
-            steps::fail(draft, &attempt, what);
-        }
-        None if all_ended => steps::pass(draft, detail_of(&attempt)),
+        Some(what) if over || !drains(draft, &attempt) => steps::fail(draft, &attempt, what),
+        None if over => steps::pass(draft, detail_of(&attempt)),
         _ => {}
     }
 }
 
-/// A job could not be started: the step fails, at once or when the siblings have ended.
-pub(super) fn start_failed(draft: &mut Draft<'_>, mut attempt: Attempt, name: &str, what: What) {
-    let drain =
-        matches!(&draft.run.plan.steps[attempt.step].kind, StepKind::Work(work) if work.on_failure == OnFailure::Drain);
-    let jobs = jobs_mut(&mut attempt.phase);
-    let siblings = jobs.iter().any(|job| job.name != name && job.state != JobState::Ended);
-    if !(drain && siblings) {
-        cancel_siblings(draft, &attempt);
-        return steps::fail(draft, &attempt, what);
-    }
-    for job in jobs.iter_mut().filter(|job| job.name == name) {
+fn end_those_seen_ended(jobs: &mut [Job]) {
+    let looked_at = |job: &Job| matches!(job.state, JobState::Watched | JobState::Canceling | JobState::Ending);
+    let seen_ended = |job: &Job| job.seen.as_ref().is_some_and(|seen| seen.state.is_terminal());
+    for job in jobs.iter_mut().filter(|job| looked_at(job) && seen_ended(job)) {
         job.state = JobState::Ended;
-        job.seen = Some(Observation {
-            state: ObservedState::Failed,
-            progress: None,
-            detail: None,
-            reason: Some(what.reason.clone()),
-            restarts: 0,
-            link: None,
-        });
+    }
+}
+
+/// Whether nothing more is expected of the job.
+fn is_over(job: &Job) -> bool {
+    match job.state {
+        JobState::Ended | JobState::NotStarted => true,
+        JobState::Unconfirmed => !start_is_on_its_way(job),
+        JobState::Starting | JobState::Watched | JobState::Canceling | JobState::Ending => false,
+    }
+}
+
+/// Whether the outcome of the job's start is awaited. One that was given up, unclear, has a reason until it is asked
+/// for again.
+fn start_is_on_its_way(job: &Job) -> bool {
+    match job.state {
+        JobState::Starting => true,
+        JobState::Unconfirmed => job.seen.is_none(),
+        _ => false,
+    }
+}
+
+fn drains(draft: &Draft<'_>, attempt: &Attempt) -> bool {
+    jobs::on_failure(&draft.run, attempt) == OnFailure::Drain
+}
+
+/// A job could not be started: the step fails, at once or when the siblings have ended.
+pub(super) fn start_failed(draft: &mut Draft<'_>, attempt: Attempt, what: What) {
+    let over = steps::jobs_of(&attempt.phase).into_iter().flatten().all(is_over);
+    if over || !drains(draft, &attempt) {
+        return steps::fail(draft, &attempt, what);
     }
     draft.run.state = RunState::Active(attempt);
 }
 
-fn cancel_siblings(draft: &mut Draft<'_>, attempt: &Attempt) {
-    let running = steps::jobs_of(&attempt.phase)
-        .into_iter()
-        .flatten()
-        .filter(|job| job.start && job.state == JobState::Watched);
-    for intent in running.map(steps::job_intent).collect::<Vec<_>>() {
-        draft.act(attempt, Deed::CancelJob(intent));
-    }
-}
-
 fn failure_of(job: &Job) -> Option<What> {
-    let seen = job.seen.as_ref().filter(|_| job.state == JobState::Ended)?;
+    let seen = job.seen.as_ref().filter(|_| is_over(job))?;
     let fallback = match seen.state {
         ObservedState::Failed => "the back-end gave no reason",
         ObservedState::Canceled => "it was canceled at the back-end",
+        _ if job.state == JobState::Unconfirmed => "whether its start got through is not known",
         _ => return None,
     };
     let said = [&seen.reason, &seen.detail]
@@ -318,7 +331,11 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
     let mut draft = Draft::change(run, facts);
     let patience = in_words(run.plan.steps[attempt.step].timeout);
     match &attempt.phase {
-        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(&mut draft, by.clone(), jobs),
+        Phase::Stopping { by, look: true, .. } => {
+            let why = format!("it could not be looked at within {}", in_words(CANCEL_PATIENCE));
+            steps::finish_merging(&mut draft, attempt, by.clone(), Some(Looked::Unknown(why)));
+        }
+        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(&mut draft, by.clone(), jobs, None),
         Phase::Asking { .. } => {
             let what = What::new(format!("nobody answered within {patience}"), FailureClass::User);
             steps::fail(&mut draft, attempt, what);
@@ -334,7 +351,7 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
         Phase::Checking { jobs } | Phase::Watching { jobs } => {
             let last = jobs
                 .iter()
-                .filter(|job| job.state != JobState::Ended)
+                .filter(|job| job.state.may_run())
                 .find_map(|job| job.seen.as_ref());
             let doing = last
                 .and_then(|seen| seen.detail.clone())
@@ -357,13 +374,15 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
 pub(super) fn deadline(run: &Run, attempt: &Attempt) -> Option<Timestamp> {
     let patience = run.plan.steps[attempt.step].timeout + attempt.waited;
     match &attempt.phase {
-        Phase::Stopping { since, jobs, .. } => (!jobs.is_empty()).then(|| later(*since, CANCEL_PATIENCE)),
+        Phase::Stopping { since, jobs, look, .. } => {
+            (*look || !jobs.is_empty()).then(|| later(*since, CANCEL_PATIENCE))
+        }
         Phase::Acting { waiting_for: None } => None,
         // However patiently: what was waited for may never come.
         Phase::Watching { .. } if attempt.waiting_since.is_some() => attempt
             .waiting_since
             .map(|since| later(since, run.plan.steps[attempt.step].timeout)),
-        Phase::Watching { jobs } if jobs.iter().any(|job| job.state == JobState::Starting) => None,
+        Phase::Watching { jobs } if jobs.iter().any(start_is_on_its_way) => None,
         _ => Some(later(attempt.since, patience)),
     }
 }
@@ -409,7 +428,7 @@ fn detail_of(attempt: &Attempt) -> Option<String> {
         .find_map(|job| job.seen.as_ref()?.detail.clone())
 }
 
-fn jobs_mut(phase: &mut Phase) -> &mut [Job] {
+pub(super) fn jobs_mut(phase: &mut Phase) -> &mut [Job] {
     match phase {
         Phase::Checking { jobs } | Phase::Watching { jobs } | Phase::Stopping { jobs, .. } => jobs,
         Phase::Acting { .. } | Phase::Asking { .. } => &mut [],

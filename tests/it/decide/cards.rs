@@ -42,7 +42,7 @@ fn shown(doc: &Doc) -> String {
 fn rebuild() -> Script {
     let steps = vec![
         step("Edit", change()),
-        step("Rebuild", work(OnFailure::FailFast, &["dcr"])),
+        step("Rebuild", work(OnFailure::Leave, &["dcr"])),
         step("Sure", ask()),
     ];
     let mut script = Script::start(&Pipeline {
@@ -195,7 +195,7 @@ fn a_restart_a_question_and_both_ends_have_words_of_their_own() {
     insta::assert_snapshot!(newest_notice(&stopped), @r#"
     ⏹️ Zap · SREPROV-3072 · URMO7YZ2 was stopped by Ada. What is left:
     - dcr: canceled at 40 %
-    - Edit: acme/deploy#7 stays open
+    - Edit: acme/deploy#7 is left as it is
     (Neutral)
     "#);
 }

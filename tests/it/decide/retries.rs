@@ -29,7 +29,7 @@ fn retried(on_failure: OnFailure, jobs: &[&str]) -> Script {
 
 #[test]
 fn a_job_that_failed_is_started_again_as_a_new_attempt() {
-    let mut script = retried(OnFailure::FailFast, &["a"]);
+    let mut script = retried(OnFailure::Leave, &["a"]);
     script.saw("a", failed(42.0, "farmer-3 lost"));
     insta::assert_snapshot!(script.take(), @r#"
     0s a is Failed at 42 %: farmer-3 lost
@@ -42,7 +42,7 @@ fn a_job_that_failed_is_started_again_as_a_new_attempt() {
 
 #[test]
 fn a_job_that_still_runs_is_watched_on_and_not_started() {
-    let mut script = retried(OnFailure::FailFast, &["a"]);
+    let mut script = retried(OnFailure::Leave, &["a"]);
     script
         .saw("a", running(60.0, 1))
         .saw("a", seen(ObservedState::Succeeded));
@@ -62,7 +62,7 @@ fn a_job_that_still_runs_is_watched_on_and_not_started() {
 
 #[test]
 fn a_job_that_has_succeeded_meanwhile_lets_the_run_go_on() {
-    let mut script = retried(OnFailure::FailFast, &["a"]);
+    let mut script = retried(OnFailure::Leave, &["a"]);
     script.saw("a", seen(ObservedState::Succeeded));
     insta::assert_snapshot!(script.take(), @r#"
     0s a is Succeeded
@@ -77,7 +77,7 @@ fn a_job_that_has_succeeded_meanwhile_lets_the_run_go_on() {
 
 #[test]
 fn of_a_mixed_set_only_what_is_neither_running_nor_done_is_started() {
-    let mut script = retried(OnFailure::FailFast, &["a", "b", "c", "d?"]);
+    let mut script = retried(OnFailure::Leave, &["a", "b", "c", "d?"]);
     script
         .saw("b", running(70.0, 0))
         .saw("c", seen(ObservedState::Succeeded))
@@ -110,7 +110,7 @@ fn of_a_mixed_set_only_what_is_neither_running_nor_done_is_started() {
 
 #[test]
 fn what_cannot_be_read_is_waited_for() {
-    let mut script = retried(OnFailure::FailFast, &["a"]);
+    let mut script = retried(OnFailure::Leave, &["a"]);
     script.saw("a", seen(ObservedState::Unknown));
     assert!(
         acts(&script.last).is_empty(),
@@ -122,7 +122,7 @@ fn what_cannot_be_read_is_waited_for() {
 
 #[test]
 fn a_job_that_is_only_watched_is_given_another_chance() {
-    let mut script = retried(OnFailure::FailFast, &["a?"]);
+    let mut script = retried(OnFailure::Leave, &["a?"]);
     script
         .saw("a", failed(42.0, "farmer-3 lost"))
         .saw("a", running(43.0, 0));
@@ -139,7 +139,7 @@ fn a_job_that_is_only_watched_is_given_another_chance() {
 
 #[test]
 fn two_retries_make_one_attempt() {
-    let mut script = retried(OnFailure::FailFast, &["a"]);
+    let mut script = retried(OnFailure::Leave, &["a"]);
     script.says(Action::Retry, &[]);
     assert!(script.last.run.is_none(), "the second finds nothing to retry");
     script.saw("a", failed(42.0, "farmer-3 lost")).says(Action::Retry, &[]);
@@ -187,7 +187,7 @@ fn stubborn(auto_retries: u32) -> Pipeline {
     };
     let sync = StepSpec {
         auto_retries,
-        ..step("Sync", work(OnFailure::FailFast, &["a"]))
+        ..step("Sync", work(OnFailure::Leave, &["a"]))
     };
     plan(vec![edit, sync])
 }
@@ -414,7 +414,7 @@ fn told(script: &Script) -> String {
 #[test]
 fn a_retry_offered_for_one_failure_does_nothing_to_the_next() {
     let mut script = Script::start(&plan(vec![
-        step("Sync", work(OnFailure::FailFast, &["a"])),
+        step("Sync", work(OnFailure::Leave, &["a"])),
         step("After", change()),
     ]));
     script.job_started("a").saw("a", failed(42.0, "farmer-3 lost"));

@@ -17,7 +17,7 @@ fn rebuild() -> Pipeline {
     let steps = vec![
         step("Edit", change()),
         step("Land", merge("Edit")),
-        step("Rebuild", work(OnFailure::FailFast, &["dcr"])),
+        step("Rebuild", work(OnFailure::Leave, &["dcr"])),
         step("Close", change()),
     ];
     Pipeline {

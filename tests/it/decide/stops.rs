@@ -1,12 +1,13 @@
 //! Stopping: what runs is told to end and waited for, and the last word says what was undone and what was not.
 
 use stepherd::domain::command::Action;
-use stepherd::domain::effect::Outcome;
+use stepherd::domain::decide::{Look, Wanted, glance, wanted};
+use stepherd::domain::effect::{Act, MergeIntent, Outcome};
 use stepherd::domain::pipeline::OnFailure;
 use stepherd::domain::run::{FailureClass, Happened, Observation, ObservedState, RunState};
 
 use super::kit::{
-    Script, acts, change, failed, opened, other, plan, running, seen, sha, start_facts, step, went_wrong, work,
+    Script, acts, change, failed, merge, opened, other, plan, running, seen, sha, start_facts, step, went_wrong, work,
 };
 
 fn left(script: &Script) -> String {
@@ -18,10 +19,7 @@ fn left(script: &Script) -> String {
 }
 
 fn set(jobs: &[&str]) -> Script {
-    let plan = plan(vec![
-        step("Edit", change()),
-        step("Sync", work(OnFailure::FailFast, jobs)),
-    ]);
+    let plan = plan(vec![step("Edit", change()), step("Sync", work(OnFailure::Leave, jobs))]);
     let mut script = Script::start(&plan);
     let merged = Some(sha('b'));
     script.came(Outcome::ChangeOpened(stepherd::domain::run::OpenedPr {
@@ -55,7 +53,7 @@ fn a_change_on_its_way_is_waited_for_so_that_its_pull_request_is_known() {
     0s Edit#1 change SREPROV-3072_URMO7YZ2_StepEdit -> opened acme/deploy#7
        = canceled by Ada
        4. Edit: acme/deploy#7 on branch b
-       5. stopped by Ada: Edit: acme/deploy#7 stays open
+       5. stopped by Ada: Edit: acme/deploy#7 is left as it is
        > check aaaaaaa
        > notice 5 to jira:SREPROV-3072 discord:400 github:acme/deploy#7
        > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
@@ -80,13 +78,15 @@ fn jobs_are_told_to_end_and_waited_for() {
     script.came(Outcome::JobCanceled).saw("a", canceled);
     insta::assert_snapshot!(script.take(), @r#"
     0s stop
-       = Sync#1 is being stopped a=Watched/Running b=Ended/Succeeded c=Watched/unseen
+       = Sync#1 is being stopped a=Canceling/Running b=Ended/Succeeded c=Watched/unseen
        6. Ada said stop
        > Sync#1 cancel URMO7YZ2/Sync/1/a
        > check aaaaaaa
        > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
     0s Sync#1 cancel URMO7YZ2/Sync/1/a -> JobCanceled
-       nothing
+       = Sync#1 is being stopped a=Ending/Running b=Ended/Succeeded c=Watched/unseen
+       > check aaaaaaa
+       > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
     0s a is Canceled at 43 %
        = canceled by Ada
        7. stopped by Ada: a: canceled at 43 %; b: had already succeeded, which is not undone; c: was only watched and is left as it is; Edit: acme/deploy#7 stays merged as bbbbbbb
@@ -110,7 +110,7 @@ fn a_start_on_its_way_is_followed_by_its_cancellation() {
        > check aaaaaaa
        > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
     0s Sync#1 start URMO7YZ2/Sync/1/a -> JobStarted
-       = Sync#1 is being stopped a=Watched/unseen
+       = Sync#1 is being stopped a=Canceling/unseen
        > Sync#1 cancel URMO7YZ2/Sync/1/a
        > check aaaaaaa
        > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
@@ -225,7 +225,7 @@ fn a_run_that_failed_while_its_job_goes_on_cancels_it_first() {
     script.says(Action::Stop, &[]).saw("a", seen(ObservedState::Canceled));
     insta::assert_snapshot!(script.take(), @r#"
     600s stop
-         = Sync#1 is being stopped a=Watched/Running
+         = Sync#1 is being stopped a=Canceling/Running
          7. Ada said stop
          > Sync#1 cancel URMO7YZ2/Sync/1/a
          > check aaaaaaa
@@ -251,7 +251,7 @@ fn a_job_looked_at_after_a_retry_is_canceled_too() {
     script.says(Action::Stop, &[]).saw("a", failed(42.0, "farmer-3 lost"));
     insta::assert_snapshot!(script.take(), @r#"
     0s stop
-       = Sync#1 is being stopped a=Watched/unseen
+       = Sync#1 is being stopped a=Canceling/unseen
        8. Ada said stop
        > Sync#1 cancel URMO7YZ2/Sync/1/a
        > check aaaaaaa
@@ -264,4 +264,108 @@ fn a_job_looked_at_after_a_retry_is_canceled_too() {
        > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
        > leave the locks
     "#);
+}
+
+/// A merge that could not be made yet.
+fn merging() -> Script {
+    let mut script = Script::start(&plan(vec![step("Edit", change()), step("Land", merge("Edit"))]));
+    script
+        .came(Outcome::ChangeOpened(opened(7, "b")))
+        .came(Outcome::MergeWaits {
+            why: "a review".to_owned(),
+        });
+    script
+}
+
+fn last_look(script: &Script) -> (Act, MergeIntent) {
+    let looks = glance(script.run()).looks;
+    match looks.as_slice() {
+        [Look::Merge { act, intent }] => (act.clone(), intent.clone()),
+        other => panic!("it looks at {other:?}"),
+    }
+}
+
+#[test]
+fn a_merge_that_waited_is_looked_at_once_more_before_the_end_and_not_made() {
+    let no = |reason: &str| (reason.to_owned(), FailureClass::User);
+    let ((refused, class), (lost, _)) = (no("a check failed"), no("no answer"));
+    let table = [
+        (
+            Outcome::Merged { commit: sha('b') },
+            "Edit: acme/deploy#7 stays merged as bbbbbbb",
+        ),
+        (
+            Outcome::MergeWaits {
+                why: "a review".to_owned(),
+            },
+            "Edit: acme/deploy#7 stays open",
+        ),
+        (
+            Outcome::ChangeClosed { pr: opened(7, "b").pr },
+            "Edit: acme/deploy#7 was closed without being merged",
+        ),
+        (
+            Outcome::Failed { reason: refused, class },
+            "Edit: acme/deploy#7 was not merged: a check failed",
+        ),
+        (
+            Outcome::Unclear { reason: lost, class },
+            "Edit: acme/deploy#7 may have been merged: no answer",
+        ),
+    ];
+    for (outcome, words) in table {
+        for failed in [false, true] {
+            let mut script = merging();
+            if failed {
+                script.wait(600).wakes();
+                assert!(matches!(script.run().state, RunState::Stopped { .. }));
+            }
+            script.says(Action::Stop, &[]);
+            let (act, intent) = last_look(&script);
+            assert_eq!(intent.method, None, "a run that is being stopped merges nothing");
+            script.came_of(act, outcome.clone());
+            assert_eq!(left(&script), words);
+        }
+    }
+    let mut script = merging();
+    script.says(Action::Stop, &[]).wait(599).wakes();
+    assert!(script.last.is_nothing());
+    script.wait(1).wakes();
+    let words = "Edit: acme/deploy#7 may have been merged: it could not be looked at within 10 minutes";
+    assert_eq!(left(&script), words);
+}
+
+#[test]
+fn a_merge_on_its_way_is_only_looked_at_when_the_run_is_being_stopped() {
+    let mut script = Script::start(&plan(vec![step("Edit", change()), step("Land", merge("Edit"))]));
+    script
+        .came(Outcome::ChangeOpened(opened(7, "b")))
+        .says(Action::Stop, &[]);
+    let act = script.acts.last().unwrap().clone();
+    for unclear in [false, true] {
+        let Wanted::Look(intent) = wanted(script.run(), &act, unclear) else {
+            panic!("{:?}", wanted(script.run(), &act, unclear));
+        };
+        assert_eq!(intent.method, None, "a stopped run presses merge no more");
+    }
+    script.came(Outcome::Unclear {
+        reason: "no answer".to_owned(),
+        class: FailureClass::Infrastructure,
+    });
+    assert_eq!(left(&script), "Edit: acme/deploy#7 may have been merged: no answer");
+    let Wanted::Look(intent) = wanted(script.run(), &act, true) else {
+        panic!("it may have been merged");
+    };
+    assert_eq!(intent.method, None);
+    assert_eq!(wanted(script.run(), &act, false), Wanted::No);
+}
+
+#[test]
+fn a_merge_that_lands_after_the_step_has_failed_is_known_when_somebody_says_stop() {
+    let mut script = merging();
+    let act = script.acts.last().unwrap().clone();
+    script.wait(600).wakes();
+    script.came_of(act, Outcome::Merged { commit: sha('b') });
+    script.says(Action::Stop, &[]);
+    assert_eq!(left(&script), "Edit: acme/deploy#7 stays merged as bbbbbbb");
 }

@@ -133,15 +133,15 @@ fn stop_ends_a_run_wherever_it_stands() {
     queued                 canceled by Ada; Ada said stop; stopped by Ada: nothing had been changed anywhere; locks freed
     change on its way      Edit#1 is being stopped; Ada said stop
     merge on its way       Now#1 is being stopped; Ada said stop
-    merge waits            canceled by Ada; Ada said stop; stopped by Ada: Edit: acme/deploy#7 stays open; locks freed
+    merge waits            Now#1 is being stopped; Ada said stop
     job starting           Now#1 is being stopped sync=Starting/unseen pods=Watched/unseen; Ada said stop
-    job running            Now#1 is being stopped sync=Watched/Running pods=Watched/unseen; Ada said stop; > Now#1 cancel URMO7YZ2/Now/1/sync
-    looking after a retry  Now#1 is being stopped sync=Watched/unseen pods=Ended/unseen; Ada said stop; > Now#1 cancel URMO7YZ2/Now/1/sync
-    asking                 canceled by Ada; Ada said stop; stopped by Ada: Edit: acme/deploy#7 stays open; locks freed
+    job running            Now#1 is being stopped sync=Canceling/Running pods=Watched/unseen; Ada said stop; > Now#1 cancel URMO7YZ2/Now/1/sync
+    looking after a retry  Now#1 is being stopped sync=Canceling/unseen pods=Ended/unseen; Ada said stop; > Now#1 cancel URMO7YZ2/Now/1/sync
+    asking                 canceled by Ada; Ada said stop; stopped by Ada: Edit: acme/deploy#7 is left as it is; locks freed
     moving the ticket      Now#1 is being stopped; Ada said stop
     stopping a change      "There is nothing more to stop: ⏹️ Zap · SREPROV-3072 · URMO7YZ2 — The Edit: stopping, asked by Ada"
     stopping a job         "There is nothing more to stop: ⏹️ Zap · SREPROV-3072 · URMO7YZ2 — The Now: stopping, asked by Ada"
-    failed in a job        canceled by Ada; Ada said stop; stopped by Ada: sync: ended as failed at 42 %: farmer lost; pods: had already succeeded, which is not undone; Edit: acme/deploy#7 stays open; locks freed
+    failed in a job        canceled by Ada; Ada said stop; stopped by Ada: sync: ended as failed at 42 %: farmer lost; pods: had already succeeded, which is not undone; Edit: acme/deploy#7 is left as it is; locks freed
     failed in a change     canceled by Ada; Ada said stop; stopped by Ada: nothing had been changed anywhere; locks freed
     completed              "There is nothing more to stop: ✅ Zap · SREPROV-3072 · URMO7YZ2 — completed"
     canceled               "There is nothing more to stop: ⏹️ Zap · SREPROV-3072 · URMO7YZ2 — stopped by Ada"
@@ -218,12 +218,12 @@ fn time_is_up_in_every_place_that_has_a_deadline() {
     merge on its way       waits on
     merge waits            stopped in Now#1 (User): timed out after 10 minutes; it waited for: a review; Now: failed: timed out after 10 minutes; it waited for: a review
     job starting           waits on
-    job running            stopped in Now#1 (Infrastructure): timed out after 10 minutes; Now: failed at 10 %: timed out after 10 minutes
+    job running            stopped in Now#1 (Infrastructure): timed out after 10 minutes; Now: failed at 10 %: timed out after 10 minutes; left running: sync
     looking after a retry  stopped in Now#1 (Infrastructure): timed out after 10 minutes; Now: failed: timed out after 10 minutes
     asking                 stopped in Now#1 (User): nobody answered within 10 minutes; Now: failed: nobody answered within 10 minutes
     moving the ticket      waits on
     stopping a change      waits on
-    stopping a job         canceled by Ada; stopped by Ada: sync: was told to end at 10 %, but may still run; pods: was only watched and is left as it is; Edit: acme/deploy#7 stays open; locks freed
+    stopping a job         canceled by Ada; stopped by Ada: sync: was told to end at 10 %, but may still run; pods: was only watched and is left as it is; Edit: acme/deploy#7 is left as it is; locks freed
     failed in a job        waits on
     failed in a change     waits on
     completed              waits on
@@ -241,6 +241,7 @@ fn what_is_no_longer_wanted_is_looked_at_or_undone_but_not_done() {
             Wanted::Yes => "do",
             Wanted::No => "leave",
             Wanted::Look(_) => "look",
+            Wanted::Find(_) => "find",
             Wanted::Undo(_) => "undo",
         };
         let _ = writeln!(table, "{place:26} {:6} {:6} {}", word(false), word(true), act_text(act));
@@ -269,11 +270,11 @@ fn what_is_no_longer_wanted_is_looked_at_or_undone_but_not_done() {
     change                     do     do     Now#1 change SREPROV-3072_URMO7YZ2_StepNow
     change, stopping           leave  do     Now#1 change SREPROV-3072_URMO7YZ2_StepNow
     merge                      do     do     Now#1 merge acme/deploy#7
-    merge, stopping            leave  look   Now#1 merge acme/deploy#7
+    merge, stopping            look   look   Now#1 merge acme/deploy#7
     move                       do     do     Now#1 move SREPROV-3072 to Done
     move, stopping             leave  leave  Now#1 move SREPROV-3072 to Done
     start                      do     do     Now#1 start URMO7YZ2/Now/1/sync
-    start, stopping            leave  undo   Now#1 start URMO7YZ2/Now/1/sync
+    start, stopping            leave  find   Now#1 start URMO7YZ2/Now/1/sync
     cancel, stopping           do     do     Now#1 cancel URMO7YZ2/Now/1/sync
     cancel, run ended          leave  leave  Now#1 cancel URMO7YZ2/Now/1/sync
     "#);

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use stepherd::domain::decide::{Event, decide};
+use stepherd::domain::command::Action;
+use stepherd::domain::decide::{Event, Wanted, decide, glance, wanted};
 use stepherd::domain::effect::Outcome;
 use stepherd::domain::pipeline::OnFailure;
 use stepherd::domain::run::{FailureClass, Observation, ObservedState, RunState};
 use stepherd::domain::standing;
 
-use super::kit::{Script, change, facts, failed, name, plan, running, seen, step, work};
+use super::kit::{Script, at, change, facts, failed, name, plan, running, seen, step, went_wrong, work};
 
 fn set(on_failure: OnFailure, jobs: &[&str]) -> Script {
     let plan = plan(vec![step("Sync", work(on_failure, jobs)), step("After", change())]);
@@ -21,7 +22,7 @@ fn set(on_failure: OnFailure, jobs: &[&str]) -> Script {
 }
 
 fn one() -> Script {
-    set(OnFailure::FailFast, &["rebuild"])
+    set(OnFailure::Leave, &["rebuild"])
 }
 
 fn waiting(detail: &str) -> Observation {
@@ -33,7 +34,7 @@ fn waiting(detail: &str) -> Observation {
 
 #[test]
 fn a_set_passes_when_every_job_did() {
-    let mut script = set(OnFailure::FailFast, &["a", "b", "c?"]);
+    let mut script = set(OnFailure::Leave, &["a", "b", "c?"]);
     script
         .saw("a", seen(ObservedState::Succeeded))
         .saw("c", seen(ObservedState::Skipped));
@@ -60,8 +61,8 @@ fn a_set_passes_when_every_job_did() {
 }
 
 #[test]
-fn fail_fast_cancels_the_siblings_it_started_and_stops_at_once() {
-    let mut script = set(OnFailure::FailFast, &["a", "b", "c?"]);
+fn cancel_ends_the_siblings_it_started_and_stops_at_once() {
+    let mut script = set(OnFailure::Cancel, &["a", "b", "c?"]);
     script
         .saw("b", running(10.0, 0))
         .saw("a", failed(42.0, "farmer-3 lost"));
@@ -71,7 +72,7 @@ fn fail_fast_cancels_the_siblings_it_started_and_stops_at_once() {
        > report to jira:SREPROV-3072 discord:400
     0s a is Failed at 42 %: farmer-3 lost
        = stopped in Sync#1 (Infrastructure): farmer-3 lost
-       3. Sync: failed at 42 %: farmer-3 lost
+       3. Sync: failed at 42 %: farmer-3 lost; told to end: b
        > Sync#1 cancel URMO7YZ2/Sync/1/b
        > notice 3 to jira:SREPROV-3072 discord:400
        > report to jira:SREPROV-3072 discord:400
@@ -98,6 +99,54 @@ fn drain_waits_for_the_siblings_before_it_stops() {
        > notice 3 to jira:SREPROV-3072 discord:400
        > report to jira:SREPROV-3072 discord:400
     "#);
+}
+
+#[test]
+fn drain_waits_for_the_siblings_of_a_job_that_cannot_be_started() {
+    let plan = plan(vec![step("Sync", work(OnFailure::Drain, &["a", "b"]))]);
+    let mut script = Script::start(&plan);
+    script.job_started("a").came(went_wrong(FailureClass::Permission));
+    assert!(matches!(script.run().state, RunState::Active(_)), "{}", script.state());
+    script.saw("a", seen(ObservedState::Succeeded));
+    assert_eq!(script.state(), "stopped in Sync#1 (Infrastructure): it broke");
+}
+
+#[test]
+fn a_retry_begins_with_all_its_patience() {
+    let mut script = one();
+    script
+        .saw("rebuild", waiting("farmers 2 of 3"))
+        .wait(300)
+        .saw("rebuild", running(1.0, 0))
+        .saw("rebuild", waiting("farmers 2 of 3"))
+        .wait(100)
+        .saw("rebuild", failed(42.0, "farmer-3 lost"))
+        .says(Action::Retry, &[])
+        .saw("rebuild", running(43.0, 0));
+    assert_eq!(
+        glance(script.run()).deadline,
+        Some(at(400 + 600)),
+        "what it waited before counts no more"
+    );
+}
+
+#[test]
+fn a_job_that_would_not_end_and_was_taken_up_again_is_not_ended_late() {
+    let mut script = set(OnFailure::Cancel, &["a", "b"]);
+    script
+        .saw("b", running(10.0, 0))
+        .saw("a", failed(42.0, "farmer-3 lost"));
+    let cancel = script.acts.last().unwrap().clone();
+    assert_eq!(wanted(script.run(), &cancel, false), Wanted::Yes);
+    script.came(went_wrong(FailureClass::Permission));
+    script.says(Action::Retry, &[]);
+    script
+        .saw("a", failed(42.0, "farmer-3 lost"))
+        .saw("b", running(11.0, 0));
+    assert_eq!(script.state(), "Sync#2 watches a=Starting/unseen b=Watched/Running");
+    for unclear in [false, true] {
+        assert_eq!(wanted(script.run(), &cancel, unclear), Wanted::No);
+    }
 }
 
 #[test]
@@ -149,7 +198,7 @@ fn observations_of_strangers_change_nothing() {
 
 #[test]
 fn a_job_whose_start_is_still_on_its_way_is_not_believed_to_have_ended() {
-    let mut script = Script::start(&plan(vec![step("Sync", work(OnFailure::FailFast, &["a"]))]));
+    let mut script = Script::start(&plan(vec![step("Sync", work(OnFailure::Leave, &["a"]))]));
     script.saw("a", failed(0.0, "an old one"));
     assert!(script.last.is_nothing());
     script.job_started("a").came(Outcome::JobStarted);
@@ -237,7 +286,7 @@ fn time_spent_waiting_for_something_else_does_not_count() {
     insta::assert_snapshot!(script.take().lines().rev().take(5).collect::<Vec<_>>().join("\n"), @r#"
           > report to jira:SREPROV-3072 discord:400
           > notice 3 to jira:SREPROV-3072 discord:400
-          3. Sync: failed at 42 %: timed out after 10 minutes
+          3. Sync: failed at 42 %: timed out after 10 minutes; left running: rebuild
           = stopped in Sync#1 (Infrastructure): timed out after 10 minutes
     1199s wakes
     "#);
@@ -357,7 +406,7 @@ fn a_deadline_names_what_was_seen_last() {
 
 #[test]
 fn jobs_are_told_what_their_templates_say() {
-    let script = set(OnFailure::FailFast, &["a"]);
+    let script = set(OnFailure::Leave, &["a"]);
     let stepherd::domain::effect::Deed::StartJob(intent) = &script.acts[0].what else {
         panic!("{:?}", script.acts);
     };

@@ -210,6 +210,10 @@ impl Backend for Tapped<dyn Backend> {
         self.front.call(self.port.start(intent)).await
     }
 
+    async fn find(&self, intent: &JobIntent) -> Result<bool, CallError> {
+        self.front.call(self.port.find(intent)).await
+    }
+
     async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError> {
         self.front.call(self.port.observe(intent, started)).await
     }

@@ -55,6 +55,15 @@ fn the_stored_form_of_runs_is_pinned() {
 }
 
 #[test]
+fn a_run_whose_plan_says_fail_fast_cancels() {
+    let run = &runs()[0];
+    let now = encode(run).unwrap();
+    let before = now.replace("\"on_failure\":\"Cancel\"", "\"on_failure\":\"FailFast\"");
+    assert_ne!(before, now);
+    assert_eq!(decode::<Run>("a run", &before).unwrap(), *run);
+}
+
+#[test]
 fn the_stored_form_of_history_is_pinned() {
     pinned(&history(), "history.v1.json", &[]);
 }

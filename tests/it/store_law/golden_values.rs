@@ -13,8 +13,8 @@ use stepherd::domain::pipeline::{
 };
 use stepherd::domain::question::{ClosedQuestion, Closing};
 use stepherd::domain::run::{
-    Attempt, By, CheckTarget, Failure, FailureClass, Happened, History, Job, JobState, Observation, ObservedState,
-    OpenedPr, Passed, Phase, Pinned, Run, RunState, Subject, Verdict,
+    Attempt, By, CheckTarget, Failure, FailureClass, Happened, History, Job, JobState, LeftHow, LeftJob, Observation,
+    ObservedState, OpenedPr, Passed, Phase, Pinned, Run, RunState, Subject, Verdict,
 };
 use stepherd::domain::signal::{Account, MessageRef, ReplyHandle};
 use stepherd::domain::template::Template;
@@ -79,6 +79,16 @@ fn failure(class: FailureClass) -> Failure {
         class,
         link: Some("https://ci.example/1".to_owned()),
         at: at(2),
+        left: [LeftHow::Running, LeftHow::MayRun, LeftHow::ToldToEnd].map(left).into(),
+    }
+}
+
+fn left(how: LeftHow) -> LeftJob {
+    LeftJob {
+        job: "sync".to_owned(),
+        how,
+        progress: Some(Percent::clamped(7.0)),
+        link: Some("https://ci.example/2".to_owned()),
     }
 }
 
@@ -179,8 +189,9 @@ fn kinds() -> Vec<(&'static str, StepKind)> {
         ("MergeMerge", merge(MergeBy::Stepherd, MergeMethod::Merge)),
         ("MergeSquash", merge(MergeBy::People, MergeMethod::Squash)),
         ("MergeRebase", merge(MergeBy::People, MergeMethod::Rebase)),
-        ("Rebuild", work(OnFailure::FailFast)),
+        ("Rebuild", work(OnFailure::Cancel)),
         ("Drain", work(OnFailure::Drain)),
+        ("Leave", work(OnFailure::Leave)),
         ("Approve", ask),
         ("Tell", tell),
     ]
@@ -221,6 +232,10 @@ fn jobs() -> Vec<Job> {
         (JobState::Watched, Some(ObservedState::Running)),
         (JobState::Watched, Some(ObservedState::Waiting)),
         (JobState::Watched, Some(ObservedState::Unknown)),
+        (JobState::Unconfirmed, Some(ObservedState::Unknown)),
+        (JobState::NotStarted, None),
+        (JobState::Canceling, Some(ObservedState::Running)),
+        (JobState::Ending, Some(ObservedState::Running)),
         (JobState::Ended, Some(ObservedState::Succeeded)),
         (JobState::Ended, Some(ObservedState::Failed)),
         (JobState::Ended, Some(ObservedState::Canceled)),
@@ -313,6 +328,7 @@ pub(super) fn runs() -> Vec<Run> {
             by: by(),
             jobs: Vec::new(),
             since: at(7),
+            look: true,
         },
     ];
     let mut states: Vec<RunState> = phases

@@ -141,6 +141,7 @@ pub(super) async fn everything_is_counted(store: Store) {
         class: FailureClass::User,
         link: None,
         at: at(0),
+        left: Vec::new(),
     };
     let states = [
         RunState::Queued { ahead: vec![id(9)] },

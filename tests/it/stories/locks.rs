@@ -8,7 +8,7 @@ use stepherd::sandbox::stage::{Fault, FaultKind};
 use stepherd::sandbox::town::{APP, OTHER_TENANT, REPO, TENANT};
 
 use super::scene::at;
-use crate::world::World;
+use crate::world::{Turn, World};
 
 /// Where the runs stand, oldest first.
 async fn standing(world: &World) -> Vec<String> {
@@ -218,7 +218,7 @@ async fn a_stop_while_the_change_is_under_way_waits_for_what_became_of_it() {
     insta::assert_snapshot!(ending(&world, number).await, @r#"
         ⏹️ **DCR rebuild comcast · RUN1** was stopped by ada\. What is left\:
 
-        - HistoryUpdate\: acme/deployment\#2 stays open
+        - HistoryUpdate\: acme/deployment\#2 is left as it is
     "#);
 }
 
@@ -308,6 +308,30 @@ async fn a_stop_that_the_back_end_never_honours_ends_the_run_and_says_so() {
         - Sync\: had passed, which is not undone
         - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
         - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    "#);
+}
+
+#[tokio::test]
+async fn a_merge_that_landed_before_the_stop_is_told() {
+    let world = World::new().await;
+    let github = &world.town.github;
+    github.require_reviews(REPO, 1).unwrap();
+    let number = world.started().await;
+    assert_eq!(standing(&world).await, ["HistoryUpdateMerge 1"]);
+    github.require_reviews(REPO, 0).unwrap();
+    // stepherd merges, and never hears of it.
+    github
+        .stage()
+        .misbehave(Fault::new("PUT", "/merge", 1, FaultKind::EffectThenCut));
+    world.clock.advance(Duration::from_secs(60));
+    world.turn(Turn::Sweep).await.unwrap();
+    assert!(world.pull(2).merged.is_some());
+    world.say(number, "ada", "/dcr stop").await;
+    assert_eq!(standing(&world).await, ["canceled"]);
+    insta::assert_snapshot!(ending(&world, number).await, @r#"
+        ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
+
+        - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
     "#);
 }
 
