@@ -185,9 +185,6 @@ enum RawOnFailure {
     Cancel,
     /// The step fails when the others have ended.
     Drain,
-    /// The word that `cancel` had before.
-    #[schemars(skip)]
-    FailFast,
 }
 
 /// One option of a question.
@@ -426,28 +423,13 @@ impl Steps<'_> {
         let every = raw.every.as_ref().map(|text| page.duration(text, SECOND, DAY));
         Some(WorkSpec {
             jobs: compiled,
-            on_failure: self.on_failure(page, raw),
+            on_failure: match raw.on_failure.as_ref().map(At::get) {
+                None | Some(RawOnFailure::Leave) => OnFailure::Leave,
+                Some(RawOnFailure::Cancel) => OnFailure::Cancel,
+                Some(RawOnFailure::Drain) => OnFailure::Drain,
+            },
             every: every.unwrap_or(Some(15 * SECOND))?,
         })
-    }
-
-    fn on_failure(&self, page: &mut Page, raw: &RawStep) -> OnFailure {
-        let Some(said) = &raw.on_failure else {
-            return OnFailure::Leave;
-        };
-        match said.get() {
-            RawOnFailure::Leave => OnFailure::Leave,
-            RawOnFailure::Cancel => OnFailure::Cancel,
-            RawOnFailure::Drain => OnFailure::Drain,
-            RawOnFailure::FailFast => {
-                page.push(
-                    said.span(),
-                    "`fail-fast` is called `cancel` now; without `on_failure`, what runs is left running".to_owned(),
-                    Some("did you mean `cancel`?".to_owned()),
-                );
-                OnFailure::Cancel
-            }
-        }
     }
 
     fn job(&self, page: &mut Page, raw: &RawJob) -> Option<JobSpec> {

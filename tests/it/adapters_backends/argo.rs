@@ -331,3 +331,23 @@ async fn limits_and_outages_are_worth_another_try_and_a_wrong_token_is_not() {
     assert_eq!(failed_as(&outcome), Some(FailureClass::Permission));
     assert!(!format!("{config:?}").contains("wrong"));
 }
+
+#[tokio::test]
+async fn whether_a_start_got_through_is_found_out_without_starting() {
+    let scene = scene().await;
+    assert_eq!(scene.argo.find(&sync()).await, Ok(false));
+    let lost = Fault::new("POST", "/sync", 1, FaultKind::EffectThenCut);
+    scene.peer.stage.misbehave(lost);
+    assert!(scene.argo.start(&sync()).await.is_err());
+    assert_eq!(scene.argo.find(&sync()).await, Ok(true));
+    assert_eq!(
+        scene.argo.find(&with_marker(sync(), "AAAAAAAA/Sync/1")).await,
+        Ok(false)
+    );
+    scene.peer.finish("dcr-comcast");
+    assert_eq!(scene.argo.find(&sync()).await, Ok(true), "also when it is over");
+    let empty = Fault::new("GET", "/applications/", 1, FaultKind::EffectThenEmpty);
+    scene.peer.stage.misbehave(empty);
+    assert!(scene.argo.find(&sync()).await.is_err(), "an empty answer tells nothing");
+    assert_eq!(syncs_asked(&scene), 1);
+}

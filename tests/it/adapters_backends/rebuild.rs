@@ -353,3 +353,19 @@ async fn the_link_is_the_one_that_was_given() {
     let seen = scene.dcr.observe(&linked, true).await.expect("an answer");
     assert_eq!(seen.link.as_deref(), Some("https://dcr.example.org/ui/task/prov-1"));
 }
+
+#[tokio::test]
+async fn whether_a_start_got_through_is_found_out_without_starting() {
+    let scene = scene().await;
+    assert_eq!(scene.dcr.find(&rebuild()).await, Ok(false));
+    let lost = Fault::new("POST", "/rebuild", 1, FaultKind::EffectThenCut);
+    scene.peer.stage.misbehave(lost);
+    assert!(scene.dcr.start(&rebuild()).await.is_err());
+    assert_eq!(scene.dcr.find(&rebuild()).await, Ok(true));
+    assert_eq!(
+        scene.dcr.find(&with_marker(rebuild(), "AAAAAAAA/Rebuild/1")).await,
+        Ok(false)
+    );
+    assert_eq!(scene.dcr.find(&farmers()).await, Ok(false), "farmers are not started");
+    assert_eq!(scene.peer.stage.calls_to("POST", "/rebuild").len(), 1);
+}

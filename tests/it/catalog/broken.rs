@@ -5,11 +5,14 @@
 use super::told;
 
 #[test]
-fn the_old_word_for_cancel_is_told_the_new_one() {
+fn the_old_word_for_cancel_is_told_the_new_ones() {
     let seven_days = "timeout = \"7d\"";
     let old = format!("{seven_days}\non_failure = \"fail-fast\"");
     let told = told("config/pipelines/dcr.toml", &[(seven_days, old.as_str())]);
-    assert!(told.contains("`fail-fast` is called `cancel` now"), "{told}");
+    assert!(
+        told.contains("must be one of leave, cancel, drain, not `fail-fast`"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -63,9 +63,9 @@ async fn failed_while_the_other_starts(world: &World) -> u64 {
         1,
         FaultKind::EffectThenCut,
     ));
-    stage.misbehave(Fault::new("GET", OTHER, 100, FaultKind::Cut));
     let number = started(world).await;
     assert_eq!(world.town.argocd.syncs(OTHER), 1);
+    stage.misbehave(Fault::new("GET", OTHER, 100, FaultKind::Cut));
     world.town.argocd.advance(OTHER);
     world.town.argocd.finish(APP);
     world.pass(Duration::from_secs(2)).await;
@@ -91,7 +91,7 @@ async fn what_runs_is_left_running_and_a_retry_takes_it_up() {
     world.pass(Duration::from_secs(1)).await;
     assert_eq!(at(&world.run().await), "stopped at Pair");
     let notice = world.last_reply(number).await;
-    let left = "**Left running\\:** [b](https://argocd/applications/dcr-globex)";
+    let left = "**Left running\\:** [b](<https://argocd/applications/dcr-globex>)";
     assert!(notice.contains("a hook failed") && notice.contains(left), "{notice}");
     assert!(card(&world, number).await.contains(left));
     world.town.argocd.stage.forget_calls();
