@@ -15,7 +15,7 @@ use crate::decide::kit::{by, facts, granted, invocation, plan, said, seen, start
 
 /// What a back-end has under a marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum There {
+pub enum There {
     Runs,
     /// It was told to end and has not yet.
     Ends,
@@ -90,7 +90,7 @@ pub enum Move {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+pub enum Answer {
     Good,
     Lost,
     Refused,
