@@ -79,13 +79,15 @@ pub(super) fn observed(
 /// Whether what is seen of the job counts now. A job whose start was never confirmed tells nothing about this run:
 /// what is there may be older. One that is being told to end is looked at when that is through.
 pub(super) fn is_looked_at(phase: &Phase, job: &Job) -> bool {
-    match (phase, job.state) {
-        (Phase::Watching { .. } | Phase::Checking { .. } | Phase::Stopping { .. }, JobState::Watched) => true,
-        (Phase::Checking { .. } | Phase::Stopping { .. }, JobState::Ending) => true,
-        (Phase::Checking { .. }, JobState::Ended) => true,
-        (Phase::Stopping { .. }, JobState::Canceling) => true,
-        _ => false,
-    }
+    matches!(
+        (phase, job.state),
+        (
+            Phase::Watching { .. } | Phase::Checking { .. } | Phase::Stopping { .. },
+            JobState::Watched
+        ) | (Phase::Checking { .. } | Phase::Stopping { .. }, JobState::Ending)
+            | (Phase::Checking { .. }, JobState::Ended)
+            | (Phase::Stopping { .. }, JobState::Canceling)
+    )
 }
 
 /// Whether a job that was told to end has ended: of one that is not there, nothing will come any more.
