@@ -135,14 +135,6 @@ async fn a_list_holds_what_was_asked_for() {
     assert_eq!(count("?live=true").await, 1);
     assert_eq!(count("?ticket=OPS-1").await, 0);
     assert_eq!(count("?pipeline=provision").await, 0);
-    world
-        .town
-        .jira
-        .comment(TICKET, "557058:ada", "/dcr stop")
-        .await
-        .unwrap();
-    world.pass(std::time::Duration::from_secs(120)).await;
-    assert_eq!(count("?live=true").await, 0, "it has ended");
     assert_eq!(count("?live=false&ticket=SREPROV-3072").await, 1);
 }
 
