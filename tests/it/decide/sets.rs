@@ -73,7 +73,7 @@ const CALM: Left = Left {
 };
 
 /// What may go wrong beside the failure: a little of each with every test run, and more of it at once where
-/// `SETS=all` says so, which takes a quarter of an hour.
+/// `SETS=all` says so, which takes a minute or two.
 fn troubles() -> Vec<Left> {
     let (retried, stopped) = (Left { stops: 0, ..CALM }, Left { retries: 0, ..CALM });
     if is_long() {
