@@ -469,6 +469,35 @@ fn people_and_roles_become_grants() {
 
 /// Set STEPHERD_UPDATE=1 to write the files anew.
 #[test]
+fn a_question_to_a_role_that_approves_is_for_somebody_else_unless_its_step_says_otherwise() {
+    let not_the_asker = |approves: &str, says: &str| {
+        let folder = Folder::new();
+        let people = std::fs::read_to_string(shipped().join("config/people.toml")).expect("the shipped people");
+        folder.write("config/people.toml", people);
+        folder.replace("config/people.toml", "approves = true\n", approves);
+        folder.replace(
+            "config/pipelines/provision.toml",
+            "roles = [\"approver\"]\n",
+            &format!("roles = [\"approver\"]\n{says}"),
+        );
+        let catalog = folder.load(&Env::new()).expect("it is right");
+        let steps = catalog.pipelines.values().flat_map(|plan| plan.steps.clone());
+        let asks: Vec<bool> = steps
+            .filter_map(|step| match step.kind {
+                StepKind::Ask(ask) => Some(ask.not_the_asker),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(asks.len(), 1);
+        asks[0]
+    };
+    assert!(not_the_asker("approves = true\n", ""), "as it is shipped");
+    assert!(!not_the_asker("approves = true\n", "not_the_asker = false\n"));
+    assert!(!not_the_asker("", ""));
+    assert!(not_the_asker("approves = false\n", "not_the_asker = true\n"));
+}
+
+#[test]
 fn the_schemas_for_editors_are_current() {
     for (name, schema) in schema::all() {
         let path = shipped().join("config/schema").join(name);

@@ -472,9 +472,7 @@ fn notices(seen: &Seen, memory: &Memory) -> Row {
     for told in &seen.told {
         let Some(marker) = told.marker.as_deref() else { continue };
         *by_marker.entry((&told.place, marker)).or_default() += 1;
-        let run = marker
-            .split_once('/')
-            .filter(|(run, what)| *run != "reply" && *what != "card");
+        let run = marker.split_once('/').filter(|_| is_notice(marker));
         if let Some((run, _)) = run {
             *by_text.entry((&told.place, run, &told.text)).or_default() += 1;
         }
@@ -489,8 +487,7 @@ fn notices(seen: &Seen, memory: &Memory) -> Row {
         }
     }
     for (place, marker) in by_marker.keys() {
-        let notice = !marker.starts_with("reply/") && !marker.ends_with("/card");
-        if notice && !meant.contains(&(*place, (*marker).to_owned())) {
+        if is_notice(marker) && !meant.contains(&(*place, (*marker).to_owned())) {
             row.doubled
                 .push(format!("{marker} was told in {place}, though nobody meant it"));
         }
@@ -500,6 +497,12 @@ fn notices(seen: &Seen, memory: &Memory) -> Row {
         row.doubled.push(format!("“{head}” of {run} in {place}: {times} times"));
     }
     row
+}
+
+/// Whether it marks a message of its own that is told once: no answer, no card, and no question, which is asked again
+/// in the same words when nobody answered.
+fn is_notice(marker: &str) -> bool {
+    !marker.starts_with("reply/") && !marker.ends_with("/card") && !marker.contains("/question/")
 }
 
 fn checks(seen: &Seen, memory: &Memory) -> Row {

@@ -336,29 +336,28 @@ impl Script {
 
     /// Ada says a verb that needs no more than the run and its history.
     pub fn says(&mut self, action: Action, args: &[(&str, &str)]) -> &mut Self {
-        let known = match action {
-            Action::Why | Action::Retry => Known::History(self.history.clone()),
-            Action::Answer => Known::Answer(a_third()),
-            _ => Known::Run,
-        };
-        self.asks(action, args, known)
+        self.asks(action, args, self.known(action))
     }
 
-    /// Somebody says it who has neither started nor resumed the run, at that time.
+    /// Bea says it, who has neither started nor resumed the run, at that time.
     pub fn says_at(&mut self, seconds: i64, action: Action, args: &[(&str, &str)]) -> &mut Self {
-        let known = match action {
-            Action::Answer => Known::Answer(a_third()),
-            _ => Known::History(self.history.clone()),
-        };
         let asked = Asked {
             invocation: invocation(action, args),
             via: via("late"),
             by: by("Bea"),
             said: said(seconds),
             permission: granted(),
-            known,
+            known: self.known(action),
         };
         self.play("late", &Event::Asked(Box::new(asked)))
+    }
+
+    fn known(&self, action: Action) -> Known {
+        match action {
+            Action::Why | Action::Retry => Known::History(self.history.clone()),
+            Action::Answer => Known::Answer(a_third()),
+            _ => Known::Run,
+        }
     }
 
     /// The newest act has this outcome.

@@ -56,6 +56,7 @@ impl Invariants {
         assert!(history.starts_with(before), "the history of {} was rewritten", run.id);
         let numbers: Vec<u64> = history.iter().map(|entry| entry.seq).collect();
         assert_eq!(numbers, (1..=run.history_len).collect::<Vec<_>>(), "{}", run.id);
+        only_the_open_question_is_answered(run, &history);
         *version = run.version;
         *before = history;
     }
@@ -137,6 +138,25 @@ impl Invariants {
             format!("{run} v{version}: {}", last.unwrap_or_default())
         });
         runs.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// An answer is to the question that was asked last and not answered yet, and no question has an id of another.
+fn only_the_open_question_is_answered(run: &Run, history: &[History]) {
+    let mut asked = BTreeSet::new();
+    let mut open = None;
+    for entry in history {
+        match &entry.what {
+            Happened::Asked { id, .. } => {
+                assert!(asked.insert(id), "{}: the id {id} is used again", run.id);
+                open = Some(id);
+            }
+            Happened::Answered { id, .. } => {
+                assert_eq!(open.take(), Some(id), "{}: an answer to another question", run.id);
+            }
+            Happened::Failed(_) => open = None,
+            _ => {}
+        }
     }
 }
 

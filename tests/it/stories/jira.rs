@@ -218,7 +218,7 @@ async fn commands_are_understood_in_text_and_in_documents() {
     - ✅ Wait for farmers — 3 of min 3 farmers ready
     - ❌ Rebuild the cache
     - ▫️ Close the ticket
-    To go on: /dcr retry run=RUN. To give up and free its locks: /dcr stop run=RUN
+    To go on: /dcr retry run=RUN failure=17. To give up and free its locks: /dcr stop run=RUN
     ");
     let before = world.town.jira.messages(TICKET).len();
     world.town.jira.set_shape(Shape {
@@ -352,7 +352,7 @@ async fn a_ticket_that_cannot_be_moved_says_where_it_could_go() {
     - Attempt: 1
     - Restarts: 0
     - Class: user: something that a person wrote or configured
-    To go on: /dcr retry run=RUN. To give up and free its locks: /dcr stop run=RUN
+    To go on: /dcr retry run=RUN failure=19. To give up and free its locks: /dcr stop run=RUN
     ");
     // Somebody puts it right, which is an approval again and waits behind the run; the run goes on by one word.
     world.town.jira.transition(TICKET, ADA, "Approved").await.unwrap();
@@ -448,7 +448,7 @@ async fn data_center_speaks_wiki_text_and_knows_people_by_key() {
     * *Class:* infrastructure: a machine, a network or a service
     * *Back\-end:* [open|https://dcr.example.org/ui/tenants/comcast]
 
-    To go on: {{/dcr retry run=RUN}}. To give up and free its locks: {{/dcr stop run=RUN}}
+    To go on: {{/dcr retry run=RUN failure=17}}. To give up and free its locks: {{/dcr stop run=RUN}}
     ");
     world.town.jira.comment(TICKET, "ada", "/dcr retry").await.unwrap();
     minutes(&world, 1).await;

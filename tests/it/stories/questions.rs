@@ -7,8 +7,8 @@ use std::time::Duration;
 use stepherd::domain::question;
 use stepherd::domain::run::RunState;
 use stepherd::sandbox::discord::Shown;
-use stepherd::sandbox::stage::Fault;
-use stepherd::sandbox::town::{CHANNEL, TENANT, TICKET, Town};
+use stepherd::sandbox::stage::{Fault, FaultKind};
+use stepherd::sandbox::town::{CHANNEL, REPO, TENANT, TICKET, Town};
 
 use super::scene::at;
 use crate::world::World;
@@ -194,7 +194,7 @@ async fn every_face_of_a_question_shows_its_outcome_within_ten_seconds_and_none_
     assert_eq!(told[0], told[1], "it does not matter which of them is pressed");
     insta::assert_snapshot!(told[0], @r#"
     Already answered by Bea at 2026-11-18 11:07 UTC: `yes`. It was: “Rebuild comcast in Staging?” Your answer changed nothing.
-    It asks something else now: **Rebuild comcast in Production?** To answer: `/dcr answer yes run=RUN question=QUESTION2`, `/dcr answer no run=RUN question=QUESTION2`
+    It asks now: **Rebuild comcast in Production?** To answer: `/dcr answer yes run=RUN question=QUESTION2`, `/dcr answer no run=RUN question=QUESTION2`
     "#);
     world.say(number, "bea", "/dcr answer yes").await;
     let reply = world.messages(number).pop().unwrap().body;
@@ -229,7 +229,7 @@ async fn a_word_said_before_the_question_does_not_answer_it() {
         .into_iter()
         .find(|m| m.body.contains("This was said at"));
     let told = told.unwrap_or_else(|| panic!("{:?}", world.messages(number))).body;
-    insta::assert_snapshot!(nameless(&world, &told).await, @"");
+    insta::assert_snapshot!(nameless(&world, &told).await, @"This was said at 2026-11-18 11:06:42 UTC, before the run asked “Rebuild comcast in Staging?” at 2026-11-18 11:07:42 UTC, so it is not taken as an answer to that. If you mean it: `/dcr answer yes run=RUN question=QUESTION1`");
 }
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn a_question_that_expires_or_whose_run_is_stopped_says_so_everywhere() {
     world.settle().await;
     insta::assert_snapshot!(last_in_discord(&world).await, @r#"
     That question expired at 2026-11-21 11:07 UTC: nobody answered in time. It was: “Rebuild comcast in Staging?” Your answer changed nothing.
-    It asks something else now: **Rebuild comcast in Staging?** To answer: `/dcr answer yes run=RUN question=QUESTION2`, `/dcr answer no run=RUN question=QUESTION2`
+    It asks now: **Rebuild comcast in Staging?** To answer: `/dcr answer yes run=RUN question=QUESTION2`, `/dcr answer no run=RUN question=QUESTION2`
     "#);
     world.say(number, "ada", "/dcr stop").await;
     world.pass(Duration::from_secs(10)).await;
@@ -304,12 +304,46 @@ async fn an_outcome_that_cannot_be_shown_at_once_is_shown_later_and_a_deleted_qu
 }
 
 #[tokio::test]
+async fn a_question_whose_posting_got_lost_is_found_and_shows_its_outcome_all_the_same() {
+    let world = World::with(asks_twice).await;
+    let (number, _) = world.pull_request().await;
+    world
+        .say(number, "ada", &format!("/dcr start {TENANT} ticket={TICKET}"))
+        .await;
+    // The cards stand; the questions come next, and nobody hears whether they got through.
+    world.clock.advance(Duration::from_millis(600));
+    let comments = format!("/repos/{REPO}/issues/{number}/comments");
+    let github = Fault::new("POST", &comments, 1, FaultKind::EffectThenCut);
+    world.town.github.stage().misbehave(github);
+    let jira = Fault::new(
+        "POST",
+        &format!("/rest/api/3/issue/{TICKET}/comment"),
+        1,
+        FaultKind::EffectThenCut,
+    );
+    world.town.jira.stage.misbehave(jira);
+    world.settle().await;
+    let id = question::open(&world.run().await).unwrap().id.clone();
+    let faces_then = faces(&world, number, "Staging").await;
+    assert_eq!(faces_then.matches("To answer: ").count(), 3, "{faces_then}");
+    // It is answered before anybody has looked for them.
+    let (message, button) = with_button(&world, "Go on", false);
+    world.town.discord.press(&Town::bea(), &message, &button).await.unwrap();
+    world.settle().await;
+    world.pass(Duration::from_secs(10)).await;
+    let shown = faces(&world, number, "Staging").await;
+    assert_eq!(shown.matches("✅ Answered by").count(), 3, "{shown}");
+    assert!(!shown.contains("To answer: "), "{shown}");
+    assert_eq!(world.run().await.questions[0].id, id);
+}
+
+#[tokio::test]
 async fn whoever_started_a_run_does_not_approve_it_from_any_of_their_accounts() {
     let (world, number) = asking().await;
     world.say(number, "ada", "/dcr answer yes").await;
     let reply = world.messages(number).pop().unwrap().body;
     insta::assert_snapshot!(nameless(&world, &reply).await, @r#"
-    “Rebuild comcast in Staging?” wants an answer of somebody else: you started this run. Nothing was changed.
+    “Rebuild comcast in Staging?” is for somebody else to answer: you started this run. Nothing was changed.
     "#);
     world
         .town
@@ -348,7 +382,7 @@ async fn an_account_of_nobodys_on_another_platform_may_be_the_starters() {
     world.town.discord.press(&Town::eve(), &message, &button).await.unwrap();
     world.settle().await;
     insta::assert_snapshot!(last_in_discord(&world).await, @r#"
-    “Rebuild comcast in Staging?” wants an answer of somebody else than grace, who started this run from another platform, and stepherd cannot tell whether that is you. Nothing was changed. An administrator can link accounts to persons in people.toml.
+    “Rebuild comcast in Staging?” is for somebody other than grace to answer, who started this run. stepherd cannot tell whether that is you: nothing links your account here with one there. Nothing was changed. An administrator can link accounts to persons in people.toml.
     "#);
     assert_eq!(at(&world.run().await), "Staging 1");
     // Bea has an account on GitHub, and it is another one.
