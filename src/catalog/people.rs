@@ -17,6 +17,9 @@ use super::page::{At, Names, Page};
 use super::settings::PLATFORMS;
 use super::values::Scalar;
 
+/// Accounts that act for whoever set them off: Jira Automation's rules do not say who that was.
+const SHARED: [(&str, &str); 1] = [("jira", "automation")];
+
 /// People and roles. Deny by default: whoever has no role here may do nothing.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -118,7 +121,14 @@ impl<'de> Deserialize<'de> for RawPerson {
 
 /// The people, and the names of roles that other files may use.
 pub(super) fn compile(page: &mut Page, raw: Option<RawPeople>) -> (People, Names) {
-    let mut people = People::default();
+    let shared = SHARED.into_iter().filter_map(|(name, id)| {
+        let (platform, id) = (platform(name)?, id.to_owned());
+        Some(Account { platform, id })
+    });
+    let mut people = People {
+        shared: shared.collect(),
+        ..People::default()
+    };
     let Some(raw) = raw else {
         return (people, Names::default());
     };

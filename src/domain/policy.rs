@@ -14,6 +14,8 @@ pub struct People {
     pub roles: BTreeMap<RoleName, Vec<Grant>>,
     /// Roles that approve what others started.
     pub approving: BTreeSet<RoleName>,
+    /// Accounts that act for whoever set them off, which nobody can tell.
+    pub shared: BTreeSet<Account>,
 }
 
 /// One way of having a role.
@@ -110,11 +112,15 @@ pub enum SamePerson {
 
 /// Whether two accounts are one person's, over all platforms. A person has the accounts that configuration links to
 /// them and no others where it links one; an account that is linked to nobody is a person of its own on its platform,
-/// and could be anybody's elsewhere.
+/// and could be anybody's elsewhere. A shared account that is linked to nobody is anybody's everywhere.
 pub fn same_person(people: &People, one: &Account, other: &Account) -> SamePerson {
     let (person, other_person) = (person_of(people, one), person_of(people, other));
     if one == other || (person.is_some() && person == other_person) {
         return SamePerson::Yes;
+    }
+    let anybodys = |account: &Account, person: Option<_>| person.is_none() && people.shared.contains(account);
+    if anybodys(one, person) || anybodys(other, other_person) {
+        return SamePerson::Unknown;
     }
     let both_known = person.is_some() && other_person.is_some();
     let platforms = |person: Option<&PersonName>, account: &Account| -> Vec<Platform> {

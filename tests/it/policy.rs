@@ -79,6 +79,7 @@ fn people() -> People {
         ]
         .into(),
         approving: [role("owner")].into(),
+        shared: [account("jira:automation")].into(),
     }
 }
 
@@ -110,6 +111,11 @@ fn accounts_are_one_persons_only_if_configuration_says_so() {
         ("jira:9", "github:2", Unknown),
         ("jira:9", "github:9", Unknown),
         ("discord:9", "jira:9", Unknown),
+        // Rules act for whoever set them off.
+        ("jira:automation", "jira:9", Unknown),
+        ("jira:automation", "jira:a-1", Unknown),
+        ("jira:automation", "github:2", Unknown),
+        ("jira:automation", "jira:automation", Yes),
     ] {
         let (one, other) = (account(one), account(other));
         assert_eq!(same_person(&people(), &one, &other), expected, "{one:?} {other:?}");

@@ -212,12 +212,10 @@ pub fn granted() -> Permission {
 }
 
 /// What is known of somebody who has neither started nor resumed the run.
-pub fn a_third() -> AnswerFacts {
-    AnswerFacts {
-        starter: SamePerson::No,
-        resumer: SamePerson::No,
-    }
-}
+pub const A_THIRD: AnswerFacts = AnswerFacts {
+    starter: SamePerson::No,
+    resumer: SamePerson::No,
+};
 
 pub fn via(key: &str) -> Via {
     Via {
@@ -355,7 +353,7 @@ impl Script {
     fn known(&self, action: Action) -> Known {
         match action {
             Action::Why | Action::Retry => Known::History(self.history.clone()),
-            Action::Answer => Known::Answer(a_third()),
+            Action::Answer => Known::Answer(A_THIRD),
             _ => Known::Run,
         }
     }

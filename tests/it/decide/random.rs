@@ -16,7 +16,7 @@ use stepherd::domain::run::{FailureClass, Happened, Observation, ObservedState, 
 use stepherd::domain::standing;
 
 use super::kit::{
-    Script, a_third, ask, by, change, facts, granted, invocation, merge, name, opened, other, plan, said, sha,
+    A_THIRD, Script, ask, by, change, facts, granted, invocation, merge, name, opened, other, plan, said, sha,
     start_facts, step, tell, via, work,
 };
 use super::laws;
@@ -274,7 +274,7 @@ fn asked(script: &Script, action: Action, value: usize, allowed: bool, told: boo
         Action::Start => Known::NoRun(NoRun::NoneHere),
         Action::List => Known::List(script.run.iter().cloned().collect()),
         Action::Why | Action::Retry => Known::History(script.history.clone()),
-        Action::Answer => Known::Answer(a_third()),
+        Action::Answer => Known::Answer(A_THIRD),
         _ => Known::Run,
     };
     let refused = Permission::Refused {
