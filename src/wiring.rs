@@ -17,7 +17,7 @@ use crate::domain::ids::{BackendName, Platform};
 const DISCORD_FRESHNESS: Duration = Duration::from_secs(300);
 
 /// Builds every adapter that the settings switch on. Asks GitHub and Jira whose credentials they hold, so that
-/// stepherd never listens to itself; when they cannot be asked now, bots are still told apart by their type.
+/// stepherd never listens to itself; GitHub is asked again before anybody is obeyed if it cannot tell now.
 ///
 /// # Errors
 /// What is wrong with the settings of a platform that is on, in words for its administrator.
@@ -65,14 +65,14 @@ async fn github(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
         web_url: None,
         webhook_secrets: given([&set.webhook_secret, &set.webhook_secret_previous]),
         credentials,
+        own_account_id: set.own_account_id,
+        allow_forks: set.allow_forks,
     })?;
-    let own = github.own_account_id().await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot ask GitHub who stepherd is there");
-        None
-    });
+    if let Err(error) = github.own_account_id().await {
+        tracing::warn!(%error, "cannot ask GitHub who stepherd is there; it is asked again before anybody is obeyed");
+    }
     let platform = platform("github")?;
-    let own = set.own_account_id.or(own);
-    hands.doors.insert(platform.clone(), Arc::new(github.door(own)));
+    hands.doors.insert(platform.clone(), Arc::new(github.door()));
     hands.threads.insert(platform.clone(), github.clone());
     let catchup = GithubCatchup::new(github.clone(), set.repositories.clone());
     hands.catchups.insert(platform, Arc::new(catchup));

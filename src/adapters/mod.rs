@@ -23,11 +23,11 @@ use jiff::Timestamp;
 
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
-use crate::domain::ids::{BackendName, Platform, Repo, ThreadRef};
+use crate::domain::ids::{BackendName, Platform, PrRef, Repo, Sha, ThreadRef};
 use crate::domain::policy::Lookup;
 use crate::domain::run::{CheckTarget, FailureClass, Observation};
 pub use crate::domain::signal::Proof;
-use crate::domain::signal::{Actor, MessageRef, ReplyHandle, Said, Signal, TicketMoved};
+use crate::domain::signal::{Account, Actor, MessageRef, ReplyHandle, Said, Signal, TicketMoved};
 
 /// A request as it came in. Nothing in it is believed before `Door::verify` said so.
 #[derive(Clone)]
@@ -171,8 +171,33 @@ pub trait Forge: Send + Sync {
     async fn change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError>;
     /// Merges or looks. Outcomes: `Merged`, `MergeWaits`, `ChangeClosed`, `Failed`.
     async fn merge(&self, intent: &MergeIntent) -> Result<Outcome, CallError>;
+    /// Whether what comes from forks may be started.
+    fn takes_forks(&self) -> bool {
+        false
+    }
+    /// The pull request as it is now.
+    async fn pull_request(&self, pr: &PrRef) -> Result<PrSeen, CallError>;
+    /// Whether this is one of the pull request's own commits. That it can be read from the repository proves nothing:
+    /// forks share their commits with it.
+    async fn has_commit(&self, pr: &PrRef, commit: &Sha) -> Result<bool, CallError>;
+    /// Where the pull request's branch stood at that time, by the forge's own record of pushes; `None` if it has none
+    /// that leads to the head as it was seen.
+    async fn head_at(&self, seen: &PrSeen, at: Timestamp) -> Result<Option<Sha>, CallError>;
     /// Makes the commit's check show this.
     async fn check(&self, target: &CheckTarget, show: &CheckShow) -> Result<(), CallError>;
+}
+
+/// A pull request as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrSeen {
+    /// Which one, by the name that its repository has now.
+    pub pr: PrRef,
+    /// The repository that its commits come from: another one for forks, none once that was deleted.
+    pub head_repo: Option<Repo>,
+    /// The branch there.
+    pub branch: String,
+    /// The newest of its commits.
+    pub head: Sha,
 }
 
 /// What a check shows.
@@ -279,6 +304,12 @@ pub trait Threads: Send + Sync {
     async fn acknowledge(&self, message: &MessageRef) -> Result<(), CallError> {
         let _ = message;
         Ok(())
+    }
+    /// Whether this is the account that stepherd acts with there. Nobody is obeyed before that is known, or stepherd
+    /// might obey itself. Platforms where it cannot be taken for a person need not answer.
+    async fn is_own(&self, account: &Account) -> Result<bool, CallError> {
+        let _ = account;
+        Ok(false)
     }
     /// Whether the message still says what it said, unedited, by the same author.
     async fn still_stands(&self, said: &Said) -> Result<bool, CallError>;

@@ -122,6 +122,8 @@ pub struct Github {
     pub token: Option<Secret>,
     /// The account that `token` belongs to: what it writes is never obeyed.
     pub own_account_id: Option<u64>,
+    /// Whether pull requests from forks may be started.
+    pub allow_forks: bool,
     /// The only repositories that are looked through for comments no webhook told; all if empty.
     pub repositories: Vec<Repo>,
 }
@@ -277,6 +279,7 @@ impl Default for Github {
             private_key: None,
             token: None,
             own_account_id: None,
+            allow_forks: false,
             repositories: Vec::new(),
         }
     }

@@ -113,6 +113,9 @@ pub(super) struct RawGithub {
     /// The number of the account that `token` belongs to: what it writes is never obeyed.
     #[schemars(range(min = 1))]
     pub(super) own_account_id: Option<u32>,
+    /// Whether commits that come from forks may be started. Whoever may read a repository can make a fork of it and
+    /// push there.
+    pub(super) allow_forks: Option<bool>,
     /// The only repositories (owner/name) that are looked through for comments that no webhook told. Without it: all
     /// that stepherd may see, up to a hundred.
     pub(super) repositories: Option<Vec<At<String>>>,

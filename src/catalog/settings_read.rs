@@ -383,6 +383,7 @@ impl Reader<'_> {
             private_key: self.secret(raw.private_key.as_ref(), raw.private_key_file.as_ref()),
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
             own_account_id: raw.own_account_id.map(u64::from),
+            allow_forks: raw.allow_forks.unwrap_or(usual.allow_forks),
             repositories: self.names(
                 raw.repositories.as_deref(),
                 "a repository is written owner/name",

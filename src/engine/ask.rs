@@ -1,20 +1,19 @@
 //! From an invocation to a committed decision: which run it means, who may, and what else must be known.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::intake::{Ask, Wait, answer};
 use super::{Cause, Engine, STALE_MAX};
 use crate::domain::command::{Action, Command, Invocation, Verb};
 use crate::domain::decide::{
-    AnswerFacts, Asked, Decision, Event, HeadKnown, Known, NoRun, SaidAt, StartFacts, answering_roles, decide, target,
+    AnswerFacts, Asked, Decision, Event, Known, NoRun, SaidAt, StartFacts, answering_roles, decide, target,
 };
 use crate::domain::edit;
 use crate::domain::ids::{ParamName, PrRef, RoleName};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::policy::{self, Permission, SamePerson};
 use crate::domain::question;
-use crate::domain::run::{By, Pinned, Run};
+use crate::domain::run::{By, Run};
 use crate::domain::signal::Actor;
 use crate::domain::start::{self, FileWanted, Params};
 use crate::store::{ClaimedDelivery, Committed, MayBeVoided, Place, RunFilter, StoreError, Voided};
@@ -244,36 +243,12 @@ impl Engine {
             Ok(names) => (params, names),
             Err(problem) => (Err(problem), Vec::new()),
         };
-        let head = self.head_reviewed(ask).await?;
+        let head = self.head_known(ask, invocation).await?;
         Ok(StartFacts {
             plan: plan.clone(),
             params,
             queues: self.store.lock_queues(&names).await?,
             head,
-        })
-    }
-
-    /// The head that whoever asked can have seen. Platforms tell times in whole seconds, so a head of the very second
-    /// of the command may be newer than what was reviewed, and does not count.
-    ///
-    /// Several processes take deliveries in at once, so what told the head may have come first and still be in
-    /// another's hands: then this waits for it.
-    async fn head_reviewed(&self, ask: &Ask<'_>) -> Result<HeadKnown, Wait> {
-        let Some(pr) = ask.pr else { return Ok(HeadKnown::NoPr) };
-        let before = ask.at.checked_sub(Duration::from_secs(1)).unwrap_or(ask.at);
-        let head = match ask.head {
-            Some(head) => Some(head.clone()),
-            None => self.store.head_before(pr, before).await?.map(|seen| seen.head),
-        };
-        if head.is_none() && self.store.earlier_untried(&ask.delivery.claimed).await? {
-            return Err(Wait::Later {
-                why: "earlier deliveries come first".to_owned(),
-                after: None,
-            });
-        }
-        Ok(match head {
-            Some(head) => HeadKnown::Recorded(Pinned { pr: pr.clone(), head }),
-            None => HeadKnown::Unrecorded(pr.clone()),
         })
     }
 

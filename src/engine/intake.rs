@@ -163,6 +163,9 @@ impl Engine {
             return Ok("no command in it".to_owned());
         }
         // Only now is anything asked of the platform: a comment without a command costs no call.
+        if self.is_own(&said.actor, delivery).await? {
+            return Ok("written by stepherd itself: never obeyed".to_owned());
+        }
         if !self.still_stands(said, delivery).await? {
             return Ok("edited, deleted or not by its author: ignored".to_owned());
         }
@@ -190,6 +193,19 @@ impl Engine {
             );
         }
         Ok(notes.join("; "))
+    }
+
+    /// Whether stepherd itself did this. Until that can be told, everything said there waits.
+    async fn is_own(&self, actor: &Actor, delivery: &Piece) -> Result<bool, Wait> {
+        let platform = &actor.account.platform;
+        let Some(threads) = self.hands.threads.get(platform) else {
+            return Ok(false);
+        };
+        let asked = self.ask_outside(platform.as_str(), delivery, threads.is_own(&actor.account));
+        asked.await?.map_err(|error| Wait::Later {
+            why: format!("cannot tell whether stepherd itself did this: {error}"),
+            after: None,
+        })
     }
 
     async fn still_stands(&self, said: &Said, delivery: &Piece) -> Result<bool, Wait> {
@@ -392,22 +408,23 @@ impl Engine {
         if event.actor.kind != ActorKind::Human {
             return Ok(DONE_BY_A_BOT.to_owned());
         }
-        let mut notes = Vec::new();
+        let mut meant = Vec::new();
         for command in &self.catalog.commands {
-            for (place, trigger) in command
-                .triggers
-                .iter()
-                .enumerate()
-                .filter(|(_, trigger)| wanted(&trigger.on))
-            {
-                notes.push(self.trigger(event, command, trigger, place).await?);
-            }
+            let triggers = command.triggers.iter().enumerate();
+            let wanted = triggers.filter(|(_, trigger)| wanted(&trigger.on));
+            meant.extend(wanted.map(|(place, trigger)| (command, place, trigger)));
         }
-        Ok(if notes.is_empty() {
-            "triggers nothing".to_owned()
-        } else {
-            notes.join("; ")
-        })
+        if meant.is_empty() {
+            return Ok("triggers nothing".to_owned());
+        }
+        if self.is_own(event.actor, event.delivery).await? {
+            return Ok("done by stepherd itself: triggers nothing".to_owned());
+        }
+        let mut notes = Vec::new();
+        for (command, place, trigger) in meant {
+            notes.push(self.trigger(event, command, trigger, place).await?);
+        }
+        Ok(notes.join("; "))
     }
 
     async fn trigger(

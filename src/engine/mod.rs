@@ -9,6 +9,7 @@ mod ask;
 mod deliveries;
 mod dispatch;
 mod effects;
+mod head;
 mod intake;
 mod lease;
 mod pauses;

@@ -98,8 +98,11 @@ impl Engine {
             self.settle(&cursor, now, later(now, interval)).await?;
             return Ok(0);
         };
-        let look = tokio::time::timeout(LOOK_TIMEOUT, catchup.missed(since, now));
-        let Ok(missed) = look.await else {
+        let missed = tokio::select! {
+            missed = catchup.missed(since, now) => Some(missed),
+            () = self.clock.sleep_until(later(now, LOOK_TIMEOUT)) => None,
+        };
+        let Some(missed) = missed else {
             tracing::warn!(%platform, "looking for what was missed took too long; trying again");
             self.settle(&cursor, since, later(self.clock.now(), SOON)).await?;
             return Ok(0);

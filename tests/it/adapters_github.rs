@@ -5,6 +5,8 @@ mod catchup;
 mod door;
 mod forge;
 mod markdown;
+mod own;
 mod read;
 mod scene;
 mod talk;
+mod tokens;

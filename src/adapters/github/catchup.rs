@@ -13,8 +13,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Github;
-use super::client::{Scope, undocumented};
+use super::client::undocumented;
 use super::place::{Kind, platform};
+use super::token::{Need, Scope};
 use crate::adapters::{CallError, Catchup, Missed, MissedDelivery};
 use crate::domain::ids::{Platform, PrRef, Repo};
 use crate::domain::run::FailureClass;
@@ -113,10 +114,7 @@ impl GithubCatchup {
             let Some(login) = account.map(|account| account.login.as_str()) else {
                 continue;
             };
-            let scope = Scope::Installation {
-                id: installation.id,
-                login,
-            };
+            let scope = Scope::Installation(installation.id);
             match self.listed(scope, "/installation/repositories").await {
                 Ok(listed) => all.extend(listed),
                 Err(CallError::Permanent { why, .. }) => {
@@ -150,7 +148,10 @@ impl GithubCatchup {
             }
             Ok(None::<()>)
         };
-        self.github.client.find(Scope::Repo(repo), &list, collect).await?;
+        self.github
+            .client
+            .find(Scope::Repo(repo, Need::ReadPulls), &list, collect)
+            .await?;
         Ok(found)
     }
 

@@ -10,10 +10,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Github;
-use super::client::{Reply, Scope, Verb, undocumented};
+use super::client::{Reply, Verb, undocumented};
 use super::files::{Snapshot, Stop, encoded};
 use super::markdown::{BODY_CHARS_MAX, fit, title_line};
 use super::pull::{Pull, Standing, failed, head_moved};
+use super::token::{Need, Scope};
 use crate::adapters::CallError;
 use crate::domain::edit::{self, EditAction};
 use crate::domain::effect::{ChangeIntent, Outcome};
@@ -151,7 +152,9 @@ impl Github {
             }
             Ok(None::<()>)
         };
-        self.client.find(Scope::Repo(repo), &list, collect).await?;
+        self.client
+            .find(Scope::Repo(repo, Need::ReadPulls), &list, collect)
+            .await?;
         Ok(best.map(|(_, _, pull)| pull))
     }
 
@@ -161,7 +164,8 @@ impl Github {
             default_branch: String,
         }
         let target = format!("/repos/{repo}");
-        let found: Repository = self.client.get(Scope::Repo(repo), &target).await?.json()?;
+        let scope = Scope::Repo(repo, Need::Metadata);
+        let found: Repository = self.client.get(scope, &target).await?.json()?;
         let branch = found.default_branch;
         let head = self
             .branch_head(repo, &branch)
@@ -177,7 +181,7 @@ impl Github {
             object: Object,
         }
         let target = format!("/repos/{repo}/git/ref/heads/{}", encoded(branch));
-        let reply = self.client.get(Scope::Repo(repo), &target).await?;
+        let reply = self.client.get(Scope::Repo(repo, Need::ReadContents), &target).await?;
         // 409: the repository is empty.
         if matches!(reply.status, 404 | 409) {
             return Ok(None);
@@ -187,7 +191,8 @@ impl Github {
 
     async fn commit_at(&self, repo: &Repo, sha: &Sha) -> Result<Commit, CallError> {
         let target = format!("/repos/{repo}/git/commits/{sha}");
-        self.client.get(Scope::Repo(repo), &target).await.and_then(Reply::json)
+        let scope = Scope::Repo(repo, Need::ReadContents);
+        self.client.get(scope, &target).await.and_then(Reply::json)
     }
 
     /// The head, if it is the commit that stepherd makes for this branch. What its message says can be copied by
@@ -226,7 +231,7 @@ impl Github {
         // By its name: since `base` was read it may have moved on, to the very commit that is asked about.
         let branch = encoded(&base.branch);
         let target = format!("/repos/{repo}/compare/{commit}...{branch}?per_page=1");
-        let reply = self.client.get(Scope::Repo(repo), &target).await?;
+        let reply = self.client.get(Scope::Repo(repo, Need::ReadContents), &target).await?;
         // They have no history in common.
         if reply.status == 404 {
             return Ok(false);
@@ -321,8 +326,12 @@ impl Github {
 
     async fn create(&self, repo: &Repo, list: &str, body: &Value) -> Result<Reply, CallError> {
         let target = format!("/repos/{repo}/{list}");
+        let need = match list {
+            "pulls" => Need::WritePulls,
+            _ => Need::WriteContents,
+        };
         self.client
-            .call(Scope::Repo(repo), Verb::Post, &target, Some(body))
+            .call(Scope::Repo(repo, need), Verb::Post, &target, Some(body))
             .await
     }
 }

@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Github;
-use super::client::{Reply, Scope, Verb, undocumented};
+use super::client::{Reply, Verb, undocumented};
 use super::markdown::{BODY_CHARS_MAX, fit, plain_line, render};
+use super::token::{Need, Scope};
 use crate::adapters::http::permanent;
 use crate::adapters::{CallError, CheckShow, CheckState};
 use crate::domain::run::{CheckTarget, FailureClass};
@@ -60,7 +61,10 @@ impl Github {
                 (Verb::Post, format!("/repos/{repo}/check-runs"), body)
             }
         };
-        let reply = self.client.call(Scope::Repo(repo), verb, &address, Some(&body)).await?;
+        let reply = self
+            .client
+            .call(Scope::Repo(repo, Need::WriteChecks), verb, &address, Some(&body))
+            .await?;
         taken(reply)
     }
 
@@ -87,7 +91,8 @@ impl Github {
             }
             Ok(None)
         };
-        self.client.find(Scope::Repo(&target.repo), &list, ours).await
+        let scope = Scope::Repo(&target.repo, Need::ReadChecks);
+        self.client.find(scope, &list, ours).await
     }
 
     async fn show_status(&self, target: &CheckTarget, show: &CheckShow) -> Result<(), CallError> {
@@ -110,7 +115,9 @@ impl Github {
             }
             Ok(None)
         };
-        let newest = self.client.find(Scope::Repo(repo), &list, newest).await?;
+        // Only a token of an account gets here, and it is what it is.
+        let scope = Scope::Repo(repo, Need::Metadata);
+        let newest = self.client.find(scope, &list, newest).await?;
         if newest.is_some_and(|s| {
             s.state == state && s.description.as_deref() == Some(&description) && s.target_url == show.url
         }) {
@@ -123,10 +130,7 @@ impl Github {
             "target_url": show.url,
         });
         let address = format!("/repos/{repo}/statuses/{}", target.head);
-        let reply = self
-            .client
-            .call(Scope::Repo(repo), Verb::Post, &address, Some(&body))
-            .await?;
+        let reply = self.client.call(scope, Verb::Post, &address, Some(&body)).await?;
         taken(reply)
     }
 }

@@ -3,26 +3,23 @@
 //! Nothing is retried here: octocrab's own retries would repeat a mutation whose answer was lost. Addresses are
 //! always relative, so a token only ever travels to the configured API and paging works on Enterprise Server too.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use octocrab::Octocrab;
-use octocrab::models::InstallationId;
 use octocrab::service::middleware::retry::RetryConfig;
 use reqwest::header::HeaderMap;
 use secrecy::ExposeSecret;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::token::{Refused, Scope, Tokens};
 use super::{Credentials, GithubConfig};
 use crate::adapters::CallError;
 use crate::adapters::http::{permanent, retry, seconds};
 use crate::adapters::mask::Mask;
-use crate::domain::ids::Repo;
 use crate::domain::run::FailureClass;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,6 +31,8 @@ const LIMIT_PAUSE: Duration = Duration::from_secs(60);
 const PAGE_LEN: usize = 100;
 /// Thirty thousand comments on one pull request are more than GitHub takes.
 const PAGES_MAX: usize = 300;
+/// A repository that was renamed is one redirect away.
+const REDIRECTS_MAX: usize = 3;
 
 /// HTTP methods in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,59 +54,15 @@ impl fmt::Display for Verb {
     }
 }
 
-/// Whose installation of the app a call goes through.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Scope<'a> {
-    /// The one that covers this repository.
-    Repo(&'a Repo),
-    /// The one of this organisation.
-    Org(&'a str),
-    /// The one of this number, on this account.
-    Installation {
-        /// Its number.
-        id: u64,
-        /// The account's name.
-        login: &'a str,
-    },
-    /// None: the app itself. A token's account is always only itself.
-    Own,
-}
-
-impl Scope<'_> {
-    fn owner(self) -> String {
-        match self {
-            Self::Repo(repo) => repo.owner(),
-            Self::Org(org) => org,
-            Self::Installation { login, .. } => login,
-            Self::Own => "",
-        }
-        .to_ascii_lowercase()
-    }
-
-    fn installation(self) -> String {
-        match self {
-            Self::Repo(repo) => format!("/repos/{repo}/installation"),
-            Self::Org(org) => format!("/orgs/{org}/installation"),
-            Self::Installation { id, .. } => format!("/app/installations/{id}"),
-            Self::Own => "/app".to_owned(),
-        }
-    }
-}
-
-/// One owner's installation, once known. Held while a token is minted, so that only one is.
-type Installation = Arc<tokio::sync::Mutex<Option<Arc<Octocrab>>>>;
-
 enum Access {
     Token(Octocrab),
-    App {
-        app: Octocrab,
-        installations: Mutex<BTreeMap<String, Installation>>,
-    },
+    App(Tokens),
 }
 
 /// GitHub's API at one address.
 pub(super) struct Client {
     access: Access,
+    base: url::Url,
     /// The account's token; an installation's is known by its form.
     mask: Mask,
 }
@@ -118,6 +73,10 @@ pub(super) struct Reply {
     pub(super) status: u16,
     /// Where the next page begins, for lists that are paged by cursor. Only that is taken from the `Link` header.
     pub(super) next: Option<String>,
+    /// What was asked in the end, after redirects.
+    pub(super) target: String,
+    /// The time by GitHub's clock.
+    pub(super) date: Option<jiff::Timestamp>,
     body: Value,
     call: String,
 }
@@ -129,13 +88,15 @@ impl Client {
             let what = what.to_owned();
             move |e: octocrab::Error| format!("github: {what}: {}", explain(&e))
         };
+        let no_url = || format!("github: `{}` is not a URL", config.api_url);
+        let base = url::Url::parse(config.api_url.trim_end_matches('/')).map_err(|_| no_url())?;
         let builder = Octocrab::builder()
             .add_retry_config(RetryConfig::None)
             .set_connect_timeout(Some(CONNECT_TIMEOUT))
             .set_read_timeout(Some(CALL_TIMEOUT))
             .set_write_timeout(Some(CALL_TIMEOUT))
             .base_uri(config.api_url.trim_end_matches('/'))
-            .map_err(bad(&format!("`{}` is not a URL", config.api_url)))?;
+            .map_err(|_| no_url())?;
         let access = match &config.credentials {
             Credentials::Token(token) => {
                 let client = builder.user_access_token(token.expose_secret().to_owned()).build();
@@ -146,17 +107,14 @@ impl Client {
                     .app_from_rsa_pem((*app_id).into(), private_key.expose_secret())
                     .map_err(|_| "github: the app's private key is not an RSA key in PEM".to_owned())?
                     .build();
-                Access::App {
-                    app: app.map_err(bad("cannot set up HTTP"))?,
-                    installations: Mutex::default(),
-                }
+                Access::App(Tokens::new(app.map_err(bad("cannot set up HTTP"))?, base.clone()))
             }
         };
         let mask = match &config.credentials {
             Credentials::Token(token) => Mask::new([token.clone()]),
             Credentials::App { .. } => Mask::default(),
         };
-        Ok(Self { access, mask })
+        Ok(Self { access, base, mask })
     }
 
     /// Makes one call on behalf of whoever may in this scope; `target` is percent-encoded and starts with `/`.
@@ -172,11 +130,11 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Reply, CallError> {
         let reply = match &self.access {
-            Access::Token(client) => send(client, verb, target, body).await.map_err(CallError::from),
-            Access::App { app, .. } if matches!(scope, Scope::Own) => {
-                send(app, verb, target, body).await.map_err(CallError::from)
+            Access::Token(client) => {
+                let reply = send(client, &self.base, verb, target, body).await;
+                reply.map_err(CallError::from)
             }
-            Access::App { app, installations } => as_installed(app, installations, scope, verb, target, body).await,
+            Access::App(tokens) => tokens.call(scope, verb, target, body).await,
         };
         self.masked(reply)
     }
@@ -255,6 +213,11 @@ impl Reply {
         describe(&self.call, self.status, &self.message())
     }
 
+    /// Whether this was refused for want of a permission.
+    pub(super) fn lacks_permission(&self) -> bool {
+        !self.is_success() && lacks_permission(&self.message())
+    }
+
     /// This answer as a permanent failure. 404 is also GitHub's way of saying "not for you".
     pub(super) fn refusal(&self) -> CallError {
         let class = match self.status {
@@ -265,128 +228,86 @@ impl Reply {
     }
 }
 
-/// A call that came to nothing.
-struct Refused {
-    error: CallError,
-    /// The token has not the right, but one made now may have it.
-    of_token: bool,
-}
-
-impl From<CallError> for Refused {
-    fn from(error: CallError) -> Self {
-        Self { error, of_token: false }
-    }
-}
-
-impl From<Refused> for CallError {
-    fn from(refused: Refused) -> Self {
-        refused.error
-    }
-}
-
-async fn as_installed(
-    app: &Octocrab,
-    installations: &Mutex<BTreeMap<String, Installation>>,
-    scope: Scope<'_>,
+/// One call, and again wherever GitHub says that it belongs now, as long as that is the same GitHub: a token never
+/// travels elsewhere, and an answer from elsewhere is never believed.
+pub(super) async fn send(
+    client: &Octocrab,
+    base: &url::Url,
     verb: Verb,
     target: &str,
     body: Option<&Value>,
-) -> Result<Reply, CallError> {
-    let client = installed(app, installations, scope).await?;
-    match send(&client, verb, target, body).await {
-        Err(refused) if refused.of_token => {
-            // A token keeps the rights it was made with, and the app may have been given more since. What was refused
-            // has had no effect, so asking once more repeats nothing.
-            forget(installations, scope, &client).await;
-            let client = installed(app, installations, scope).await?;
-            Ok(send(&client, verb, target, body).await?)
-        }
-        answer => Ok(answer?),
-    }
-}
-
-/// The client for the installation that covers this scope, with a token that is good for at least half a minute.
-async fn installed(
-    app: &Octocrab,
-    installations: &Mutex<BTreeMap<String, Installation>>,
-    scope: Scope<'_>,
-) -> Result<Arc<Octocrab>, CallError> {
-    let slot = {
-        let mut known = installations.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(scope.owner()).or_default())
-    };
-    let mut slot = slot.lock().await;
-    if let Some(client) = slot.as_ref() {
-        match client.installation_token().await {
-            Ok(_) => return Ok(Arc::clone(client)),
-            // Removed and installed again: the installation has another number now.
-            Err(octocrab::Error::GitHub { source, .. }) if matches!(source.status_code.as_u16(), 401 | 404) => {
-                *slot = None;
-            }
-            Err(error) => return Err(failed("POST access token", &error)),
-        }
-    }
-    let client = Arc::new(find_installation(app, scope).await?);
-    client
-        .installation_token()
-        .await
-        .map_err(|error| failed("POST access token", &error))?;
-    *slot = Some(Arc::clone(&client));
-    Ok(client)
-}
-
-/// The next call in this scope looks for the installation again, unless another one already has.
-async fn forget(installations: &Mutex<BTreeMap<String, Installation>>, scope: Scope<'_>, client: &Arc<Octocrab>) {
-    let slot = {
-        let known = installations.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&scope.owner()).cloned()
-    };
-    if let Some(slot) = slot {
-        let mut slot = slot.lock().await;
-        if slot.as_ref().is_some_and(|held| Arc::ptr_eq(held, client)) {
-            *slot = None;
-        }
-    }
-}
-
-async fn find_installation(app: &Octocrab, scope: Scope<'_>) -> Result<Octocrab, CallError> {
-    #[derive(Deserialize)]
-    struct Found {
-        id: u64,
-    }
-    let target = scope.installation();
-    let reply = send(app, Verb::Get, &target, None).await?;
-    if reply.status == 404 {
-        let why = format!("GitHub {}: the app is not installed there", reply.call);
-        return Err(permanent(why, FailureClass::Permission));
-    }
-    let found: Found = reply.json()?;
-    app.installation(InstallationId(found.id))
-        .map_err(|error| failed(&target, &error))
-}
-
-async fn send(client: &Octocrab, verb: Verb, target: &str, body: Option<&Value>) -> Result<Reply, Refused> {
-    let call = format!("{verb} {}", target.split('?').next().unwrap_or_default());
-    let exchange = async {
-        let response = match verb {
-            Verb::Get => client._get(target).await,
-            Verb::Post => client._post(target, body).await,
-            Verb::Patch => client._patch(target, body).await,
-            Verb::Put => client._put(target, body).await,
-        }
-        .map_err(|error| failed(&call, &error))?;
-        let status = response.status().as_u16();
-        let headers = response.headers().clone();
-        let bytes = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-            .collect()
+) -> Result<Reply, Refused> {
+    let mut target = target.to_owned();
+    for _ in 0..=REDIRECTS_MAX {
+        let call = format!("{verb} {}", target.split('?').next().unwrap_or_default());
+        let exchange = tokio::time::timeout(CALL_TIMEOUT, exchange(client, verb, &target, &call, body));
+        let answer = exchange
             .await
-            .map_err(|error| lost(&call, &error.to_string()))?
-            .to_bytes();
-        Ok((status, headers, bytes))
-    };
-    let (status, headers, bytes) = tokio::time::timeout(CALL_TIMEOUT, exchange)
+            .unwrap_or_else(|_| Err(lost(&call, "no answer in time")))?;
+        if !matches!(answer.status, 301 | 302 | 307 | 308) {
+            return judged(answer, target, call);
+        }
+        let elsewhere = || {
+            let why = format!(
+                "GitHub {call}: {} to somewhere else, which is not followed",
+                answer.status
+            );
+            permanent(why, FailureClass::Permission)
+        };
+        // "Repeat the request verbatim" is what 307 and 308 mean for what changes something.
+        let verbatim = verb == Verb::Get || matches!(answer.status, 307 | 308);
+        let location = answer.headers.get("location").and_then(|at| at.to_str().ok());
+        let next = location.filter(|_| verbatim).and_then(|at| same_api(base, at));
+        target = next.ok_or_else(elsewhere)?;
+    }
+    Err(lost(&format!("{verb} {target}"), "redirected over and over").into())
+}
+
+/// The path and query below the API's address, if this is an address there.
+fn same_api(base: &url::Url, location: &str) -> Option<String> {
+    let to = base.join(location).ok()?;
+    let plain = to.username().is_empty() && to.password().is_none();
+    if to.origin() != base.origin() || !plain {
+        return None;
+    }
+    let path = to.path().strip_prefix(base.path().trim_end_matches('/'))?;
+    let query = to.query().map(|query| format!("?{query}")).unwrap_or_default();
+    path.starts_with('/').then(|| format!("{path}{query}"))
+}
+
+/// What came back, as it came.
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    bytes: Bytes,
+}
+
+async fn exchange(
+    client: &Octocrab,
+    verb: Verb,
+    target: &str,
+    call: &str,
+    body: Option<&Value>,
+) -> Result<Answer, CallError> {
+    let response = match verb {
+        Verb::Get => client._get(target).await,
+        Verb::Post => client._post(target, body).await,
+        Verb::Patch => client._patch(target, body).await,
+        Verb::Put => client._put(target, body).await,
+    }
+    .map_err(|error| failed(call, &error))?;
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    let bytes = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+        .collect()
         .await
-        .unwrap_or_else(|_| Err(lost(&call, "no answer in time")))?;
+        .map_err(|error| lost(call, &error.to_string()))?
+        .to_bytes();
+    Ok(Answer { status, headers, bytes })
+}
+
+fn judged(answer: Answer, target: String, call: String) -> Result<Reply, Refused> {
+    let Answer { status, headers, bytes } = answer;
     let success = (200..300).contains(&status);
     let body = if bytes.is_empty() {
         if success && !matches!(status, 204 | 205) {
@@ -403,18 +324,25 @@ async fn send(client: &Octocrab, verb: Verb, target: &str, body: Option<&Value>)
     };
     let message = message_in(&body);
     match judge(&call, status, Some(&headers), &message) {
-        Some(error) => {
-            // A 401 octocrab has already answered with a new token of its own.
-            let of_token = status == 403 && message.contains("not accessible by integration");
-            Err(Refused { error, of_token })
-        }
+        Some(error) => Err(Refused {
+            unauthorized: status == 401,
+            lacks_permission: status == 403 && lacks_permission(&message),
+            error,
+        }),
         None => Ok(Reply {
             status,
             next: next_cursor(&headers),
+            target,
+            date: headers.get("date").and_then(|at| http_date(at.to_str().ok()?)),
             body,
             call,
         }),
     }
+}
+
+/// Whether GitHub refuses because of what the app, or its token, is not allowed to do.
+fn lacks_permission(message: &str) -> bool {
+    message.contains("not accessible by integration") || message.contains("`workflows` permission")
 }
 
 /// The `cursor` of the address that `Link` calls the next one.
@@ -431,7 +359,11 @@ fn next_cursor(headers: &HeaderMap) -> Option<String> {
 /// What a status means for every call alike. `None` where the caller has to know what was asked.
 fn judge(call: &str, status: u16, headers: Option<&HeaderMap>, message: &str) -> Option<CallError> {
     let header = |name: &str| headers?.get(name)?.to_str().ok().map(str::trim);
-    let after = header("retry-after").and_then(|v| v.parse().ok()).and_then(seconds);
+    let after = header("retry-after").and_then(|given| match given.parse() {
+        Ok(wait) => seconds(wait),
+        // HTTP allows a date as well.
+        Err(_) => until(http_date(given)?, header("date")?),
+    });
     let spent = header("x-ratelimit-remaining") == Some("0");
     let lower = message.to_ascii_lowercase();
     let limited = ["secondary rate limit", "rate limit exceeded", "abuse detection"]
@@ -452,9 +384,19 @@ fn judge(call: &str, status: u16, headers: Option<&HeaderMap>, message: &str) ->
 
 /// How long until the budget is full again, by GitHub's own clock.
 fn until_reset(reset: &str, date: &str) -> Option<Duration> {
-    let now = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
-    let wait = reset.parse::<i64>().ok()?.checked_sub(now.as_second())?;
+    until(jiff::Timestamp::from_second(reset.parse().ok()?).ok()?, date)
+}
+
+/// How long from the time of the answer to this one; a second at least.
+fn until(at: jiff::Timestamp, date: &str) -> Option<Duration> {
+    let wait = at.as_second().checked_sub(http_date(date)?.as_second())?;
     seconds(wait.max(1) as f64)
+}
+
+fn http_date(text: &str) -> Option<jiff::Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text.trim())
+        .ok()
 }
 
 /// octocrab gave no answer; an error that GitHub itself sent is judged as one.

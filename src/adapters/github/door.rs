@@ -16,9 +16,11 @@ const NAME_LEN_MAX: usize = 200;
 /// Of an HMAC with SHA-256.
 const DIGEST_DIGITS: usize = 64;
 
-/// How stepherd recognises itself in a payload, so that it never listens to its own words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Which GitHub this is, and how stepherd recognises itself in a payload, so that it never listens to its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OwnIdentity {
+    /// The host of the API, with its port if it has one: numbers of comments are unique only within one GitHub.
+    pub instance: String,
     /// The number of stepherd's GitHub App.
     pub app_id: Option<u64>,
     /// The number of the account whose token stepherd uses.
@@ -82,7 +84,7 @@ impl Door for GithubDoor {
             NotJson::OtherType(given) => Unreadable(format!("content type `{given}` is not taken")),
             NotJson::NoPayload => Unreadable("the form has no field `payload`".to_owned()),
         })?;
-        read::signals(event, &json, self.own)
+        read::signals(event, &json, &self.own)
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {

@@ -8,7 +8,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::Github;
-use super::client::{Client, Reply, Scope, undocumented};
+use super::client::{Client, Reply, undocumented};
+use super::token::{Need, Scope};
 use crate::adapters::CallError;
 use crate::adapters::http::permanent;
 use crate::domain::edit::check_path;
@@ -111,7 +112,10 @@ impl<'a> Snapshot<'a> {
         }
         if !self.trees.contains_key(tree) {
             let target = format!("/repos/{}/git/trees/{tree}", self.repo);
-            let reply = self.client.get(Scope::Repo(self.repo), &target).await?;
+            let reply = self
+                .client
+                .get(Scope::Repo(self.repo, Need::ReadContents), &target)
+                .await?;
             let read: Tree = reply.json()?;
             if read.truncated {
                 let why = format!("GitHub GET {target}: the directory is too large to be read");
@@ -135,7 +139,7 @@ impl Github {
             blob: Option<Blob>,
         }
         check_path(path).map_err(|e| permanent(e.to_string(), FailureClass::User))?;
-        let scope = Scope::Repo(repo);
+        let scope = Scope::Repo(repo, Need::ReadContents);
         let target = format!("/repos/{repo}/contents/{}", encoded(path));
         let reply = self.client.get(scope, &target).await?;
         if reply.status == 404 {
@@ -168,7 +172,10 @@ impl Github {
 
 async fn blob(client: &Client, repo: &Repo, sha: &Sha) -> Result<Vec<u8>, CallError> {
     let target = format!("/repos/{repo}/git/blobs/{sha}");
-    let blob: Blob = client.get(Scope::Repo(repo), &target).await.and_then(Reply::json)?;
+    let blob: Blob = client
+        .get(Scope::Repo(repo, Need::ReadContents), &target)
+        .await
+        .and_then(Reply::json)?;
     blob.decode(&target)
 }
 

@@ -5,9 +5,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Github;
-use super::client::{Scope, Verb, undocumented};
+use super::client::{Verb, undocumented};
 use super::markdown::title_line;
 use super::pull::{Pull, Standing, failed, head_moved};
+use super::token::{Need, Scope};
 use crate::adapters::CallError;
 use crate::domain::effect::{MergeIntent, Outcome};
 use crate::domain::ids::Sha;
@@ -49,7 +50,12 @@ impl Github {
         }
         let reply = self
             .client
-            .call(Scope::Repo(&pr.repo), Verb::Put, &target, Some(&body))
+            .call(
+                Scope::Repo(&pr.repo, Need::WriteContents),
+                Verb::Put,
+                &target,
+                Some(&body),
+            )
             .await?;
         match reply.status {
             // Reviews and checks may still come; a method that the repository forbids will not work by waiting.

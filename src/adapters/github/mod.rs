@@ -17,11 +17,14 @@ mod pull;
 mod read;
 mod redeliver;
 mod rights;
+mod seen;
 mod threads;
+mod token;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
@@ -29,13 +32,13 @@ pub use catchup::GithubCatchup;
 pub use door::{GithubDoor, OwnIdentity};
 pub use markdown::render;
 
-use super::{CallError, CheckShow, Forge, Marker, Posted, Threads};
+use super::{CallError, CheckShow, Forge, Marker, Posted, PrSeen, Threads};
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, MergeIntent, Outcome};
-use crate::domain::ids::{Platform, Repo, ThreadRef};
+use crate::domain::ids::{Platform, PrRef, Repo, Sha, ThreadRef};
 use crate::domain::policy::Lookup;
 use crate::domain::run::CheckTarget;
-use crate::domain::signal::{MessageRef, Said};
+use crate::domain::signal::{Account, MessageRef, Said};
 use client::Client;
 
 /// The name of the platform.
@@ -52,6 +55,10 @@ pub struct GithubConfig {
     pub webhook_secrets: Vec<SecretString>,
     /// How calls are authorised.
     pub credentials: Credentials,
+    /// The number of the token's account, if configuration tells it.
+    pub own_account_id: Option<u64>,
+    /// Whether what comes from forks may be started.
+    pub allow_forks: bool,
 }
 
 /// How calls are authorised.
@@ -71,8 +78,13 @@ pub enum Credentials {
 /// The forge and the threads on GitHub.
 pub struct Github {
     client: Client,
+    /// The API's host.
+    instance: String,
     /// The app's number, if stepherd acts as an app.
     app_id: Option<u64>,
+    /// The number of the token's account, as configured.
+    configured_account: Option<u64>,
+    allow_forks: bool,
     web_url: Option<String>,
     webhook_secrets: Vec<SecretString>,
     /// Who stepherd is there, once it was asked for.
@@ -92,22 +104,39 @@ impl Github {
         };
         Ok(Arc::new(Self {
             client,
+            instance: instance(&config.api_url),
             app_id,
+            configured_account: config.own_account_id,
+            allow_forks: config.allow_forks,
             web_url: config.web_url.map(|url| url.trim_end_matches('/').to_owned()),
             webhook_secrets: config.webhook_secrets,
             own_account: OnceCell::new(),
         }))
     }
 
-    /// The door that goes with this configuration. `account_id` is the number of the token's account, where
-    /// `own_account_id` or configuration told it.
-    pub fn door(&self, account_id: Option<u64>) -> GithubDoor {
+    /// The door that goes with this configuration. It knows the token's account if GitHub has told it by now; where
+    /// it has not, `Threads::is_own` asks again before anything is obeyed.
+    pub fn door(&self) -> GithubDoor {
         let own = OwnIdentity {
+            instance: self.instance.clone(),
             app_id: self.app_id,
-            account_id,
+            account_id: self.known_account(),
         };
         GithubDoor::new(self.webhook_secrets.clone(), own)
     }
+}
+
+/// The host of the API, with its port if it has one.
+fn instance(api_url: &str) -> String {
+    let host = |url: &url::Url| {
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Some(format!("{}{port}", url.host_str()?))
+    };
+    url::Url::parse(api_url)
+        .ok()
+        .as_ref()
+        .and_then(host)
+        .unwrap_or_default()
 }
 
 #[async_trait]
@@ -126,6 +155,22 @@ impl Forge for Github {
 
     async fn merge(&self, intent: &MergeIntent) -> Result<Outcome, CallError> {
         self.merge_pull(intent).await
+    }
+
+    fn takes_forks(&self) -> bool {
+        self.allow_forks
+    }
+
+    async fn pull_request(&self, pr: &PrRef) -> Result<PrSeen, CallError> {
+        self.see_pull(pr).await
+    }
+
+    async fn has_commit(&self, pr: &PrRef, commit: &Sha) -> Result<bool, CallError> {
+        self.pull_has(pr, commit).await
+    }
+
+    async fn head_at(&self, seen: &PrSeen, at: Timestamp) -> Result<Option<Sha>, CallError> {
+        self.head_then(seen, at).await
     }
 
     async fn check(&self, target: &CheckTarget, show: &CheckShow) -> Result<(), CallError> {
@@ -152,6 +197,10 @@ impl Threads for Github {
 
     async fn acknowledge(&self, message: &MessageRef) -> Result<(), CallError> {
         self.react(message).await
+    }
+
+    async fn is_own(&self, account: &Account) -> Result<bool, CallError> {
+        self.is_own_account(account).await
     }
 
     async fn still_stands(&self, said: &Said) -> Result<bool, CallError> {

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::Github;
-use super::client::{Reply, Scope, undocumented};
+use super::client::{Reply, undocumented};
 use super::place::Place;
+use super::token::{Need, Scope};
 use crate::adapters::CallError;
 use crate::domain::effect::Outcome;
 use crate::domain::ids::{PrRef, Repo, Sha};
@@ -102,7 +103,7 @@ impl Github {
     pub(super) async fn pull(&self, pr: &PrRef) -> Result<Pull, CallError> {
         let target = format!("/repos/{}/pulls/{}", pr.repo, pr.number);
         self.client
-            .get(Scope::Repo(&pr.repo), &target)
+            .get(Scope::Repo(&pr.repo, Need::ReadPulls), &target)
             .await
             .and_then(Reply::json)
     }

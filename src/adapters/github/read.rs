@@ -26,7 +26,7 @@ static WANTED: Wanted = Fields(&[
             ("created_at", All),
             ("id", All),
             ("in_reply_to_id", All),
-            ("performed_via_github_app", Fields(&[("id", All)])),
+            ("performed_via_github_app", All),
             ("updated_at", All),
             ("user", Fields(&[("id", All), ("type", All)])),
         ]),
@@ -38,6 +38,7 @@ static WANTED: Wanted = Fields(&[
         Fields(&[
             ("base", Fields(&[("ref", All)])),
             ("head", Fields(&[("sha", All)])),
+            ("id", All),
             ("labels", All),
             ("merged", All),
             ("number", All),
@@ -73,7 +74,7 @@ pub(super) fn pr(event: &str, json: &[u8]) -> Option<PrRef> {
 }
 
 /// Reads a payload.
-pub(super) fn signals(event: &str, json: &[u8], own: OwnIdentity) -> Result<Vec<Signal>, Unreadable> {
+pub(super) fn signals(event: &str, json: &[u8], own: &OwnIdentity) -> Result<Vec<Signal>, Unreadable> {
     let json = WANTED
         .read(json)
         .map_err(|e| Unreadable(format!("{event}: not JSON: {e}")))?;
@@ -95,7 +96,7 @@ fn nothing(why: &str) -> Signal {
     Signal::Nothing(why.to_owned())
 }
 
-fn comment(payload: &Payload<'_>, kind: Kind, own: OwnIdentity) -> Result<Signal, Unreadable> {
+fn comment(payload: &Payload<'_>, kind: Kind, own: &OwnIdentity) -> Result<Signal, Unreadable> {
     let action = payload.text("action")?;
     if action != "created" {
         // Edited text is never obeyed: whoever approved the first wording did not see the second.
@@ -121,10 +122,7 @@ fn comment(payload: &Payload<'_>, kind: Kind, own: OwnIdentity) -> Result<Signal
         Kind::Issue => "issue.number",
         Kind::Review => "pull_request.number",
     })?;
-    let pr = PrRef {
-        repo: repo.clone(),
-        number,
-    };
+    let pr = PrRef { repo, number };
     let root = match kind {
         Kind::Issue => None,
         Kind::Review => Some(payload.optional_number("comment.in_reply_to_id")?.unwrap_or(id)),
@@ -137,25 +135,31 @@ fn comment(payload: &Payload<'_>, kind: Kind, own: OwnIdentity) -> Result<Signal
         thread: place.thread(),
         text: Text::Markdown(text.to_owned()),
         at: created,
-        key: format!("github:{repo}:{}:{id}", kind.word()),
+        // Not the repository's name: a comment keeps its number when the repository is renamed or transferred.
+        key: format!("github:{}:{}:{id}", own.instance, kind.word()),
         message: place.message(id),
         pr: Some(pr),
     }))
 }
 
-fn speaker(payload: &Payload<'_>, own: OwnIdentity, text: &str) -> Result<Actor, Unreadable> {
+fn speaker(payload: &Payload<'_>, own: &OwnIdentity, text: &str) -> Result<Actor, Unreadable> {
     let mut actor = sender(payload, own)?;
     if payload.find("comment.user.type").and_then(Value::as_str) != Some("User") && actor.kind == ActorKind::Human {
         actor.kind = ActorKind::Bot;
     }
-    let via = payload.optional_number("comment.performed_via_github_app.id")?;
-    if (via.is_some() && via == own.app_id) || text.contains(MARKER_START) {
+    if payload.find("comment.performed_via_github_app").is_some() {
+        // Another program wrote it in a person's name; whether the person meant it is not known.
+        let via = payload.optional_number("comment.performed_via_github_app.id")?;
+        let ours = via.is_some() && via == own.app_id;
+        actor.kind = if ours { ActorKind::Ours } else { ActorKind::Bot };
+    }
+    if text.contains(MARKER_START) {
         actor.kind = ActorKind::Ours;
     }
     Ok(actor)
 }
 
-fn sender(payload: &Payload<'_>, own: OwnIdentity) -> Result<Actor, Unreadable> {
+fn sender(payload: &Payload<'_>, own: &OwnIdentity) -> Result<Actor, Unreadable> {
     let id = payload.number("sender.id")?;
     let kind = match payload.text("sender.type")? {
         _ if own.account_id == Some(id) => ActorKind::Ours,
@@ -174,7 +178,7 @@ fn sender(payload: &Payload<'_>, own: OwnIdentity) -> Result<Actor, Unreadable> 
     })
 }
 
-fn pull_request(payload: &Payload<'_>, own: OwnIdentity) -> Result<Signal, Unreadable> {
+fn pull_request(payload: &Payload<'_>, own: &OwnIdentity) -> Result<Signal, Unreadable> {
     let change = match payload.text("action")? {
         "opened" | "reopened" => PrChange::Opened,
         "synchronize" => PrChange::Pushed,
@@ -202,9 +206,9 @@ fn pull_request(payload: &Payload<'_>, own: OwnIdentity) -> Result<Signal, Unrea
         actor: sender(payload, own)?,
         thread: Place::of(pr.clone()).thread(),
         key: format!(
-            "github:{}:pr:{}:{word}:{head}:{at}:{}",
-            pr.repo,
-            pr.number,
+            "github:{}:pull_request:{}:{word}:{head}:{at}:{}",
+            own.instance,
+            payload.number("pull_request.id")?,
             labels.join(",")
         ),
         pr,
@@ -234,7 +238,7 @@ fn labels(payload: &Payload<'_>, change: PrChange) -> Result<Vec<String>, Unread
         .collect())
 }
 
-fn check_run(payload: &Payload<'_>, own: OwnIdentity) -> Result<Signal, Unreadable> {
+fn check_run(payload: &Payload<'_>, own: &OwnIdentity) -> Result<Signal, Unreadable> {
     let action = payload.text("action")?;
     if !matches!(action, "created" | "completed") {
         return Ok(nothing(&format!("check run {action}")));

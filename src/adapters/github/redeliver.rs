@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::catchup::GithubCatchup;
-use super::client::{Scope, Verb};
+use super::client::Verb;
+use super::token::Scope;
 use crate::adapters::CallError;
 
 /// The most that GitHub puts on a page.

@@ -4,13 +4,14 @@
 use serde::Deserialize;
 
 use super::Github;
-use super::client::Scope;
 use super::threads::Author;
+use super::token::{Need, Scope};
 use crate::adapters::CallError;
 use crate::adapters::http::permanent;
 use crate::domain::ids::Repo;
 use crate::domain::policy::{Grant, Level, Lookup};
 use crate::domain::run::FailureClass;
+use crate::domain::signal::Account;
 
 /// The account that stepherd's comments are by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,31 @@ impl Github {
         match self.own().await? {
             OwnAccount::User(id) => Ok(Some(*id)),
             OwnAccount::Bot(_) => Ok(None),
+        }
+    }
+
+    /// The number of that account as far as it is known without asking.
+    pub(super) fn known_account(&self) -> Option<u64> {
+        match self.own_account.get() {
+            Some(OwnAccount::User(id)) => Some(*id),
+            _ => self.configured_account,
+        }
+    }
+
+    /// Whether this is the token's account. An app has none that could pass for a person.
+    pub(super) async fn is_own_account(&self, account: &Account) -> Result<bool, CallError> {
+        if self.app_id.is_some() {
+            return Ok(false);
+        }
+        let is = |own: u64| account.id == own.to_string();
+        if self.configured_account.is_some_and(is) {
+            return Ok(true);
+        }
+        match self.own_account_id().await {
+            Ok(own) => Ok(own.is_some_and(is)),
+            // Configuration has told who stepherd is.
+            Err(_) if self.configured_account.is_some() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -89,7 +115,7 @@ impl Github {
             role_name: String,
             user: Option<Author>,
         }
-        let scope = Scope::Repo(repo);
+        let scope = Scope::Repo(repo, Need::Metadata);
         let login = self.login(scope, id).await?;
         let target = format!("/repos/{repo}/collaborators/{login}/permission");
         let found: Found = self.client.get(scope, &target).await?.json()?;

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Github;
-use super::client::{Scope, Verb, undocumented};
+use super::client::{Verb, undocumented};
 use super::markdown::{BODY_CHARS_MAX, fit, render};
 use super::place::{Comment, Place};
+use super::token::{Need, Scope};
 use crate::adapters::{CallError, Marker, Posted};
 use crate::domain::doc::Doc;
 use crate::domain::ids::ThreadRef;
@@ -84,7 +85,7 @@ impl Github {
         let body = json!({ "body": body(marker, doc) });
         let reply = self
             .client
-            .call(Scope::Repo(repo), Verb::Post, &target, Some(&body))
+            .call(Scope::Repo(repo, Need::WritePulls), Verb::Post, &target, Some(&body))
             .await?;
         Ok(posted(reply.json::<Posting>()?.id))
     }
@@ -99,7 +100,12 @@ impl Github {
         let body = json!({ "body": body(marker, doc) });
         let reply = self
             .client
-            .call(Scope::Repo(&comment.repo), Verb::Patch, &comment.target(), Some(&body))
+            .call(
+                Scope::Repo(&comment.repo, Need::WritePulls),
+                Verb::Patch,
+                &comment.target(),
+                Some(&body),
+            )
             .await?;
         if matches!(reply.status, 404 | 410) {
             return Ok(false);
@@ -115,7 +121,12 @@ impl Github {
         let body = json!({ "content": "eyes" });
         let reply = self
             .client
-            .call(Scope::Repo(&comment.repo), Verb::Post, &target, Some(&body))
+            .call(
+                Scope::Repo(&comment.repo, Need::WritePulls),
+                Verb::Post,
+                &target,
+                Some(&body),
+            )
             .await?;
         // A comment that is gone needs no answer any more.
         if reply.is_success() || matches!(reply.status, 404 | 410) {
@@ -130,11 +141,16 @@ impl Github {
             return Ok(false);
         };
         let comment = Comment::parse(&said.message)?;
-        let reply = self.client.get(Scope::Repo(&comment.repo), &comment.target()).await?;
+        let scope = Scope::Repo(&comment.repo, Need::ReadPulls);
+        let reply = self.client.get(scope, &comment.target()).await?;
         if matches!(reply.status, 404 | 410) {
             return Ok(false);
         }
         let now: Posting = reply.json()?;
+        // Another program wrote it in the person's name. Review comments do not tell.
+        if now.performed_via_github_app.is_some() {
+            return Ok(false);
+        }
         let same_author = now
             .user
             .is_some_and(|user| user.id.to_string() == said.actor.account.id);
@@ -161,7 +177,9 @@ impl Github {
             }
             Ok(None::<()>)
         };
-        self.client.find(Scope::Repo(repo), &list, collect).await?;
+        self.client
+            .find(Scope::Repo(repo, Need::ReadPulls), &list, collect)
+            .await?;
         for posting in candidates {
             let by_app = posting.performed_via_github_app.as_ref().map(|app| app.id);
             if by_app.is_some() && by_app == self.app_id {

@@ -12,12 +12,13 @@ use crate::catalog::Catalog;
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::command::{Action, Invocation};
 use crate::domain::decide::{
-    Asked, Decision, Event, Facts, HeadKnown, Known, Look, SaidAt, StartFacts, Via, decide, glance, next_wake,
+    Asked, Decision, Event, Facts, HeadKnown, Known, Look, Origin, PrHead, SaidAt, StartFacts, Via, decide, glance,
+    next_wake,
 };
 use crate::domain::effect::{Act, Deed, Effect, Outcome};
 use crate::domain::ids::{PrRef, QuestionId, RunId, Sha, ThreadRef};
 use crate::domain::policy::Permission;
-use crate::domain::run::{By, Observation, ObservedState, OpenedPr, Pinned, Run, RunState};
+use crate::domain::run::{By, Observation, ObservedState, OpenedPr, Run, RunState};
 use crate::domain::signal::{Account, MessageRef, Proof};
 use crate::domain::start;
 use crate::store::{
@@ -159,7 +160,14 @@ async fn begin(store: &Store, catalog: &Catalog, token: u64) -> Result<RunId, St
         plan,
         params: Ok(params),
         queues: store.lock_queues(&locks).await.map_err(said)?,
-        head: HeadKnown::Recorded(Pinned { pr: pr.clone(), head }),
+        head: HeadKnown::Seen(Box::new(PrHead {
+            pr: pr.clone(),
+            origin: Origin::Trusted,
+            live: head.clone(),
+            recorded: Some(head.clone()),
+            at_command: Some(head),
+            belongs: true,
+        })),
     }));
     let asked = asked(&pr, token, given, known)?;
     let key = asked.via.key.clone();

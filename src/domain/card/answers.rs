@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use super::{at_progress, card, command_line, commas, headline, minute, name};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
-use crate::domain::decide::NoRun;
+use crate::domain::decide::{Doubt, NoRun};
 use crate::domain::doc::{Block, Doc, Span};
-use crate::domain::ids::{PrRef, RoleName, Sha};
+use crate::domain::ids::{PrRef, Repo, RoleName, Sha};
 use crate::domain::run::{Happened, History, LeftHow, LeftJob, Run, RunState, Verdict};
 use crate::domain::standing;
 
@@ -115,14 +115,54 @@ pub fn bad_start(invocation: &Invocation, problem: &str) -> Doc {
     Doc::paragraph(spans)
 }
 
-/// The pull request's head was not recorded before the command was given.
-pub fn unknown_head(invocation: &Invocation, pr: &PrRef) -> Doc {
+/// It is not known which commit of the pull request was reviewed.
+pub fn unknown_head(invocation: &Invocation, pr: &PrRef, doubt: Doubt) -> Doc {
+    let why = match doubt {
+        Doubt::Untold => "it had not heard of that commit before you wrote, and cannot read when it was pushed",
+        Doubt::Pushed => "commits were pushed after you wrote or in that very second",
+        Doubt::Unheard => "its branch was moved in ways that stepherd had not heard of when you wrote",
+    };
     Doc::paragraph(vec![
         Span::text(format!(
-            "Nothing was started: stepherd did not know the head commit of {pr} before you wrote, so it cannot tell which commit you reviewed. \
-             Say it again with that commit: "
+            "Nothing was started: stepherd cannot tell which commit of {pr} you reviewed, because {why}. Say it again \
+             with that commit: "
         )),
         Span::code(format!("{} sha=<the full SHA you reviewed>", said(invocation))),
+    ])
+}
+
+/// The pull request cannot be looked at.
+pub fn unseen(pr: &PrRef, why: &str) -> Doc {
+    plain(&format!("Nothing was started: stepherd cannot look at {pr}. {why}"))
+}
+
+/// The pull request brings commits of a fork.
+pub fn from_fork(pr: &PrRef, from: Option<&Repo>) -> Doc {
+    let whose = from.map_or_else(|| "a fork that is gone".to_owned(), |fork| format!("the fork {fork}"));
+    Doc::paragraph(vec![
+        Span::text(format!(
+            "Nothing was started: the commits of {pr} come from {whose}, where anybody may push. An administrator can \
+             allow forks: "
+        )),
+        Span::code("allow_forks"),
+        Span::text(" in stepherd.toml."),
+    ])
+}
+
+/// The pull request's repository has another name now.
+pub fn moved(pr: &PrRef, to: &PrRef) -> Doc {
+    plain(&format!("Nothing was started: {pr} is {to} now. Say it again there."))
+}
+
+/// The commit is not one of the pull request's own.
+pub fn foreign_commit(pr: &PrRef, commit: &Sha) -> Doc {
+    Doc::paragraph(vec![
+        Span::text("Nothing was started: "),
+        Span::code(commit.short()),
+        Span::text(format!(
+            " is not among the commits of {pr}. It may have been pushed away since, or belong to something else. Look \
+             at what is there now, and say it again."
+        )),
     ])
 }
 

@@ -2,7 +2,7 @@
 
 use super::answering;
 use super::draft::Draft;
-use super::{Asked, Decision, Facts, HeadKnown, Known, LockChange, StartFacts, Via};
+use super::{Asked, Decision, Doubt, Facts, HeadKnown, Known, LockChange, Origin, PrHead, StartFacts, Via};
 use super::{age, jobs, steps};
 use crate::domain::card;
 use crate::domain::command::Action;
@@ -163,21 +163,51 @@ fn prepare(asked: &Asked, known: &StartFacts, facts: &Facts) -> Result<Prepared,
     })
 }
 
-/// The commit that was reviewed: the head recorded before the command, or the one the person names. stepherd never
-/// fills in the current head by itself: it may have been pushed after the review.
+/// The commit that was reviewed: the head before the command was given, or the one the person names. stepherd never
+/// fills in the current head by itself: it may have been pushed after the review. Nor does it take a commit that is
+/// not the pull request's own, or one that is not to be trusted.
 fn pin(head: &HeadKnown, asked: &Asked) -> Result<Option<Pinned>, Doc> {
     let named = asked.arg("sha").and_then(|text| text.parse::<Sha>().ok());
-    match (head, named) {
-        (HeadKnown::NoPr, None) => Ok(None),
+    let head = match (head, &named) {
+        (HeadKnown::NoPr, None) => return Ok(None),
         (HeadKnown::NoPr, Some(_)) => {
             let problem = "`sha` names the commit that was reviewed on a pull request, and this was not asked on one";
-            Err(card::bad_start(&asked.invocation, problem))
+            return Err(card::bad_start(&asked.invocation, problem));
         }
-        (HeadKnown::Recorded(pinned), None) => Ok(Some(pinned.clone())),
-        (HeadKnown::Recorded(pinned), Some(sha)) if pinned.head == sha => Ok(Some(pinned.clone())),
-        (HeadKnown::Recorded(pinned), Some(sha)) => Err(card::other_head(&asked.invocation, &sha, &pinned.head)),
-        (HeadKnown::Unrecorded(pr), Some(head)) => Ok(Some(Pinned { pr: pr.clone(), head })),
-        (HeadKnown::Unrecorded(pr), None) => Err(card::unknown_head(&asked.invocation, pr)),
+        (HeadKnown::Unseen { pr, why }, _) => return Err(card::unseen(pr, why)),
+        (HeadKnown::Seen(head), _) => head,
+    };
+    match &head.origin {
+        Origin::Trusted => {}
+        Origin::Fork(from) => return Err(card::from_fork(&head.pr, from.as_ref())),
+        Origin::Moved(to) => return Err(card::moved(&head.pr, to)),
+    }
+    let commit = match (before_command(head), named) {
+        (Ok(known), None) => known,
+        (Ok(known), Some(named)) if known == named => known,
+        (Ok(known), Some(named)) => return Err(card::other_head(&asked.invocation, &named, &known)),
+        (Err(_), Some(named)) => named,
+        (Err(doubt), None) => return Err(card::unknown_head(&asked.invocation, &head.pr, doubt)),
+    };
+    if commit != head.live && !head.belongs {
+        return Err(card::foreign_commit(&head.pr, &commit));
+    }
+    Ok(Some(Pinned {
+        pr: head.pr.clone(),
+        head: commit,
+    }))
+}
+
+/// The head when the command was given. What was recorded and what the forge says must agree: a webhook may have been
+/// lost or late, and a branch may have been moved there and back.
+fn before_command(head: &PrHead) -> Result<Sha, Doubt> {
+    match (&head.recorded, &head.at_command) {
+        (Some(recorded), Some(told)) if recorded == told => Ok(recorded.clone()),
+        (Some(_), Some(_)) => Err(Doubt::Unheard),
+        (Some(recorded), None) if *recorded == head.live => Ok(recorded.clone()),
+        (None, Some(told)) if *told == head.live => Ok(told.clone()),
+        (None, Some(_)) => Err(Doubt::Pushed),
+        (_, None) => Err(Doubt::Untold),
     }
 }
 

@@ -19,10 +19,10 @@ use jiff::Timestamp;
 
 use super::command::{Command, Invocation, Misread};
 use super::effect::{Act, Effect, Outcome};
-use super::ids::{LockName, QuestionId, RunId};
+use super::ids::{LockName, QuestionId, Repo, RunId, Sha};
 use super::pipeline::{Pipeline, StepKind};
 use super::policy::{Permission, SamePerson};
-use super::run::{By, History, Observation, OpenedPr, Pinned, Run};
+use super::run::{By, History, Observation, OpenedPr, Run};
 use super::signal::{MessageRef, ReplyHandle};
 use super::start::Params;
 use crate::domain::ids::{PrRef, StepName, ThreadRef};
@@ -151,10 +151,54 @@ pub struct StartFacts {
 pub enum HeadKnown {
     /// It was not asked on a pull request.
     NoPr,
+    /// The pull request cannot be looked at.
+    Unseen {
+        /// Which one.
+        pr: PrRef,
+        /// Why not.
+        why: String,
+    },
+    /// What is recorded of it, and what the forge has just said.
+    Seen(Box<PrHead>),
+}
+
+/// The head of a pull request, now and when the command was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrHead {
+    /// The pull request.
+    pub pr: PrRef,
+    /// Where its commits come from.
+    pub origin: Origin,
+    /// The head now.
+    pub live: Sha,
     /// The head that was recorded before the command was given.
-    Recorded(Pinned),
-    /// No head was recorded before the command, so what the person reviewed is not known.
-    Unrecorded(PrRef),
+    pub recorded: Option<Sha>,
+    /// The head before the command was given by the forge's own record, if it has one.
+    pub at_command: Option<Sha>,
+    /// Whether the commit that the command names, or else the recorded one, is among the pull request's own.
+    pub belongs: bool,
+}
+
+/// Where the commits of a pull request come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// From its own repository, or from a fork where those are allowed.
+    Trusted,
+    /// From a fork, which may have been deleted.
+    Fork(Option<Repo>),
+    /// The pull request is in a repository of another name now.
+    Moved(PrRef),
+}
+
+/// Why it is not known which commit was reviewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// No head was recorded in time, and the forge's record of pushes cannot be read.
+    Untold,
+    /// Something was pushed since the command was given, or in the same second.
+    Pushed,
+    /// By the forge's record the branch stood elsewhere than what was recorded.
+    Unheard,
 }
 
 /// What every decision may use.

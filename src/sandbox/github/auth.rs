@@ -43,6 +43,14 @@ impl Caller {
             Self::Installation { bot, .. } => *bot,
         }
     }
+
+    /// An app needs leave of its own to write what will run with the repository's secrets.
+    pub(super) fn may_change_workflows(&self) -> bool {
+        match self {
+            Self::Installation { permissions, .. } => permissions.get("workflows") == Some(&Access::Write),
+            Self::User(_) | Self::App => true,
+        }
+    }
 }
 
 /// What a route asks of its caller.
@@ -141,10 +149,18 @@ fn check_jwt(world: &World, token: &str) -> Result<(), Refusal> {
 /// Whether the caller may use the route at all; the answer is the repository in the path, 0 if there is none.
 pub(super) fn admit(world: &World, caller: &Caller, need: Need, params: &[(String, String)]) -> Result<u64, Refusal> {
     let param = |name: &str| params.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
-    let full_name = format!("{}/{}", param("owner"), param("repo"));
+    let by_name = format!("{}/{}", param("owner"), param("repo"));
+    // By its number it is known for ever, by its name until it goes elsewhere.
+    let named = || match param("repo_id") {
+        "" => world.repo_id(&by_name),
+        id => {
+            let id = id.parse().map_err(|_| Refusal::not_found())?;
+            world.repo(id).map(|repo| repo.id)
+        }
+    };
     match (need, caller) {
         (Need::Jwt, Caller::App) => Ok(0),
-        (Need::JwtRepo, Caller::App) => world.repo_id(&full_name),
+        (Need::JwtRepo, Caller::App) => named(),
         (Need::Jwt | Need::JwtRepo, _) => Err(Refusal::new(401, "A JSON web token could not be decoded")),
         (_, Caller::App) => Err(Refusal::new(403, "Resource not accessible by integration")),
         (Need::Token, _) => Ok(0),
@@ -161,7 +177,7 @@ pub(super) fn admit(world: &World, caller: &Caller, need: Need, params: &[(Strin
         }
         (Need::Org(_), Caller::User(_)) => Ok(0),
         (Need::Repo(any_of, access), _) => {
-            let repo = world.repo_id(&full_name)?;
+            let repo = named()?;
             admit_to_repo(world, caller, repo, any_of, access)?;
             Ok(repo)
         }
@@ -300,7 +316,7 @@ fn narrowed_permissions(installation: &Installation, wanted: Option<&Value>) -> 
         return Ok(installation.permissions.clone());
     };
     let not_granted = || Refusal::unprocessable("The permissions requested are not granted to this installation.");
-    wanted
+    let mut narrowed: Permissions = wanted
         .iter()
         .map(|(name, access)| {
             let access = match access.as_str() {
@@ -311,7 +327,10 @@ fn narrowed_permissions(installation: &Installation, wanted: Option<&Value>) -> 
             let has = installation.permissions.get(name).copied().ok_or_else(not_granted)?;
             (has >= access).then(|| (name.clone(), access)).ok_or_else(not_granted)
         })
-        .collect()
+        .collect::<Result<_, Refusal>>()?;
+    // Whatever is asked for, this is always among it.
+    narrowed.entry("metadata".to_owned()).or_insert(Access::Read);
+    Ok(narrowed)
 }
 
 fn narrowed_repos(world: &World, installation: &Installation, req: &Req) -> Result<Option<BTreeSet<u64>>, Refusal> {

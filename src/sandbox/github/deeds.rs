@@ -84,6 +84,66 @@ impl GitHub {
         world.comment(id, number, actor, body.to_owned())
     }
 
+    /// Comments in a person's name through somebody else's app.
+    ///
+    /// # Errors
+    /// What GitHub refuses.
+    pub fn comment_via_app(&self, repo: &str, number: u64, login: &str, body: &str, app: u64) -> Result<u64, Refusal> {
+        let mut world = self.world();
+        let (actor, id) = (world.person(login)?, world.repo_id(repo)?);
+        world.comment_via(id, number, actor, body.to_owned(), Some(app))
+    }
+
+    /// Replaces all commits of a pull request's branch by one on its base; the answer is the new head.
+    ///
+    /// # Errors
+    /// When repository, pull request or person are unknown.
+    pub fn force_push_to_pr(
+        &self,
+        repo: &str,
+        number: u64,
+        login: &str,
+        files: &[Change<'_>],
+    ) -> Result<String, Refusal> {
+        let mut world = self.world();
+        let (actor, id) = (world.person(login)?, world.repo_id(repo)?);
+        let pull = world.pull(id, number)?.clone();
+        let sha = world.commit_on(pull.head_repo, actor, &pull.base_sha, files)?;
+        world.move_ref(
+            pull.head_repo,
+            actor,
+            &format!("refs/heads/{}", pull.head_ref),
+            Some(&sha),
+        )?;
+        Ok(sha)
+    }
+
+    /// Moves a pull request's branch to a commit that is there already.
+    ///
+    /// # Errors
+    /// When repository, pull request or person are unknown.
+    pub fn push_to(&self, repo: &str, number: u64, login: &str, sha: &str) -> Result<(), Refusal> {
+        let mut world = self.world();
+        let (actor, id) = (world.person(login)?, world.repo_id(repo)?);
+        let pull = world.pull(id, number)?.clone();
+        world.move_ref(
+            pull.head_repo,
+            actor,
+            &format!("refs/heads/{}", pull.head_ref),
+            Some(sha),
+        )
+    }
+
+    /// Points a pull request at another branch of its repository.
+    ///
+    /// # Errors
+    /// What GitHub refuses.
+    pub fn retarget_pr(&self, repo: &str, number: u64, login: &str, base: &str) -> Result<(), Refusal> {
+        let mut world = self.world();
+        let (actor, id) = (world.person(login)?, world.repo_id(repo)?);
+        world.retarget(id, number, actor, base.to_owned())
+    }
+
     /// Changes a comment.
     ///
     /// # Errors
@@ -293,16 +353,21 @@ impl World {
         files: &[Change<'_>],
     ) -> Result<String, Refusal> {
         let parent = self.branch_head(repo, branch).or_else(|| self.branch_head(repo, from));
-        let parent = parent.ok_or_else(Refusal::not_found)?;
+        let sha = self.commit_on(repo, actor, &parent.ok_or_else(Refusal::not_found)?, files)?;
+        self.move_ref(repo, actor, &format!("refs/heads/{branch}"), Some(&sha))?;
+        Ok(sha)
+    }
+
+    /// A commit that changes these files, on no branch yet.
+    fn commit_on(&mut self, repo: u64, actor: u64, parent: &str, files: &[Change<'_>]) -> Result<String, Refusal> {
         let by = self.signature(actor);
         let store = self.store_mut(repo)?;
-        let flat = store.flat_of_commit(&parent);
+        let flat = store.flat_of_commit(parent);
         let flat = changed(store, flat, files);
         let tree = store.put_tree(&flat);
         let names: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
-        let sha = store.put_commit(commit(tree, vec![parent], format!("Change {}", names.join(", ")), &by));
-        self.move_ref(repo, actor, &format!("refs/heads/{branch}"), Some(&sha))?;
-        Ok(sha)
+        let message = format!("Change {}", names.join(", "));
+        Ok(store.put_commit(commit(tree, vec![parent.to_owned()], message, &by)))
     }
 
     fn approve(&mut self, repo: u64, number: u64, actor: u64) -> Result<(), Refusal> {

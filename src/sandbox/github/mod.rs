@@ -5,12 +5,14 @@
 //! keeps nothing when it ends. Forgiving where the vendor is strict is a bug here.
 
 mod accounts;
+mod activity;
 mod auth;
 mod checks;
 mod deeds;
 mod git;
 mod hooklog;
 mod mail;
+mod moves;
 mod objects;
 mod people;
 mod pulls;
@@ -228,6 +230,7 @@ fn new_world(options: &Options) -> World {
         app: None,
         accounts: BTreeMap::new(),
         repos: BTreeMap::new(),
+        former_names: BTreeMap::new(),
         stores: BTreeMap::new(),
         teams: BTreeMap::new(),
         installations: BTreeMap::new(),

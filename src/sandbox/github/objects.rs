@@ -12,6 +12,8 @@ use super::wire::{Refusal, Reply, Req};
 
 /// The contents API gives no content above this.
 const CONTENT_BYTES_MAX: usize = 1024 * 1024;
+/// What is below takes a permission of its own.
+const WORKFLOWS: &str = ".github/workflows/";
 
 /// `POST …/git/blobs`.
 pub(super) fn create_blob(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
@@ -88,6 +90,10 @@ pub(super) fn create_tree(world: &mut World, req: &Req) -> Result<Reply, Refusal
     };
     if entries.is_empty() {
         return Err(Refusal::unprocessable("Invalid tree info"));
+    }
+    let below = |entry: &Value| entry["path"].as_str().is_some_and(|path| path.starts_with(WORKFLOWS));
+    if entries.iter().any(below) && !req.caller.may_change_workflows() {
+        return Err(Refusal::new(403, "Resource not accessible by integration"));
     }
     let base = req.owned("base_tree")?;
     let store = world.store_mut(req.repo)?;

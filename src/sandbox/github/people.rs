@@ -90,6 +90,7 @@ impl GitHub {
             review_comments: BTreeMap::new(),
             checks: BTreeMap::new(),
             statuses: Vec::new(),
+            activity: Vec::new(),
             ..parent
         };
         world.repos.insert(id, fork);
@@ -211,6 +212,17 @@ impl GitHub {
         Ok(installed.then(|| world.install(account)).flatten())
     }
 
+    /// An account is closed. What it wrote stays, by nobody.
+    ///
+    /// # Errors
+    /// When the account is unknown.
+    pub fn close_account(&self, login: &str) -> Result<(), Refusal> {
+        let mut world = self.world();
+        let id = world.person(login)?;
+        world.accounts.remove(&id);
+        Ok(())
+    }
+
     /// Every installation token stops working at once.
     pub fn revoke_installation_tokens(&self) {
         self.world().tokens.retain(|_, token| token.expires_at.is_none());
@@ -227,6 +239,16 @@ impl GitHub {
 impl World {
     fn add_org(&mut self, login: &str) -> u64 {
         let id = self.add_account(login, Kind::Organization);
+        self.install(id);
+        id
+    }
+
+    /// The account of this login, or a new organisation; with the app installed on it.
+    pub(super) fn owner_of_this_name(&mut self, login: &str) -> u64 {
+        let id = match self.account_by_login(login) {
+            Some(known) => known.id,
+            None => self.add_org(login),
+        };
         self.install(id);
         id
     }
@@ -256,11 +278,7 @@ impl World {
     fn add_repo(&mut self, full_name: &str, files: &[(&str, &str)]) -> Result<u64, Refusal> {
         let malformed = || Refusal::unprocessable("a repository's full name is owner/name");
         let (owner, name) = full_name.split_once('/').ok_or_else(malformed)?;
-        let owner = match self.account_by_login(owner) {
-            Some(known) => known.id,
-            None => self.add_org(owner),
-        };
-        self.install(owner);
+        let owner = self.owner_of_this_name(owner);
         let id = self.fresh_id();
         let changes: Vec<Change<'_>> = files.iter().map(|(path, content)| (*path, Some(*content))).collect();
         let by = self.signature(owner);
@@ -280,7 +298,8 @@ impl World {
             default_branch: "main".to_owned(),
             created_at: self.now(),
             levels: BTreeMap::new(),
-            refs: BTreeMap::from([("refs/heads/main".to_owned(), first)]),
+            refs: BTreeMap::from([("refs/heads/main".to_owned(), first.clone())]),
+            activity: Vec::new(),
             pulls: BTreeMap::new(),
             comments: BTreeMap::new(),
             review_comments: BTreeMap::new(),
@@ -291,6 +310,7 @@ impl World {
             merge_methods: BTreeSet::from(["merge", "squash", "rebase"].map(str::to_owned)),
         };
         self.repos.insert(id, repo);
+        self.record_activity(id, owner, "refs/heads/main", (None, Some(&first)))?;
         Ok(id)
     }
 }

@@ -11,6 +11,8 @@ use super::state::{Access, Merged, Pull, World};
 use super::wire::{Refusal, Reply, Req};
 
 const TITLE_CHARS_MAX: usize = 256;
+/// So many commits of a pull request are listed.
+const COMMITS_MAX: usize = 250;
 pub(super) const BODY_CHARS_MAX: usize = 65_536;
 
 /// What a new pull request is to be.
@@ -101,6 +103,17 @@ pub(super) fn get(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
     Ok(Reply::ok(body))
 }
 
+/// `GET …/pulls/{n}/commits`: oldest first, and no more than the vendor lists.
+pub(super) fn commits(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let (repo, pull) = (world.repo(req.repo)?, world.pull(req.repo, req.number("n")?)?);
+    let store = world.store(req.repo)?;
+    let mut ahead = store.ahead(&pull.base_sha, &pull.head_sha);
+    ahead.truncate(COMMITS_MAX);
+    let found = ahead.iter().filter_map(|sha| Some((sha, store.commits.get(sha)?)));
+    let items = found.map(|(sha, commit)| render::commit(world, repo, sha, commit));
+    Ok(Reply::page(req, items.collect()))
+}
+
 /// `GET …/issues/{n}`.
 pub(super) fn issue(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
     let (repo, pull) = (world.repo(req.repo)?, world.pull(req.repo, req.number("n")?)?);
@@ -123,6 +136,9 @@ pub(super) fn update(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
         pull.title = title.unwrap_or_else(|| pull.title.clone());
         pull.body = body.or_else(|| pull.body.take());
         world.emit_pull("edited", req.repo, number, actor, json!({"changes": was}));
+    }
+    if let Some(base) = req.owned("base")? {
+        world.retarget(req.repo, number, actor, base)?;
     }
     match state.as_deref() {
         Some("closed") if open => world.close(req.repo, number, actor)?,
@@ -238,6 +254,18 @@ impl World {
         Some((found.id, branch.to_owned()))
     }
 
+    /// Points a pull request at another branch of the repository.
+    pub(super) fn retarget(&mut self, repo: u64, number: u64, actor: u64, base: String) -> Result<(), Refusal> {
+        let invalid = || Refusal::field("PullRequest", "base", "invalid");
+        let base_sha = self.branch_head(repo, &base).ok_or_else(invalid)?;
+        let pull = self.pull_mut(repo, number)?;
+        let before = std::mem::replace(&mut pull.base_ref, base);
+        let before_sha = std::mem::replace(&mut pull.base_sha, base_sha);
+        let changes = json!({"base": {"ref": {"from": before}, "sha": {"from": before_sha}}});
+        self.emit_pull("edited", repo, number, actor, json!({"changes": changes}));
+        Ok(())
+    }
+
     pub(super) fn close(&mut self, repo: u64, number: u64, actor: u64) -> Result<(), Refusal> {
         let now = self.now();
         let pull = self.pull_mut(repo, number)?;
@@ -284,6 +312,7 @@ impl World {
             at: now,
         });
         self.move_ref(repo, actor, &format!("refs/heads/{}", pull.base_ref), Some(&sha))?;
+        self.was_merge(repo)?;
         self.emit_pull("closed", repo, number, actor, json!({}));
         Ok(sha)
     }

@@ -151,13 +151,16 @@ impl World {
     /// Points a reference elsewhere (`None`: removes it), with all that follows for pull requests.
     pub(super) fn move_ref(&mut self, repo: u64, actor: u64, name: &str, to: Option<&str>) -> Result<(), Refusal> {
         let refs = &mut self.repo_mut(repo)?.refs;
-        match to {
+        let before = match to {
             Some(sha) => refs.insert(name.to_owned(), sha.to_owned()),
             None => refs.remove(name),
         };
         let Some(branch) = name.strip_prefix("refs/heads/") else {
             return Ok(());
         };
+        if before.as_deref() != to {
+            self.record_activity(repo, actor, name, (before.as_deref(), to))?;
+        }
         let follows: Vec<(u64, u64)> = self
             .repos
             .values()

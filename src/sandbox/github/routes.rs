@@ -15,7 +15,7 @@ use super::auth::{Need, admit, authenticate};
 use super::state::Access::{Read, Write};
 use super::state::World;
 use super::wire::{Refusal, Reply, Req, check_headers, parse_body};
-use super::{accounts, auth, checks, hooklog, lock, objects, pulls, refs, talk};
+use super::{accounts, activity, auth, checks, hooklog, lock, objects, pulls, refs, talk};
 
 /// The primary rate limit.
 pub(super) const CALLS_PER_HOUR: u64 = 5000;
@@ -52,8 +52,12 @@ pub(super) fn all(shared: Shared) -> Router {
         .into_iter()
         .map(|(method, path, need, verb)| (method, path.to_owned(), need, verb));
     for (method, path, need, verb) in global.chain(of_repo) {
-        for prefix in ["", "/api/v3"] {
-            api = api.route(&format!("{prefix}{path}"), endpoint(method, need, verb));
+        let by_number = path.strip_prefix("/repos/{owner}/{repo}");
+        let by_number = by_number.map(|rest| format!("/repositories/{{repo_id}}{rest}"));
+        for path in [Some(path.clone()), by_number].into_iter().flatten() {
+            for prefix in ["", "/api/v3"] {
+                api = api.route(&format!("{prefix}{path}"), endpoint(method, need, verb));
+            }
         }
     }
     api.fallback(nothing_here)
@@ -108,7 +112,14 @@ const GLOBAL: [Route; 19] = [
     ),
 ];
 
-const OF_REPO: [Route; 16] = [
+const OF_REPO: [Route; 18] = [
+    (GET, "/activity", Need::Repo("contents", Read), activity::list),
+    (
+        GET,
+        "/pulls/{n}/commits",
+        Need::Repo("pull_requests", Read),
+        pulls::commits,
+    ),
     (
         GET,
         "/collaborators/{login}/permission",
@@ -281,6 +292,7 @@ fn endpoint(method: MethodFilter, need: Need, verb: Verb) -> MethodRouter<Shared
             let query = parts.uri.query().unwrap_or_default();
             let world = &mut lock(&shared.world);
             let asked = Asked {
+                is_get: method == GET,
                 path: parts.uri.path(),
                 query,
                 headers: &parts.headers,
@@ -306,6 +318,7 @@ fn respond(world: &World, reply: Result<Reply, Refusal>) -> Response {
 
 /// A request as it came.
 struct Asked<'a> {
+    is_get: bool,
     path: &'a str,
     query: &'a str,
     headers: &'a HeaderMap,
@@ -329,6 +342,9 @@ impl World {
         if !asked.path.ends_with("/rate_limit") {
             let used_up = || Refusal::new(403, "API rate limit exceeded for this token.");
             self.calls_left = self.calls_left.checked_sub(1).ok_or_else(used_up)?;
+        }
+        if let Some(elsewhere) = self.redirect(asked.is_get, asked.path, asked.query) {
+            return Ok(elsewhere);
         }
         let repo = admit(self, &caller, need, &params)?;
         let accept = asked

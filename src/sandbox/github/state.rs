@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::activity::Activity;
 use super::git::Store;
 use super::mail::Mail;
 use super::wire::Refusal;
@@ -91,6 +92,8 @@ pub(super) struct Repo {
     pub(super) levels: BTreeMap<u64, Level>,
     /// `refs/heads/main` → commit.
     pub(super) refs: BTreeMap<String, String>,
+    /// What happened to the branches, oldest first.
+    pub(super) activity: Vec<Activity>,
     pub(super) pulls: BTreeMap<u64, Pull>,
     pub(super) comments: BTreeMap<u64, Comment>,
     pub(super) review_comments: BTreeMap<u64, ReviewComment>,
@@ -141,6 +144,8 @@ pub(super) struct Comment {
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
     pub(super) edits: u32,
+    /// The app of others through which it was written in the author's name.
+    pub(super) via_app: Option<u64>,
     pub(super) reactions: Vec<Reaction>,
 }
 
@@ -237,6 +242,8 @@ pub(super) struct World {
     pub(super) app: Option<App>,
     pub(super) accounts: BTreeMap<u64, Account>,
     pub(super) repos: BTreeMap<u64, Repo>,
+    /// Names that repositories had, in lower case.
+    pub(super) former_names: BTreeMap<String, u64>,
     pub(super) stores: BTreeMap<u64, Store>,
     /// By organisation and slug.
     pub(super) teams: BTreeMap<(u64, String), BTreeMap<u64, Membership>>,

@@ -276,15 +276,31 @@ impl World {
             created_at: now,
             updated_at: now,
             edits: 0,
+            via_app: None,
             reactions: Vec::new(),
         }
     }
 
     /// Comments on a pull request; the answer is the comment's id.
     pub(super) fn comment(&mut self, repo: u64, number: u64, author: u64, body: String) -> Result<u64, Refusal> {
+        self.comment_via(repo, number, author, body, None)
+    }
+
+    /// The same through some other app, which has the author's leave to write in the author's name.
+    pub(super) fn comment_via(
+        &mut self,
+        repo: u64,
+        number: u64,
+        author: u64,
+        body: String,
+        via_app: Option<u64>,
+    ) -> Result<u64, Refusal> {
         check_body("IssueComment", &body)?;
         self.pull_mut(repo, number)?;
-        let comment = self.new_comment(number, author, body);
+        let comment = Comment {
+            via_app,
+            ..self.new_comment(number, author, body)
+        };
         let id = comment.id;
         self.repo_mut(repo)?.comments.insert(id, comment);
         self.emit_comment("created", repo, id, author, json!({}));

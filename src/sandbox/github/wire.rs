@@ -99,6 +99,8 @@ pub(super) struct Reply {
     content_type: &'static str,
     body: Vec<u8>,
     link: Option<String>,
+    /// Where a redirect leads.
+    location: Option<String>,
 }
 
 impl Reply {
@@ -108,6 +110,7 @@ impl Reply {
             content_type: "application/json; charset=utf-8",
             body: body.to_string().into_bytes(),
             link: None,
+            location: None,
         }
     }
 
@@ -129,6 +132,7 @@ impl Reply {
             content_type: "application/vnd.github.raw; charset=utf-8",
             body,
             link: None,
+            location: None,
         }
     }
 
@@ -151,6 +155,14 @@ impl Reply {
         }
     }
 
+    /// A redirect to this address.
+    pub(super) fn at(self, location: String) -> Self {
+        Self {
+            location: Some(location),
+            ..self
+        }
+    }
+
     /// With a `Link` to the next page, whose address differs in this parameter.
     pub(super) fn linked(self, req: &Req, name: &str, value: &str) -> Self {
         Self {
@@ -168,6 +180,9 @@ impl Reply {
         }
         if let Some(Ok(link)) = self.link.map(HeaderValue::try_from) {
             headers.insert(header::LINK, link);
+        }
+        if let Some(Ok(location)) = self.location.map(HeaderValue::try_from) {
+            headers.insert(header::LOCATION, location);
         }
         // Limits are told in absolute time, which only means something next to the answer's own clock.
         let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();

@@ -57,6 +57,8 @@ async fn scene(credentials: Credentials) -> Scene {
         web_url: None,
         webhook_secrets: vec![],
         credentials,
+        own_account_id: None,
+        allow_forks: false,
     })
     .expect("a client");
     Scene {
@@ -106,7 +108,14 @@ async fn limits_are_waited_out_for_as_long_as_github_says() {
         ("x-ratelimit-reset", "1763719230"),
         ("date", "Fri, 21 Nov 2025 10:00:00 GMT"),
     ];
+    let unnamed = [("retry-after", "23")];
+    let dated = [
+        ("retry-after", "Fri, 21 Nov 2025 10:00:45 GMT"),
+        ("date", "Fri, 21 Nov 2025 10:00:00 GMT"),
+    ];
     let cases = [
+        (limited(&unnamed, "Please come back later."), 23),
+        (limited(&dated, secondary), 45),
         (Fault::too_many("GET", "/contents", 1, 17), 17),
         (Fault::secondary_limit("GET", "/contents", 1, Some(42)), 42),
         (Fault::secondary_limit("GET", "/contents", 1, None), 60),
@@ -155,6 +164,20 @@ async fn lost_and_broken_answers_may_be_tried_again() {
             }
         );
         assert!(infrastructure, "{what}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_is_waited_out_for_as_long_as_github_says() {
+    let later = vec![("retry-after".to_owned(), "9".to_owned())];
+    for status in [500, 502, 503, 408] {
+        match failure(Fault::answer("GET", "/contents", 1, status, later.clone(), "")).await {
+            CallError::Retry { after, class, .. } => {
+                assert_eq!(after, Some(Duration::from_secs(9)), "{status}");
+                assert_eq!(class, FailureClass::Infrastructure);
+            }
+            other => panic!("{status}: {other:?}"),
+        }
     }
 }
 
@@ -239,14 +262,17 @@ async fn an_app_that_is_installed_again_is_found_again() {
     let scene = scene(app()).await;
     let read = || async { scene.github.read_file(&repo(), "a").await };
     assert!(read().await.is_ok());
-    // The token is refused and so is the old installation: this call fails, the next one looks again.
+    // The token is refused and so is the old installation: it is looked for again.
     let refused = |method: &str, path: &str, status| Fault::answer(method, path, 1, status, vec![], "{}");
     scene.stage.misbehave(refused("GET", "/contents", 401));
     scene.stage.misbehave(refused("POST", "/access_tokens", 404));
-    assert!(matches!(read().await, Err(CallError::Permanent { .. })));
-    scene.stage.misbehave(refused("POST", "/access_tokens", 404));
     assert_eq!(read().await, Ok(Some("hello".to_owned())));
     assert_eq!(scene.stage.calls_to("GET", "/installation").len(), 2);
+    // A token that was just made and is refused all the same stays refused.
+    for _ in 0..2 {
+        scene.stage.misbehave(refused("GET", "/contents", 401));
+    }
+    assert!(matches!(read().await, Err(CallError::Permanent { .. })));
 }
 
 #[tokio::test]
@@ -290,6 +316,8 @@ async fn configuration_that_cannot_work_is_refused_without_naming_secrets() {
         web_url: None,
         webhook_secrets: vec![],
         credentials,
+        own_account_id: None,
+        allow_forks: false,
     };
     let bad_key = Credentials::App {
         app_id: 1,

@@ -28,6 +28,7 @@ async fn missed(catchup: &GithubCatchup) -> Missed {
 
 fn read(headers: Vec<(String, String)>, body: Vec<u8>) -> Vec<Signal> {
     let own = OwnIdentity {
+        instance: "api.github.com".to_owned(),
         app_id: Some(APP_ID),
         account_id: None,
     };

@@ -289,6 +289,19 @@ async fn already_merged_is_believed_of_the_recorded_head_and_of_our_own_commit()
 
 /// Somebody puts a commit on stepherd's branch that says of itself that it is stepherd's.
 async fn forge(scene: &Scene, parents: &[&str], files: &[(&str, &str)]) -> String {
+    forge_saying(scene, parents, files, |tree| {
+        format!("Stepherd-Branch: {BRANCH}\nStepherd-Tree: {tree}")
+    })
+    .await
+}
+
+/// Somebody puts a commit on stepherd's branch whose message ends in this, which is made of the tree's name.
+async fn forge_saying(
+    scene: &Scene,
+    parents: &[&str],
+    files: &[(&str, &str)],
+    end: impl FnOnce(&str) -> String,
+) -> String {
     let main = scene.main();
     let entries: Vec<Value> = files
         .iter()
@@ -301,7 +314,7 @@ async fn forge(scene: &Scene, parents: &[&str], files: &[(&str, &str)]) -> Strin
     let body = json!({"base_tree": main_commit["tree"]["sha"], "tree": entries});
     let tree = scene.by_hand(Method::POST, "/git/trees", &body).await["sha"].clone();
     let tree = tree.as_str().expect("a tree");
-    let message = format!("Raise comcast\n\nStepherd-Branch: {BRANCH}\nStepherd-Tree: {tree}");
+    let message = format!("Raise comcast\n\n{}", end(tree));
     let body = json!({"message": message, "tree": tree, "parents": parents});
     let commit = scene.by_hand(Method::POST, "/git/commits", &body).await["sha"].clone();
     let body = json!({"ref": format!("refs/heads/{BRANCH}"), "sha": commit});
@@ -344,6 +357,24 @@ async fn a_commit_that_only_says_it_is_stepherds_is_not_adopted() {
             refused(&outcome, needle);
             refused(&outcome, "not stepherd's");
         }
+    }
+}
+
+#[tokio::test]
+async fn the_very_same_change_by_somebody_else_is_not_adopted() {
+    type End = fn(&str) -> String;
+    let ends: [End; 4] = [
+        |_| "By hand.".to_owned(),
+        |tree| format!("Stepherd-Branch: SREPROV-3072_URMO7YZ2_StepOther\nStepherd-Tree: {tree}"),
+        |_| format!("Stepherd-Branch: {BRANCH}\nStepherd-Tree: 0123456789abcdef0123456789abcdef01234567"),
+        |tree| format!("Stepherd-Branch: {BRANCH}\nStepherd-Tree: {tree}\n\nAmended."),
+    ];
+    for end in ends {
+        let scene = Scene::app().await;
+        let main = scene.main();
+        forge_saying(&scene, &[main.as_str()], &[OURS], end).await;
+        refused(&change(&scene, &intent()).await, "someone pushed to stepherd's branch");
+        assert!(scene.github.pulls(REPO).expect("pulls").is_empty());
     }
 }
 

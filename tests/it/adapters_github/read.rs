@@ -13,6 +13,7 @@ const HEAD: &str = "0123456789abcdef0123456789abcdef01234567";
 
 fn read_bytes(event: &str, body: Vec<u8>) -> Result<Vec<Signal>, Unreadable> {
     let own = OwnIdentity {
+        instance: "api.github.com".to_owned(),
         app_id: Some(OWN_APP),
         account_id: Some(OWN_ACCOUNT),
     };
@@ -98,6 +99,7 @@ fn pull_request(action: &str) -> Value {
         "action": action,
         "number": 12,
         "pull_request": {
+            "id": 5012,
             "number": 12,
             "title": "Update <b>",
             "merged": false,
@@ -115,7 +117,7 @@ fn pull_request(action: &str) -> Value {
 fn a_comment_on_a_pull_request_is_something_said() {
     let said = said("issue_comment", &issue_comment());
     assert_eq!(said.thread.to_string(), "github:acme/deploy#12");
-    assert_eq!(said.key, "github:acme/deploy:issue_comment:1234");
+    assert_eq!(said.key, "github:api.github.com:issue_comment:1234");
     assert_eq!(said.message.id, "issue_comment/1234");
     assert_eq!(said.message.thread, said.thread);
     assert_eq!(said.text, Text::Markdown("/dcr retry\r\n".into()));
@@ -130,7 +132,7 @@ fn a_comment_on_a_pull_request_is_something_said() {
 fn a_review_comment_is_said_in_the_thread_that_its_first_comment_began() {
     let first = said("pull_request_review_comment", &review_comment());
     assert_eq!(first.thread.place, "acme/deploy#12/r77");
-    assert_eq!(first.key, "github:acme/deploy:review_comment:77");
+    assert_eq!(first.key, "github:api.github.com:review_comment:77");
     assert_eq!(first.message.id, "review_comment/77");
     let reply = but(review_comment(), "/comment/in_reply_to_id", json!(70));
     let reply = said("pull_request_review_comment", &reply);
@@ -180,7 +182,9 @@ fn bots_and_stepherd_itself_are_known_for_what_they_are() {
         ActorKind::Bot
     );
     assert_eq!(kind(via(OWN_APP)), ActorKind::Ours);
-    assert_eq!(kind(via(1)), ActorKind::Human);
+    assert_eq!(kind(via(1)), ActorKind::Bot, "a program speaks in the person's name");
+    let nameless = but(issue_comment(), "/comment/performed_via_github_app", json!({}));
+    assert_eq!(kind(nameless), ActorKind::Bot);
     let own = but(issue_comment(), "/sender/id", json!(OWN_ACCOUNT));
     assert_eq!(kind(but(own, "/comment/user/id", json!(OWN_ACCOUNT))), ActorKind::Ours);
     let marked = but(
@@ -217,7 +221,10 @@ fn pull_request_changes_are_told_apart() {
         };
         assert_eq!(got.labels, labels);
         let at = "2026-11-20T10:00:00Z";
-        let key = format!("github:acme/deploy:pr:12:{word}:{HEAD}:{at}:{}", labels.join(","));
+        let key = format!(
+            "github:api.github.com:pull_request:5012:{word}:{HEAD}:{at}:{}",
+            labels.join(",")
+        );
         assert_eq!(got.key, key);
         assert_eq!(got.head.as_str(), HEAD);
         assert_eq!(got.base, "main");

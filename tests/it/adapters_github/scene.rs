@@ -70,6 +70,8 @@ impl Scene {
             web_url: None,
             webhook_secrets: vec![],
             credentials,
+            own_account_id: None,
+            allow_forks: false,
         })
         .expect("a client");
         Self { github, ours, seconds }

@@ -265,6 +265,10 @@ async fn a_comment_stands_until_it_is_edited_or_deleted() {
     assert!(stands(said("/dcr retry", &author)).await);
     assert!(!stands(said("/dcr stop", &author)).await);
     assert!(!stands(said("/dcr retry", "1")).await);
+    let by_program = scene.github.comment_via_app(REPO, number, "octocat", "/dcr retry", 1);
+    let mut in_their_name = said("/dcr retry", &author);
+    in_their_name.message.id = format!("issue_comment/{}", by_program.expect("a comment"));
+    assert!(!stands(in_their_name).await, "another program wrote it");
     scene.pass_seconds(5);
     scene
         .github
@@ -569,14 +573,4 @@ async fn a_limit_or_a_fault_is_no_answer_about_rights() {
     let refused = ask(&scene, id, team()).await;
     assert!(matches!(refused, Err(CallError::Permanent { .. })), "{refused:?}");
     assert_eq!(ask(&scene, id, team()).await, Ok(true));
-}
-
-#[tokio::test]
-async fn the_token_knows_its_account() {
-    let scene = Scene::token().await;
-    assert_eq!(
-        scene.ours.own_account_id().await,
-        Ok(scene.github.account_id("machine"))
-    );
-    assert_eq!(Scene::app().await.ours.own_account_id().await, Ok(None));
 }

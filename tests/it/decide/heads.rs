@@ -1,10 +1,10 @@
 //! Which commit a command on a pull request means: the one that was reviewed, never simply the newest.
 
 use stepherd::domain::command::Action;
-use stepherd::domain::decide::{HeadKnown, Known, StartFacts};
+use stepherd::domain::decide::{HeadKnown, Known, Origin, PrHead, StartFacts};
 use stepherd::domain::effect::{Effect, Outcome};
-use stepherd::domain::ids::PrRef;
-use stepherd::domain::run::{FailureClass, Pinned};
+use stepherd::domain::ids::{PrRef, Sha};
+use stepherd::domain::run::FailureClass;
 
 use super::kit::{Script, change, first_line, name, opened, plan, sha, start_facts, step, went_wrong};
 
@@ -15,11 +15,24 @@ fn pr() -> PrRef {
     }
 }
 
-fn recorded(digit: char) -> HeadKnown {
-    HeadKnown::Recorded(Pinned {
+/// The pull request as everybody has known it since before the command: at this commit.
+fn seen(digit: char) -> PrHead {
+    PrHead {
         pr: pr(),
-        head: sha(digit),
-    })
+        origin: Origin::Trusted,
+        live: sha(digit),
+        recorded: Some(sha(digit)),
+        at_command: Some(sha(digit)),
+        belongs: true,
+    }
+}
+
+fn recorded(digit: char) -> HeadKnown {
+    known(seen(digit))
+}
+
+fn known(head: PrHead) -> HeadKnown {
+    HeadKnown::Seen(Box::new(head))
 }
 
 fn start(head: HeadKnown, named: Option<char>) -> Script {
@@ -34,31 +47,133 @@ fn start(head: HeadKnown, named: Option<char>) -> Script {
     script
 }
 
+fn pinned(script: Script) -> Option<Sha> {
+    script.run.and_then(|run| run.subject.pinned).map(|pinned| pinned.head)
+}
+
+/// What is answered where nothing is started.
+fn refused(script: Script) -> String {
+    match script.last.effects.as_slice() {
+        [Effect::Reply(reply)] if script.run.is_none() => first_line(&reply.doc),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn the_recorded_head_is_pinned_and_a_named_one_must_agree() {
-    let pinned = |script: Script| script.run.and_then(|run| run.subject.pinned).map(|pinned| pinned.head);
     assert_eq!(pinned(start(recorded('a'), None)), Some(sha('a')));
     assert_eq!(pinned(start(recorded('a'), Some('a'))), Some(sha('a')));
-    assert_eq!(
-        pinned(start(HeadKnown::Unrecorded(pr()), Some('c'))),
-        Some(sha('c')),
-        "the person said which"
-    );
     assert_eq!(pinned(start(HeadKnown::NoPr, None)), None);
     assert!(
         start(HeadKnown::NoPr, Some('a')).run.is_none(),
         "there is no pull request to pin"
     );
+    insta::assert_snapshot!(refused(start(recorded('a'), Some('b'))), @"Nothing was started: you named `bbbbbbb`, but the pull request's head was `aaaaaaa` when you wrote. Look at what changed, then say `/zap start` again.");
+}
+
+/// What was recorded, what the forge says of the time of the command, and the head now, against the commit that is
+/// pinned without anybody naming one.
+#[test]
+fn a_head_is_taken_only_if_nothing_speaks_against_its_having_been_reviewed() {
+    let cases = [
+        (Some('a'), Some('a'), 'a', Some('a')),
+        // Pushed since, which is known.
+        (Some('a'), Some('a'), 'b', Some('a')),
+        // A webhook was lost or is late, or the branch was moved there and back.
+        (Some('a'), Some('b'), 'b', None),
+        (Some('a'), Some('b'), 'a', None),
+        // A forge without a record of pushes.
+        (Some('a'), None, 'a', Some('a')),
+        (Some('a'), None, 'b', None),
+        // Never recorded.
+        (None, Some('a'), 'a', Some('a')),
+        (None, Some('a'), 'b', None),
+        (None, None, 'a', None),
+    ];
+    for (recorded, at_command, live, expected) in cases {
+        let head = || PrHead {
+            live: sha(live),
+            recorded: recorded.map(sha),
+            at_command: at_command.map(sha),
+            ..seen('f')
+        };
+        let case = format!("{recorded:?} {at_command:?} {live}");
+        assert_eq!(pinned(start(known(head()), None)), expected.map(sha), "{case}");
+        if expected.is_none() {
+            assert_eq!(
+                pinned(start(known(head()), Some('c'))),
+                Some(sha('c')),
+                "{case}: the person says which"
+            );
+        }
+    }
 }
 
 #[test]
 fn a_head_that_was_not_known_is_never_filled_in() {
-    let refused = |script: Script| match script.last.effects.as_slice() {
-        [Effect::Reply(reply)] if script.run.is_none() => first_line(&reply.doc),
-        other => panic!("{other:?}"),
+    let unknown = |recorded: Option<char>, at_command: Option<char>| {
+        let head = PrHead {
+            live: sha('b'),
+            recorded: recorded.map(sha),
+            at_command: at_command.map(sha),
+            ..seen('f')
+        };
+        refused(start(known(head), None))
     };
-    insta::assert_snapshot!(refused(start(HeadKnown::Unrecorded(pr()), None)), @"Nothing was started: stepherd did not know the head commit of acme/app#1 before you wrote, so it cannot tell which commit you reviewed. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
-    insta::assert_snapshot!(refused(start(recorded('a'), Some('b'))), @"Nothing was started: you named `bbbbbbb`, but the pull request's head was `aaaaaaa` when you wrote. Look at what changed, then say `/zap start` again.");
+    insta::assert_snapshot!(unknown(None, None), @"Nothing was started: stepherd cannot tell which commit of acme/app#1 you reviewed, because it had not heard of that commit before you wrote, and cannot read when it was pushed. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
+    insta::assert_snapshot!(unknown(None, Some('a')), @"Nothing was started: stepherd cannot tell which commit of acme/app#1 you reviewed, because commits were pushed after you wrote or in that very second. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
+    insta::assert_snapshot!(unknown(Some('a'), Some('b')), @"Nothing was started: stepherd cannot tell which commit of acme/app#1 you reviewed, because its branch was moved in ways that stepherd had not heard of when you wrote. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
+}
+
+#[test]
+fn only_the_pull_requests_own_commits_are_pinned() {
+    // Named, and nowhere to be found on the pull request.
+    let nowhere = PrHead {
+        recorded: None,
+        at_command: None,
+        belongs: false,
+        ..seen('a')
+    };
+    insta::assert_snapshot!(refused(start(known(nowhere.clone()), Some('c'))), @"Nothing was started: `ccccccc` is not among the commits of acme/app#1. It may have been pushed away since, or belong to something else. Look at what is there now, and say it again.");
+    assert_eq!(
+        pinned(start(known(nowhere), Some('a'))),
+        Some(sha('a')),
+        "the head always is"
+    );
+    // Recorded, and pushed away since.
+    let gone = PrHead {
+        live: sha('b'),
+        belongs: false,
+        ..seen('a')
+    };
+    assert!(refused(start(known(gone), None)).contains("is not among the commits"));
+}
+
+#[test]
+fn forks_and_what_cannot_be_seen_start_nothing_whatever_is_named() {
+    let of = |origin: Origin| known(PrHead { origin, ..seen('a') });
+    let refusals = [
+        of(Origin::Fork(Some(name("eve/app")))),
+        of(Origin::Fork(None)),
+        of(Origin::Moved(PrRef {
+            repo: name("acme/renamed"),
+            number: 1,
+        })),
+        HeadKnown::Unseen {
+            pr: pr(),
+            why: "It is gone.".to_owned(),
+        },
+    ];
+    let told: Vec<String> = refusals.iter().map(|head| refused(start(head.clone(), None))).collect();
+    insta::assert_snapshot!(told.join("\n"), @"
+    Nothing was started: the commits of acme/app#1 come from the fork eve/app, where anybody may push. An administrator can allow forks: `allow_forks` in stepherd.toml.
+    Nothing was started: the commits of acme/app#1 come from a fork that is gone, where anybody may push. An administrator can allow forks: `allow_forks` in stepherd.toml.
+    Nothing was started: acme/app#1 is acme/renamed#1 now. Say it again there.
+    Nothing was started: stepherd cannot look at acme/app#1. It is gone.
+    ");
+    for head in refusals {
+        assert!(start(head, Some('a')).run.is_none());
+    }
 }
 
 #[test]
@@ -84,16 +199,14 @@ fn every_check_is_shown_on_the_pinned_commit_and_on_what_the_run_opens() {
 
 #[test]
 fn a_check_on_one_commit_is_wanted_once() {
-    let mut script = start(
-        HeadKnown::Recorded(Pinned {
-            pr: PrRef {
-                repo: name("acme/deploy"),
-                number: 3,
-            },
-            head: sha('a'),
-        }),
-        None,
-    );
+    let head = PrHead {
+        pr: PrRef {
+            repo: name("acme/deploy"),
+            number: 3,
+        },
+        ..seen('a')
+    };
+    let mut script = start(known(head), None);
     script.came(Outcome::ChangeOpened(opened(7, "b")));
     let checks = script
         .last

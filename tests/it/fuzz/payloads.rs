@@ -136,6 +136,7 @@ fn catalog() -> &'static Catalog {
 /// Reads it as its platform's door would once it was stored, and looks for commands in what it says.
 fn read(platform: &str, event: &str, body: Vec<u8>) -> usize {
     let own = OwnIdentity {
+        instance: "api.github.com".to_owned(),
         app_id: Some(7),
         account_id: Some(9),
     };

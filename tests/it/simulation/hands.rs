@@ -7,16 +7,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use stepherd::adapters::{
-    Backend, CallError, CheckShow, Direct, Forge, Hands, Marker, MoveSeen, Posted, Threads, Tracker,
+    Backend, CallError, CheckShow, Direct, Forge, Hands, Marker, MoveSeen, Posted, PrSeen, Threads, Tracker,
 };
 use stepherd::clock::Clock as _;
 use stepherd::domain::doc::Doc;
 use stepherd::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
-use stepherd::domain::ids::{Platform, Repo, RunId, ThreadRef};
+use stepherd::domain::ids::{Platform, PrRef, Repo, RunId, Sha, ThreadRef};
 use stepherd::domain::policy::Lookup;
 use stepherd::domain::run::{CheckTarget, FailureClass, Observation};
-use stepherd::domain::signal::{MessageRef, ReplyHandle, Said, TicketMoved};
+use stepherd::domain::signal::{Account, MessageRef, ReplyHandle, Said, TicketMoved};
 use stepherd::sandbox::stage::{Fault, FaultKind, Stage};
 use stepherd::store::{Gate, Point, Store, StoreError};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -148,6 +149,22 @@ impl Forge for Tapped<dyn Forge> {
         self.front.call(self.port.merge(intent)).await
     }
 
+    fn takes_forks(&self) -> bool {
+        self.port.takes_forks()
+    }
+
+    async fn pull_request(&self, pr: &PrRef) -> Result<PrSeen, CallError> {
+        self.front.call(self.port.pull_request(pr)).await
+    }
+
+    async fn has_commit(&self, pr: &PrRef, commit: &Sha) -> Result<bool, CallError> {
+        self.front.call(self.port.has_commit(pr, commit)).await
+    }
+
+    async fn head_at(&self, seen: &PrSeen, at: Timestamp) -> Result<Option<Sha>, CallError> {
+        self.front.call(self.port.head_at(seen, at)).await
+    }
+
     async fn check(&self, target: &CheckTarget, show: &CheckShow) -> Result<(), CallError> {
         self.front.call(self.port.check(target, show)).await
     }
@@ -193,6 +210,10 @@ impl Threads for Tapped<dyn Threads> {
 
     async fn acknowledge(&self, message: &MessageRef) -> Result<(), CallError> {
         self.front.call(self.port.acknowledge(message)).await
+    }
+
+    async fn is_own(&self, account: &Account) -> Result<bool, CallError> {
+        self.front.call(self.port.is_own(account)).await
     }
 
     async fn still_stands(&self, said: &Said) -> Result<bool, CallError> {

@@ -1,8 +1,10 @@
 //! What people say on a pull request, and what comes of it: pins, repetitions, order, edits, proofs and rights.
 
 mod doors;
+mod heads;
 mod rights;
 mod text;
+mod trust;
 
 use std::time::Duration;
 
@@ -60,26 +62,6 @@ async fn a_start_pins_the_head_that_was_known_before_the_comment() {
 
     Nothing to do\. To cancel\: `/dcr stop run=RUN1`
     ");
-}
-
-#[tokio::test]
-async fn without_a_known_head_the_person_is_asked_which_commit_was_reviewed() {
-    let world = World::new().await;
-    world.town.github.subscribe(&["issue_comment"]);
-    let (number, head) = world.pull_request().await;
-    world.say(number, "ada", START).await;
-    assert!(world.runs().await.is_empty());
-    insta::assert_snapshot!(world.last_reply(number).await, @r#"Nothing was started\: stepherd did not know the head commit of acme/deployment\#1 before you wrote, so it cannot tell which commit you reviewed\. Say it again with that commit\: `/dcr start tenant=comcast ticket=SREPROV-3072 sha=<the full SHA you reviewed>`"#);
-    // The head is never filled in for the person, or it would be pasted unread.
-    assert!(
-        !world
-            .messages(number)
-            .iter()
-            .any(|message| message.body.contains(&head))
-    );
-
-    world.say(number, "ada", &format!("{START} sha={head}")).await;
-    assert_eq!(world.run().await.subject.pinned.expect("pinned").head.as_str(), head);
 }
 
 #[tokio::test]
@@ -164,7 +146,7 @@ async fn a_comment_takes_effect_once_however_often_it_is_delivered() {
 }
 
 #[tokio::test]
-async fn a_comment_that_overtakes_its_pull_request_is_asked_for_the_commit() {
+async fn a_comment_that_overtakes_its_pull_request_pins_what_github_says_was_there() {
     let world = World::new().await;
     world.town.github.hold_deliveries();
     let number = world.open_pull("wish");
@@ -173,12 +155,8 @@ async fn a_comment_that_overtakes_its_pull_request_is_asked_for_the_commit() {
     let (comment, _) = world.last_delivery("issue_comment");
     world.town.github.release_deliveries(&[comment]);
     world.settle().await;
-    assert!(world.runs().await.is_empty());
-    assert!(world.last_reply(number).await.starts_with("Nothing was started"));
-    // By now the pull request is known, and was before the next comment.
-    world.clock.advance(Duration::from_secs(2));
-    world.say(number, "ada", START).await;
-    assert_eq!(world.runs().await.len(), 1);
+    let head = world.pull(number).head;
+    assert_eq!(world.run().await.subject.pinned.expect("pinned").head.as_str(), head);
 }
 
 #[tokio::test]

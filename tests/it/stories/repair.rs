@@ -233,6 +233,8 @@ async fn a_command_on_a_push_that_was_never_heard_of_is_answered_and_not_obeyed(
     let number = world.open_pull("wish");
     world.clock.advance(Duration::from_secs(2));
     world.write(number, "ada", "/dcr start comcast");
+    let more = [("MORE.md", Some("more\n"))];
+    world.town.github.push_to_pr(REPO, number, "ada", &more).unwrap();
     lose(&world);
     assert_eq!(look(&world).await, 1);
     assert!(world.runs().await.is_empty());

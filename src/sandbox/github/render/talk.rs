@@ -38,7 +38,10 @@ pub(in super::super) fn comment(world: &World, repo: &Repo, comment: &Comment) -
         "body": comment.body,
         "author_association": association(world, repo, comment.author),
         "reactions": rollup(&format!("{url}/reactions"), &comment.reactions),
-        "performed_via_github_app": via_app(world, comment.author),
+        "performed_via_github_app": match comment.via_app {
+            Some(id) => super::some_app(world, id, "somebody-elses-app", Value::Null),
+            None => via_app(world, comment.author),
+        },
     })
 }
 

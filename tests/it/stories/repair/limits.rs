@@ -1,9 +1,15 @@
 //! How far is looked back, and platforms that cannot be looked at.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use jiff::Timestamp;
+use stepherd::adapters::{Catchup, Missed};
+use stepherd::domain::ids::Platform;
 use stepherd::sandbox::stage::{Fault, FaultKind};
 use stepherd::sandbox::town::{CLUSTER_REPO, REPO, TICKET};
+use tokio::sync::Notify;
 
 use super::{ADA, SOON, kinds, look, lose, said, watched};
 use crate::world::{TestClock, World};
@@ -41,6 +47,45 @@ async fn what_was_said_more_than_a_week_ago_is_not_obeyed_and_the_rest_is() {
     assert_eq!(look(&world).await, 1);
     assert_eq!(kinds(&world).await, ["comment_created (repaired)"]);
     assert_eq!(look(&world).await, 0);
+}
+
+/// A platform that takes the question and never answers.
+struct Hangs {
+    asked: Arc<Notify>,
+}
+
+#[async_trait]
+impl Catchup for Hangs {
+    fn platform(&self) -> Platform {
+        "github".parse().unwrap()
+    }
+
+    async fn missed(&self, _since: Timestamp, _now: Timestamp) -> Missed {
+        self.asked.notify_one();
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn what_a_look_did_not_see_that_took_too_long_is_found_by_the_next_one() {
+    let world = watched().await;
+    let number = world.open_pull("wish");
+    world.write(number, "ada", "/dcr list");
+    lose(&world);
+    world.clock.advance(Duration::from_secs(3600));
+    let asked = Arc::new(Notify::new());
+    let mut hands = world.hands().clone();
+    let hangs: Arc<dyn Catchup> = Arc::new(Hangs { asked: asked.clone() });
+    hands.catchups = std::iter::once(("github".parse().unwrap(), hangs)).collect();
+    let engine = world.replica_with(world.store.clone(), hands, world.clock.clone());
+    let look = tokio::spawn(async move { engine.repair_step().await });
+    asked.notified().await;
+    world.clock.advance(Duration::from_secs(240));
+    assert_eq!(look.await.unwrap().unwrap(), 0);
+    assert_eq!(world.repair().await, 0, "not at once");
+    world.clock.advance(SOON);
+    assert_eq!(world.repair().await, 1);
+    assert_eq!(kinds(&world).await, ["issue_comment.created (repaired)"]);
 }
 
 #[tokio::test]

@@ -26,6 +26,23 @@ async fn what_a_webhook_told_is_not_put_down_again() {
     assert_eq!((said(&world), world.runs().await.len()), (before, 1));
 }
 
+#[tokio::test]
+async fn a_comment_that_was_obeyed_is_not_obeyed_again_when_its_repository_is_renamed() {
+    for to in ["acme/renamed", "elsewhere/deployment"] {
+        let world = watched().await;
+        let (number, _) = world.pull_request().await;
+        world.say(number, "ada", "/dcr start comcast").await;
+        world.say(number, "ada", "/dcr stop").await;
+        assert_eq!(world.runs().await.len(), 1);
+        world.town.github.move_repo(REPO, to).unwrap();
+        for _ in 0..3 {
+            assert_eq!(look(&world).await, 0, "{to}");
+        }
+        assert_eq!(world.runs().await.len(), 1, "{to}");
+        assert!(repaired(&world).await.is_empty());
+    }
+}
+
 /// The keys are the same on both ways, so intake itself would not be fooled either.
 #[tokio::test]
 async fn even_in_the_inbox_it_would_take_effect_only_once() {

@@ -1,0 +1,103 @@
+//! Pull requests as a start sees them: whose commits they bring, and what was pushed when.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Github;
+use super::client::{Reply, undocumented};
+use super::token::{Need, Scope};
+use crate::adapters::{CallError, PrSeen};
+use crate::domain::ids::{PrRef, Repo, Sha};
+
+/// The most that GitHub puts on a page. Whoever pushed more often than this since the command was given is asked which
+/// commit was meant.
+const PUSHES_MAX: usize = 100;
+
+impl Github {
+    pub(super) async fn see_pull(&self, pr: &PrRef) -> Result<PrSeen, CallError> {
+        #[derive(Deserialize)]
+        struct Pull {
+            head: Head,
+            base: Base,
+        }
+        #[derive(Deserialize)]
+        struct Head {
+            r#ref: String,
+            sha: Sha,
+            /// Absent once the fork was deleted.
+            repo: Option<Named>,
+        }
+        #[derive(Deserialize)]
+        struct Base {
+            repo: Named,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            full_name: Repo,
+        }
+        let target = format!("/repos/{}/pulls/{}", pr.repo, pr.number);
+        let scope = Scope::Repo(&pr.repo, Need::ReadPulls);
+        let pull: Pull = self.client.get(scope, &target).await.and_then(Reply::json)?;
+        Ok(PrSeen {
+            pr: PrRef {
+                repo: pull.base.repo.full_name,
+                number: pr.number,
+            },
+            head_repo: pull.head.repo.map(|repo| repo.full_name),
+            branch: pull.head.r#ref,
+            head: pull.head.sha,
+        })
+    }
+
+    /// By the pull request's own list: a commit of any fork can be read through the repository it was forked from.
+    pub(super) async fn pull_has(&self, pr: &PrRef, commit: &Sha) -> Result<bool, CallError> {
+        #[derive(Deserialize)]
+        struct Listed {
+            sha: Sha,
+        }
+        let list = format!("/repos/{}/pulls/{}/commits", pr.repo, pr.number);
+        let search = |page: Vec<Value>| {
+            for item in page {
+                let listed: Listed = serde_json::from_value(item).map_err(|e| undocumented(&list, &e.to_string()))?;
+                if listed.sha == *commit {
+                    return Ok(Some(()));
+                }
+            }
+            Ok(None)
+        };
+        let scope = Scope::Repo(&pr.repo, Need::ReadPulls);
+        Ok(self.client.find(scope, &list, search).await?.is_some())
+    }
+
+    /// By the repository's list of activities, which Enterprise Server has only lately. Whatever is odd about it means
+    /// that it tells nothing.
+    pub(super) async fn head_then(&self, seen: &PrSeen, at: Timestamp) -> Result<Option<Sha>, CallError> {
+        #[derive(Deserialize)]
+        struct Activity {
+            after: Sha,
+            timestamp: Timestamp,
+        }
+        let Some(repo) = &seen.head_repo else { return Ok(None) };
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("ref", &format!("refs/heads/{}", seen.branch))
+            .append_pair("per_page", &PUSHES_MAX.to_string())
+            .finish();
+        let target = format!("/repos/{repo}/activity?{query}");
+        let reply = match self.client.get(Scope::Repo(repo, Need::ReadContents), &target).await {
+            Ok(reply) if reply.is_success() => reply,
+            // Not there, or not for stepherd.
+            Ok(_) | Err(CallError::Permanent { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Ok(newest_first) = reply.json::<Vec<Activity>>() else {
+            return Ok(None);
+        };
+        // A list that does not lead to the head as it is has not caught up yet.
+        if newest_first.first().is_none_or(|last| last.after != seen.head) {
+            return Ok(None);
+        }
+        let then = newest_first.into_iter().find(|activity| activity.timestamp <= at);
+        Ok(then.map(|activity| activity.after))
+    }
+}

@@ -1,0 +1,87 @@
+//! What is known about the commit that a start on a pull request means: what was recorded, and what the forge says now.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::intake::{Ask, Wait};
+use crate::adapters::PrSeen;
+use crate::domain::command::Invocation;
+use crate::domain::decide::{HeadKnown, Origin, PrHead};
+use crate::domain::ids::{PrRef, Sha};
+
+impl Engine {
+    /// What whoever asked can have seen. Platforms tell times in whole seconds, so a head of the very second of the
+    /// command may be newer than what was reviewed, and does not count.
+    pub(super) async fn head_known(&self, ask: &Ask<'_>, invocation: &Invocation) -> Result<HeadKnown, Wait> {
+        let Some(pr) = ask.pr else { return Ok(HeadKnown::NoPr) };
+        let unseen = |why| Ok(HeadKnown::Unseen { pr: pr.clone(), why });
+        let Some(forge) = &self.hands.forge else {
+            return unseen("No forge is switched on.".to_owned());
+        };
+        let vendor = self.forge_vendor();
+        let delivery = ask.delivery;
+        let seen = match self.ask_outside(&vendor, delivery, forge.pull_request(pr)).await? {
+            Ok(seen) => seen,
+            Err(why) => return unseen(why),
+        };
+        let before = ask.at.checked_sub(Duration::from_secs(1)).unwrap_or(ask.at);
+        let (recorded, at_command) = match ask.head {
+            // The event itself says which one.
+            Some(head) => (Some(head.clone()), Some(head.clone())),
+            None => {
+                let recorded = self.store.head_before(pr, before).await?.map(|seen| seen.head);
+                let told = self
+                    .ask_outside(&vendor, delivery, forge.head_at(&seen, before))
+                    .await?;
+                (recorded, told.ok().flatten())
+            }
+        };
+        // Several processes take deliveries in at once: what told of another head may have come first and still be in
+        // another's hands. Where the forge's own record agrees with ours there is none.
+        let agreed = recorded.is_some() && recorded == at_command;
+        if !agreed && self.store.earlier_untried(&ask.delivery.claimed).await? {
+            return Err(Wait::Later {
+                why: "earlier deliveries come first".to_owned(),
+                after: None,
+            });
+        }
+        let named = named(invocation);
+        let meant = named
+            .as_ref()
+            .or(recorded.as_ref())
+            .filter(|commit| **commit != seen.head);
+        let belongs = match meant {
+            None => true,
+            Some(commit) => {
+                let told = self
+                    .ask_outside(&vendor, delivery, forge.has_commit(pr, commit))
+                    .await?;
+                told.unwrap_or(false)
+            }
+        };
+        Ok(HeadKnown::Seen(Box::new(PrHead {
+            pr: pr.clone(),
+            origin: origin(pr, &seen, forge.takes_forks()),
+            live: seen.head,
+            recorded,
+            at_command,
+            belongs,
+        })))
+    }
+}
+
+/// The commit that the command names.
+fn named(invocation: &Invocation) -> Option<Sha> {
+    let (_, text) = invocation.args.iter().find(|(name, _)| name.as_str() == "sha")?;
+    text.parse().ok()
+}
+
+fn origin(pr: &PrRef, seen: &PrSeen, forks_are_taken: bool) -> Origin {
+    if seen.pr != *pr {
+        Origin::Moved(seen.pr.clone())
+    } else if forks_are_taken || seen.head_repo.as_ref() == Some(&pr.repo) {
+        Origin::Trusted
+    } else {
+        Origin::Fork(seen.head_repo.clone())
+    }
+}
