@@ -1,5 +1,11 @@
-//! What the process counts, in Prometheus' text format. A leaf: rooms count here and never read.
+//! What the process counts, in Prometheus' text format. A leaf: rooms count here and never read; only probes ask it
+//! whether the loops turn.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::domain::ids::{CommandName, Platform, VerbName};
+
+type Gauges<L> = Family<L, Gauge>;
 
 /// All counters of one process.
 pub struct Metrics {
@@ -20,6 +28,26 @@ pub struct Metrics {
     rows: Family<RowLabels, Gauge>,
     database: Gauge,
     body_bytes: Gauge,
+    overdue: Gauges<OverdueLabels>,
+    paused: Gauges<VendorLabels>,
+    loops: Gauges<LoopLabels>,
+    /// When each loop turned last.
+    turned: Mutex<BTreeMap<&'static str, Timestamp>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OverdueLabels {
+    what: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VendorLabels {
+    vendor: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoopLabels {
+    name: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,6 +93,7 @@ struct RowLabels {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("stepherd");
+        let (overdue, paused, loops) = register_health(&mut registry);
         let deliveries = Family::default();
         registry.register(
             "deliveries",
@@ -114,6 +143,10 @@ impl Default for Metrics {
             rows,
             database,
             body_bytes,
+            overdue,
+            paused,
+            loops,
+            turned: Mutex::default(),
         }
     }
 }
@@ -199,6 +232,39 @@ impl Metrics {
         self.body_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// For how long the oldest of `deliveries` or `effects` that is due has been due.
+    pub fn overdue(&self, what: &str, by: Duration) {
+        let labels = OverdueLabels { what: what.to_owned() };
+        self.overdue.get_or_create(&labels).set(seconds(by));
+    }
+
+    /// For how long vendors are still left alone; the others are not.
+    pub fn paused<'a>(&self, vendors: impl Iterator<Item = (&'a str, Duration)>) {
+        self.paused.clear();
+        for (vendor, by) in vendors {
+            let labels = VendorLabels {
+                vendor: vendor.to_owned(),
+            };
+            self.paused.get_or_create(&labels).set(seconds(by));
+        }
+    }
+
+    /// A loop of this process turns.
+    pub fn turned(&self, name: &'static str, at: Timestamp) {
+        self.loops.get_or_create(&LoopLabels { name }).set(at.as_second());
+        self.turned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, at);
+    }
+
+    /// The loops that have not turned since then.
+    pub fn standing_since(&self, then: Timestamp) -> Vec<&'static str> {
+        let turned = self.turned.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = turned.iter().filter(|(_, at)| **at < then);
+        standing.map(|(name, _)| *name).collect()
+    }
+
     /// All of it as text.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -206,4 +272,29 @@ impl Metrics {
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
     }
+}
+
+/// What says how well things go.
+fn register_health(registry: &mut Registry) -> (Gauges<OverdueLabels>, Gauges<VendorLabels>, Gauges<LoopLabels>) {
+    let (overdue, paused, loops) = (Family::default(), Family::default(), Family::default());
+    registry.register(
+        "overdue_seconds",
+        "For how long the oldest of what is due has been due",
+        overdue.clone(),
+    );
+    registry.register(
+        "vendor_paused_seconds",
+        "For how long a vendor is still left alone, as it asked",
+        paused.clone(),
+    );
+    registry.register(
+        "loop_turned_timestamp_seconds",
+        "When each loop of this process turned last",
+        loops.clone(),
+    );
+    (overdue, paused, loops)
+}
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }

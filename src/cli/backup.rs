@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::{Exit, failed, load, show, store_of};
+use super::{Exit, failed, load, show};
 use crate::clock::{Clock as _, SystemClock};
-use crate::store::{self, Backup};
+use crate::store::{self, Backup, Store};
 
 /// Where the copy goes.
 #[derive(Debug, clap::Args)]
@@ -65,18 +65,38 @@ const DOUBT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Tells the database that it was restored.
 pub async fn restored(config: &Path) -> Exit {
-    let store = match store_of(config).await {
-        Ok(store) => store,
+    let catalog = match load(config) {
+        Ok(catalog) => catalog,
         Err(exit) => return exit,
     };
+    let (store, _serving) = match Store::open_restored(catalog.settings.database.url.expose_secret()).await {
+        Ok(opened) => opened,
+        Err(error) => return failed(error),
+    };
     let until = SystemClock.now().checked_add(DOUBT).unwrap_or(Timestamp::MAX);
-    if let Err(error) = store.doubt_effects(until).await {
-        return failed(error);
-    }
+    let told = async {
+        store.doubt_effects(until).await?;
+        store.cursors("repair:").await
+    };
+    let looked = match told.await {
+        Ok(looked) => looked,
+        Err(error) => return failed(error),
+    };
     store.close().await;
     anstream::println!(
         "Until {until} everything is looked for before it is done: the world is ahead of this database."
     );
+    if catalog.settings.engine.repair_interval.is_zero() {
+        anstream::println!("What people said since the backup is not looked for: engine.repair_interval_s is 0.");
+        return Exit::Good;
+    }
+    for (platform, seen_to) in looked {
+        let seen_to = seen_to.unwrap_or_else(|| "the next start".to_owned());
+        anstream::println!(
+            "{platform}: what was said since {seen_to} is looked for at the next start. That a command took effect after \
+             the backup was made is not known here: commands from then are obeyed again, if they are not too old."
+        );
+    }
     Exit::Good
 }
 

@@ -1,5 +1,7 @@
 //! `stepherd serve`: the program itself.
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -68,12 +70,28 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), String> {
     check_clock(clock.now())?;
-    let Some((store, _serving)) =
-        database(catalog.settings.database.url.expose_secret(), clock.as_ref(), &stop).await?
-    else {
+    let words = |error: io::Error| error.to_string();
+    let address = listener.local_addr().map_err(words)?;
+    let limits = Limits {
+        header_timeout: catalog.settings.server.header_timeout,
+        connections_max: connections(catalog.settings.server.connections_max),
+    };
+    let (listener, waiting) = twice(listener).map_err(words)?;
+    let (why, told) = watch::channel("waiting for the database");
+    let begun = CancellationToken::new();
+    // Until stepherd can work it says so, rather than nothing at all.
+    let waiting = tokio::spawn(web::serve(waiting, web::waiting(told), limits, begun.clone()));
+    let _ended = begun.clone().drop_guard();
+    let url = catalog.settings.database.url.expose_secret();
+    let Some((store, _serving)) = database(url, address, clock.as_ref(), &stop).await? else {
         return Ok(());
     };
-    let hands = Arc::new(wiring::hands(&catalog.settings).await?);
+    why.send_replace("asking platforms who stepherd is there");
+    let hands = tokio::select! {
+        biased;
+        hands = wiring::hands(&catalog.settings) => Arc::new(hands?),
+        () = stop.cancelled() => return Ok(()),
+    };
     for (name, why) in &hands.off {
         tracing::warn!(%name, %why, "switched off");
     }
@@ -102,30 +120,36 @@ pub async fn serve(
         trusted_proxies: server.trusted_proxies.as_deref().map(Arc::from),
         refusals: Arc::default(),
     };
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    begun.cancel();
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "stepherd listens");
-    let limits = Limits {
-        header_timeout: server.header_timeout,
-        connections_max: connections(server.connections_max),
-    };
     let door = web::serve(listener, web::routes(web), limits, stop.clone());
     let (served, ()) = tokio::join!(door, engine.run(stop));
+    // It has long ended, unless somebody kept a connection from before.
+    let _ = waiting.await;
     store.close().await;
     tracing::info!("stepherd has ended in good order");
     served.map_err(|error| error.to_string())
 }
 
+/// A listener for two servers, one after the other: what comes in between waits in its queue.
+fn twice(listener: TcpListener) -> io::Result<(TcpListener, TcpListener)> {
+    let listener = listener.into_std()?;
+    let other = listener.try_clone()?;
+    Ok((TcpListener::from_std(listener)?, TcpListener::from_std(other)?))
+}
+
 /// The database, waited for until it can be served; `None` if told to stop before.
-async fn database(url: &str, clock: &dyn Clock, stop: &CancellationToken) -> Result<Option<(Store, Serving)>, String> {
+async fn database(
+    url: &str,
+    address: SocketAddr,
+    clock: &dyn Clock,
+    stop: &CancellationToken,
+) -> Result<Option<(Store, Serving)>, String> {
     loop {
-        let opened = match Store::open(url).await {
-            Ok(store) => store.serve(clock.now()).await.map(|serving| (store, serving)),
-            Err(error) => Err(error),
-        };
-        match opened {
+        match Store::open_to_serve(url, clock.now()).await {
             Ok(opened) => return Ok(Some(opened)),
-            Err(StoreError::Unavailable(why)) => {
-                tracing::warn!(%why, "waiting for the database; trying again every {} s", DATABASE_POLL.as_secs());
+            Err(StoreError::Unavailable(why) | StoreError::Collided(why)) => {
+                tracing::warn!(%why, %address, "waiting for the database; trying again every {} s", DATABASE_POLL.as_secs());
             }
             Err(error) => return Err(error.to_string()),
         }

@@ -9,7 +9,7 @@ use crate::domain::decide::{
     AnswerFacts, Asked, Decision, Event, Known, NoRun, SaidAt, StartFacts, answering_roles, decide, target,
 };
 use crate::domain::edit;
-use crate::domain::ids::{ParamName, PrRef, RoleName};
+use crate::domain::ids::{ParamName, PrRef, RoleName, ThreadRef};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::policy::{self, Permission, SamePerson};
 use crate::domain::question;
@@ -158,12 +158,7 @@ impl Engine {
             let run = run.filter(|run| run.plan.command == invocation.command);
             return Ok(run.map(Some).ok_or_else(|| NoRun::Unknown(id.to_owned())));
         }
-        let filter = RunFilter {
-            place: Some(Place::Thread(ask.via.thread.clone())),
-            ..RunFilter::default()
-        };
-        let mut here = self.store.runs(&filter).await?;
-        here.retain(|run| run.plan.command == invocation.command);
+        let mut here = self.runs_in(&ask.via.thread, command).await?;
         if here.is_empty()
             && let Some(pr) = ask.pr
         {
@@ -176,6 +171,25 @@ impl Engine {
             return Ok(Ok(Some(run.clone())));
         }
         Ok(target(invocation.action, &here, self.said_at(ask).at).map(|run| Some(run.clone())))
+    }
+
+    /// The command's runs that belong to this thread, newest first: all that are live, however many have come and gone
+    /// since; else the newest of those that have ended.
+    async fn runs_in(&self, thread: &ThreadRef, command: &Command) -> Result<Vec<Run>, StoreError> {
+        let mut filter = RunFilter {
+            place: Some(Place::Thread(thread.clone())),
+            live_only: true,
+            ..RunFilter::default()
+        };
+        let mut here = self.store.runs(&filter).await?;
+        here.retain(|run| run.plan.command == command.name);
+        if here.is_empty() {
+            filter.live_only = false;
+            filter.pipeline = Some(command.pipeline.to_string());
+            here = self.store.runs(&filter).await?;
+            here.retain(|run| run.plan.command == command.name);
+        }
+        Ok(here)
     }
 
     /// The command's live runs that were asked for on this pull request or opened it, newest first.

@@ -284,7 +284,7 @@ impl Engine {
             return Ok(Went::So(EffectSettled::Done));
         };
         let Some(place) = self.below_card(id, thread).await? else {
-            return Ok(self.after_card());
+            return Ok(self.after_card(id, thread));
         };
         let marker = Marker(format!("{id}/{seq}"));
         let threads = self.threads(&place)?;
@@ -303,10 +303,12 @@ impl Engine {
         })
     }
 
-    /// Soon, when the card may be there.
-    pub(super) fn after_card(&self) -> Went {
-        let at = later(self.clock.now(), Duration::from_millis(500));
-        Went::So(EffectSettled::NotBefore { at })
+    /// When the card may be there: soon, or after it is tried again.
+    pub(super) fn after_card(&self, id: &RunId, thread: &ThreadRef) -> Went {
+        Went::So(EffectSettled::After {
+            key: Effect::Report { thread: thread.clone() }.key(Some(id)),
+            at: later(self.clock.now(), Duration::from_millis(500)),
+        })
     }
 
     /// Whether the run's card in this thread is still to be posted; not if posting it was given up.
@@ -449,7 +451,7 @@ fn settled_word(settled: &EffectSettled) -> &'static str {
     match settled {
         EffectSettled::Done => "done",
         EffectSettled::RetryAt { .. } => "retry",
-        EffectSettled::NotBefore { .. } => "later",
+        EffectSettled::NotBefore { .. } | EffectSettled::After { .. } => "later",
         EffectSettled::Parked { .. } => "parked",
     }
 }

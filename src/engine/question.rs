@@ -42,7 +42,7 @@ impl Engine {
             None if !shown.open && !maybe_done => return done,
             None => {
                 let Some(place) = self.below_card(id, thread).await? else {
-                    return Ok(self.after_card());
+                    return Ok(self.after_card(id, thread));
                 };
                 let threads = self.threads(&place)?;
                 self.still_held(one)?;

@@ -152,6 +152,7 @@ impl Engine {
     pub(super) async fn sweep_loop(&self, stop: &CancellationToken) {
         let mut sweep = Sweep::default();
         while !stop.is_cancelled() {
+            self.metrics.turned("sweep", self.clock.now());
             if let Err(error) = self.begin_looks(&mut sweep).await {
                 tracing::error!(loop_name = "sweep", %error, "the store is in trouble; trying again");
             }

@@ -18,6 +18,17 @@ impl Store {
     /// a run, or a run whose version does not follow the expected one.
     pub async fn commit(&self, commit: &Commit, now: Timestamp) -> Result<Committed, StoreError> {
         well_formed(commit)?;
+        match self.commit_once(commit, now).await {
+            // What it was in the way of may be what it rests on.
+            Err(StoreError::Collided(why)) => {
+                tracing::debug!(why, "a commit was undone and is to be decided again");
+                Ok(Committed::Stale)
+            }
+            committed => committed,
+        }
+    }
+
+    async fn commit_once(&self, commit: &Commit, now: Timestamp) -> Result<Committed, StoreError> {
         let mut tx = self.write("commit").await?;
         let committed = carry_out(&mut tx, commit, now).await?;
         match committed {
@@ -32,7 +43,11 @@ impl Store {
     }
 }
 
+/// Queues first, then the rows of this decision, and last of all the one row that every commit needs.
 async fn carry_out(tx: &mut Tx, commit: &Commit, now: Timestamp) -> Result<Committed, StoreError> {
+    if commit.locks != LockChange::Keep {
+        take_turn(tx).await?;
+    }
     if let Some(start) = &commit.unless_voided
         && is_voided(tx, start).await?
     {
@@ -52,6 +67,7 @@ async fn carry_out(tx: &mut Tx, commit: &Commit, now: Timestamp) -> Result<Commi
     {
         return Ok(Committed::Stale);
     }
+    let mut changed: Vec<String> = run.map(ToString::to_string).into_iter().collect();
     if let Some(run) = run {
         for entry in &commit.history {
             append(tx, run, entry).await?;
@@ -63,16 +79,19 @@ async fn carry_out(tx: &mut Tx, commit: &Commit, now: Timestamp) -> Result<Commi
                     return Ok(Committed::Stale);
                 }
             }
-            LockChange::Leave => leave(tx, run, now).await?,
+            LockChange::Leave => changed.extend(leave(tx, run, now).await?),
         }
     }
     for effect in &commit.effects {
         ask_for(tx, run, effect, now).await?;
     }
-    match commit.settles {
-        Some(claim) if !settle_done(tx, claim, now).await? => Ok(Committed::LeaseLost),
-        _ => Ok(Committed::Done),
+    if let Some(claim) = commit.settles
+        && !settle_done(tx, claim, now).await?
+    {
+        return Ok(Committed::LeaseLost);
     }
+    number(tx, &changed).await?;
+    Ok(Committed::Done)
 }
 
 /// Whether the start was stopped while it waited. The row stays locked, so that whoever stops it now is either seen here
@@ -108,11 +127,44 @@ async fn accept(tx: &mut Tx, key: &str, now: Timestamp) -> Result<bool, StoreErr
     Ok(inserted == 1)
 }
 
-async fn next_change(tx: &mut Tx) -> Result<i64, StoreError> {
-    let (next,) = sql("UPDATE counters SET value = value + 1 WHERE name = 'change' RETURNING value")
+/// Waits until no other transaction reads queues in order to change them, or writes several runs. Two that did so at
+/// once would each miss what the other does, or wait for each other's rows. It goes before anything else.
+pub(super) async fn take_turn(tx: &mut Tx) -> Result<(), StoreError> {
+    const TURN: Text = Text::Two {
+        // There is one writer.
+        sqlite: "SELECT 1",
+        // The number is stepherd's own, and means nothing else.
+        postgres: "SELECT pg_advisory_xact_lock(1465310789)",
+    };
+    sql(TURN).execute(tx).await?;
+    Ok(())
+}
+
+/// Gives these runs, which are written and locked by now, the next change numbers, each its own, so that reading
+/// changes page by page misses none. Every commit needs the counter's row: whoever has it has nothing left to wait for,
+/// and if it stands still there it keeps only those waiting that are as far.
+pub(super) async fn number(tx: &mut Tx, runs: &[String]) -> Result<(), StoreError> {
+    if runs.is_empty() {
+        return Ok(());
+    }
+    let (last,) = sql("UPDATE counters SET value = value + $1 WHERE name = 'change' RETURNING value")
+        .bind(rows::int(runs.len() as u64))
         .one::<(i64,)>(tx)
         .await?;
-    Ok(next)
+    for (before_last, run) in (0_i64..).zip(runs.iter().rev()) {
+        sql("UPDATE runs SET change = $2 WHERE id = $1")
+            .bind(run)
+            .bind(last - before_last)
+            .execute(tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What a new run has until it is numbered: no number, and no other run's.
+fn unnumbered(run: &RunId) -> i64 {
+    let bytes = run.as_str().as_bytes().first_chunk().copied().unwrap_or_default();
+    i64::from_be_bytes(bytes) | i64::MIN
 }
 
 /// The label that lists and counts go by.
@@ -128,19 +180,17 @@ fn label(run: &Run) -> &'static str {
 /// `false` if the stored run is not the expected one.
 async fn write_run(tx: &mut Tx, write: &RunWrite, now: Timestamp) -> Result<bool, StoreError> {
     const INSERT: &str = "
-        INSERT INTO runs (id, version, change, pipeline, ticket, state, live, asked_at, updated_at, body, wake_at, shard)
+        INSERT INTO runs (id, version, pipeline, ticket, state, live, asked_at, updated_at, body, wake_at, shard, change)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         ON CONFLICT (id) DO NOTHING";
     const REPLACE: &str = "
-        UPDATE runs SET version = $2, change = $3, pipeline = $4, ticket = $5, state = $6, live = $7, asked_at = $8,
-            updated_at = $9, body = $10, wake_at = $11
-        WHERE id = $1 AND version = $12";
+        UPDATE runs SET version = $2, pipeline = $3, ticket = $4, state = $5, live = $6, asked_at = $7,
+            updated_at = $8, body = $9, wake_at = $10
+        WHERE id = $1 AND version = $11";
     let run = &write.run;
-    let change = next_change(tx).await?;
     let statement = sql(if write.expected.is_some() { REPLACE } else { INSERT })
         .bind(run.id.as_str())
         .bind(rows::int(run.version))
-        .bind(change)
         .bind(run.plan.name.as_str())
         .bind(run.subject.ticket.as_ref().map(|ticket| ticket.as_str()))
         .bind(label(run))
@@ -151,7 +201,7 @@ async fn write_run(tx: &mut Tx, write: &RunWrite, now: Timestamp) -> Result<bool
         .bind(write.wake.map(rows::millis));
     let statement = match write.expected {
         Some(expected) => statement.bind(rows::int(expected)),
-        None => statement.bind(i64::from(shard_of(&run.id))),
+        None => statement.bind(i64::from(shard_of(&run.id))).bind(unnumbered(&run.id)),
     };
     if statement.execute(tx).await? == 0 {
         return Ok(false);
@@ -218,8 +268,8 @@ async fn join(tx: &mut Tx, run: &RunId, queues: &[(LockName, Vec<RunId>)]) -> Re
     Ok(true)
 }
 
-/// Each run that shares a queue gets a change number of its own, so that reading changes page by page misses none.
-async fn leave(tx: &mut Tx, run: &RunId, now: Timestamp) -> Result<(), StoreError> {
+/// Has the live runs that share a queue looked at now; which ones, still to be numbered.
+async fn leave(tx: &mut Tx, run: &RunId, now: Timestamp) -> Result<Vec<String>, StoreError> {
     let others: Vec<String> = sql("SELECT DISTINCT other.run_id FROM locks AS mine
          JOIN locks AS other ON other.name = mine.name AND other.run_id <> mine.run_id
          WHERE mine.run_id = $1 ORDER BY other.run_id")
@@ -230,45 +280,64 @@ async fn leave(tx: &mut Tx, run: &RunId, now: Timestamp) -> Result<(), StoreErro
         .bind(run.as_str())
         .execute(tx)
         .await?;
-    for other in others {
-        mark_changed(tx, &other, now).await?;
-    }
-    Ok(())
+    wake(tx, others, now).await
 }
 
-/// Gives the run the next change number and has it looked at now.
-pub(super) async fn mark_changed(tx: &mut Tx, run: &str, now: Timestamp) -> Result<(), StoreError> {
-    let change = next_change(tx).await?;
-    sql("UPDATE runs SET change = $2, wake_at = $3 WHERE id = $1 AND live = 1")
-        .bind(run)
-        .bind(change)
-        .bind(rows::millis(now))
-        .execute(tx)
-        .await?;
-    Ok(())
+/// Has these runs looked at now; which of them are live, still to be numbered.
+pub(super) async fn wake(tx: &mut Tx, runs: Vec<String>, now: Timestamp) -> Result<Vec<String>, StoreError> {
+    let mut woken = Vec::with_capacity(runs.len());
+    for run in runs {
+        let updated = sql("UPDATE runs SET wake_at = $2 WHERE id = $1 AND live = 1")
+            .bind(&run)
+            .bind(rows::millis(now))
+            .execute(tx)
+            .await?;
+        if updated == 1 {
+            woken.push(run);
+        }
+    }
+    Ok(woken)
+}
+
+/// $1 key, $2 run, $3 lane, $4 body, $5 now, $6 room, $7 place. It is due now, by the clock that it will be claimed by.
+macro_rules! ask_for {
+    ($due:literal, $($otherwise:expr),+) => {
+        concat!(
+            "INSERT INTO effects (key, run_id, lane, body, due, since, room, place, state, failures, reason, epoch,
+                generation, unclear)
+             SELECT $1, $2, $3, $4, now.due, now.due, $6, $7, 'pending', 0, '', 0, 1, 0 FROM (SELECT ",
+            $due,
+            " AS due) AS now WHERE true
+             ON CONFLICT (key) DO ",
+            $($otherwise),+
+        )
+    };
+}
+
+macro_rules! again {
+    () => {
+        " generation = effects.generation + 1,
+            state = 'pending',
+            since = CASE WHEN effects.state = 'pending' THEN effects.since ELSE excluded.since END,
+            due = CASE WHEN effects.state = 'pending' AND effects.lease_until > excluded.due
+                THEN effects.due ELSE excluded.due END,
+            failures = CASE WHEN effects.state = 'pending' AND effects.lease_until > excluded.due
+                THEN effects.failures ELSE 0 END"
+    };
 }
 
 /// Reports, questions, checks and the acts on a job show a level: asked for again, they are due again. One that is under
 /// way right now is left to its holder and becomes due when that one is done (its generation has moved). All others
 /// happen once.
 async fn ask_for(tx: &mut Tx, run: Option<&RunId>, effect: &Effect, now: Timestamp) -> Result<(), StoreError> {
-    const ONCE: &str = "
-        INSERT INTO effects (key, run_id, lane, body, due, since, room, place, state, failures, reason, epoch, generation,
-            unclear)
-        VALUES ($1, $2, $3, $4, $5, $5, $6, $7, 'pending', 0, '', 0, 1, 0)
-        ON CONFLICT (key) DO NOTHING";
-    const LEVEL: &str = "
-        INSERT INTO effects (key, run_id, lane, body, due, since, room, place, state, failures, reason, epoch, generation,
-            unclear)
-        VALUES ($1, $2, $3, $4, $5, $5, $6, $7, 'pending', 0, '', 0, 1, 0)
-        ON CONFLICT (key) DO UPDATE SET
-            generation = effects.generation + 1,
-            state = 'pending',
-            since = CASE WHEN effects.state = 'pending' THEN effects.since ELSE excluded.since END,
-            due = CASE WHEN effects.state = 'pending' AND effects.lease_until > excluded.due
-                THEN effects.due ELSE excluded.due END,
-            failures = CASE WHEN effects.state = 'pending' AND effects.lease_until > excluded.due
-                THEN effects.failures ELSE 0 END";
+    const ONCE: Text = Text::Two {
+        sqlite: ask_for!("$5", "NOTHING"),
+        postgres: ask_for!("stepherd_now($5)", "NOTHING"),
+    };
+    const LEVEL: Text = Text::Two {
+        sqlite: ask_for!("$5", "UPDATE SET", again!()),
+        postgres: ask_for!("stepherd_now($5)", "UPDATE SET", again!()),
+    };
     let statement = match effect {
         Effect::Report { .. } | Effect::Check(_) | Effect::Question { .. } => LEVEL,
         // To be started, and to be canceled, are levels too: a start that came to nothing may be asked for again, and
@@ -292,20 +361,35 @@ async fn ask_for(tx: &mut Tx, run: Option<&RunId>, effect: &Effect, now: Timesta
     Ok(())
 }
 
+/// $1 number, $2 epoch, $3 generation, $4 now.
+macro_rules! done {
+    ($now:literal) => {
+        concat!(
+            "UPDATE effects SET
+                state = CASE WHEN generation = $3 THEN 'done' ELSE 'pending' END,
+                due = CASE WHEN generation = $3 THEN due ELSE ",
+            $now,
+            " END, since = CASE WHEN generation = $3 THEN since ELSE ",
+            $now,
+            " END, failures = 0, reason = '', unclear = 0, lease_until = NULL, epoch = epoch + 1, settled_at = $4
+             WHERE id = $1 AND epoch = $2 AND state = 'pending'"
+        )
+    };
+}
+
 /// `false` if somebody else has claimed or settled it meanwhile. The epoch counts on, so that a claim settles once
 /// even if the effect becomes pending again.
 pub(super) async fn settle_done(tx: &mut Tx, claim: EffectClaim, now: Timestamp) -> Result<bool, StoreError> {
-    let updated = sql("UPDATE effects SET
-            state = CASE WHEN generation = $3 THEN 'done' ELSE 'pending' END,
-            due = CASE WHEN generation = $3 THEN due ELSE $4 END,
-            since = CASE WHEN generation = $3 THEN since ELSE $4 END,
-            failures = 0, reason = '', unclear = 0, lease_until = NULL, epoch = epoch + 1, settled_at = $4
-         WHERE id = $1 AND epoch = $2 AND state = 'pending'")
-    .bind(claim.id)
-    .bind(claim.epoch)
-    .bind(claim.generation)
-    .bind(rows::millis(now))
-    .execute(tx)
-    .await?;
+    const DONE: Text = Text::Two {
+        sqlite: done!("$4"),
+        postgres: done!("stepherd_now($4)"),
+    };
+    let updated = sql(DONE)
+        .bind(claim.id)
+        .bind(claim.epoch)
+        .bind(claim.generation)
+        .bind(rows::millis(now))
+        .execute(tx)
+        .await?;
     Ok(updated == 1)
 }

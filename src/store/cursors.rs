@@ -14,6 +14,7 @@ impl Store {
         lease: Lease,
     ) -> Result<Option<ClaimedCursor>, StoreError> {
         let mut tx = self.write("claim_cursor").await?;
+        let told = rows::millis(now);
         let lease_now = self.lease_now(&mut tx, now).await?;
         sql("INSERT INTO cursors (name, due, epoch) VALUES ($1, 0, 0) ON CONFLICT (name) DO NOTHING")
             .bind(name)
@@ -32,7 +33,19 @@ impl Store {
             name: name.to_owned(),
             value,
             epoch,
+            ahead: lease_now.saturating_sub(told),
         }))
+    }
+
+    /// How far the works have come whose names begin with this, by the rest of their names.
+    pub async fn cursors(&self, prefix: &str) -> Result<Vec<(String, Option<String>)>, StoreError> {
+        let found: Vec<(String, Option<String>)> = sql("SELECT name, value FROM cursors ORDER BY name")
+            .all(&mut self.read().await?)
+            .await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value)))
+            .collect())
     }
 
     /// Makes the work of this name due now, unless it already is or was never begun. Whoever holds it keeps it.
@@ -63,7 +76,8 @@ impl Store {
         .bind(&claimed.name)
         .bind(claimed.epoch)
         .bind(value)
-        .bind(rows::millis(due))
+        // By the database's clock, which it will be claimed by.
+        .bind(rows::millis(due).saturating_add(claimed.ahead))
         .execute(&mut tx)
         .await?;
         tx.commit().await?;

@@ -266,7 +266,7 @@ impl Store {
         now: Timestamp,
         lease: Lease,
     ) -> Result<Vec<DeliveryClaim>, StoreError> {
-        let mut tx = self.write_light("renew_deliveries").await?;
+        let mut tx = self.write_lease("renew_deliveries").await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
         let numbers: Vec<(i64, i64)> = claims.iter().map(|claim| (claim.seq, claim.epoch)).collect();
         let renewed: Vec<i64> = sql(RENEW)
@@ -372,13 +372,14 @@ impl Store {
     /// pending already or does not exist.
     pub async fn replay_delivery(&self, seq: i64, now: Timestamp) -> Result<bool, StoreError> {
         let mut tx = self.write("replay_delivery").await?;
+        let lease_now = self.lease_now(&mut tx, now).await?;
         let replayed = sql(
             "UPDATE deliveries SET state = 'pending', due = $2, attempts = 0, note = '', settled_at = NULL, room = '',
                 held_since = NULL, early = 0, voided = ''
              WHERE seq = $1 AND state IN ('parked', 'done')",
         )
         .bind(seq)
-        .bind(rows::millis(now))
+        .bind(lease_now)
         .execute(&mut tx)
         .await?;
         tx.commit().await?;

@@ -68,6 +68,45 @@ macro_rules! views {
     };
 }
 
+macro_rules! failed {
+    ($due:literal) => {
+        concat!(
+            "UPDATE effects SET state = $3, due = COALESCE(",
+            $due,
+            ", due), failures = failures + 1, reason = $5, unclear = 1, lease_until = NULL, epoch = epoch + 1,
+                settled_at = $6
+             WHERE id = $1 AND epoch = $2 AND state = 'pending'"
+        )
+    };
+}
+
+/// $4 when it is due again, by the clock by which it is $6 now.
+const FAILED: Text = Text::Two {
+    sqlite: failed!("$4"),
+    postgres: failed!("stepherd_now($6) + ($4 - $6)"),
+};
+
+macro_rules! too_early {
+    ($due:literal) => {
+        concat!(
+            "UPDATE effects SET due = COALESCE(
+                    (SELECT first.due + 200 FROM effects AS first
+                     WHERE first.key = $5 AND first.state = 'pending' AND first.due > ",
+            $due,
+            "), ",
+            $due,
+            "), lease_until = NULL, epoch = epoch + 1, settled_at = $4
+             WHERE id = $1 AND epoch = $2 AND state = 'pending'"
+        )
+    };
+}
+
+/// $3 when it is due, by the clock by which it is $4 now; $5 the key of the effect that goes first, if any.
+const TOO_EARLY: Text = Text::Two {
+    sqlite: too_early!("$3"),
+    postgres: too_early!("stepherd_now($4) + ($3 - $4)"),
+};
+
 #[derive(sqlx::FromRow)]
 struct ClaimedRow {
     id: i64,
@@ -179,7 +218,7 @@ impl Store {
         now: Timestamp,
         lease: Lease,
     ) -> Result<Vec<EffectClaim>, StoreError> {
-        let mut tx = self.write("renew_effects").await?;
+        let mut tx = self.write_lease("renew_effects").await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
         let numbers: Vec<(i64, i64)> = claims.iter().map(|claim| (claim.id, claim.epoch)).collect();
         let renewed: Vec<i64> = sql(RENEW)
@@ -234,12 +273,13 @@ impl Store {
     /// Makes a parked effect pending again, due now, its failures forgotten. `false` if it is not parked.
     pub async fn release_effect(&self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
         let mut tx = self.write("release_effect").await?;
+        let lease_now = self.lease_now(&mut tx, now).await?;
         let released = sql(
             "UPDATE effects SET state = 'pending', due = $2, failures = 0, settled_at = NULL
              WHERE id = $1 AND state = 'parked'",
         )
         .bind(id)
-        .bind(rows::millis(now))
+        .bind(lease_now)
         .execute(&mut tx)
         .await?;
         tx.commit().await?;
@@ -249,25 +289,21 @@ impl Store {
 }
 
 async fn settle(tx: &mut Tx, claim: EffectClaim, settled: &EffectSettled, now: Timestamp) -> Result<bool, StoreError> {
-    const FAILED: &str = "
-        UPDATE effects SET state = $3, due = COALESCE($4, due), failures = failures + 1, reason = $5, unclear = 1,
-            lease_until = NULL, epoch = epoch + 1, settled_at = $6
-        WHERE id = $1 AND epoch = $2 AND state = 'pending'";
-    const TOO_EARLY: &str = "
-        UPDATE effects SET due = $3, lease_until = NULL, epoch = epoch + 1, settled_at = $4
-        WHERE id = $1 AND epoch = $2 AND state = 'pending'";
+    let too_early = async |tx: &mut Tx, at: Timestamp, behind: Option<&str>| {
+        let updated = sql(TOO_EARLY)
+            .bind(claim.id)
+            .bind(claim.epoch)
+            .bind(rows::millis(at))
+            .bind(rows::millis(now))
+            .bind(behind)
+            .execute(tx)
+            .await?;
+        Ok(updated == 1)
+    };
     let (state, due, reason) = match settled {
         EffectSettled::Done => return settle_done(tx, claim, now).await,
-        EffectSettled::NotBefore { at } => {
-            let updated = sql(TOO_EARLY)
-                .bind(claim.id)
-                .bind(claim.epoch)
-                .bind(rows::millis(*at))
-                .bind(rows::millis(now))
-                .execute(tx)
-                .await?;
-            return Ok(updated == 1);
-        }
+        EffectSettled::NotBefore { at } => return too_early(tx, *at, None).await,
+        EffectSettled::After { key, at } => return too_early(tx, *at, Some(key)).await,
         EffectSettled::RetryAt { at, reason } => ("pending", Some(rows::millis(*at)), reason),
         EffectSettled::Parked { reason } => ("parked", None, reason),
     };

@@ -8,10 +8,12 @@ use serde::Serialize;
 use super::bundle::{self, Content};
 use super::gate::Gates;
 use super::group::Group;
+use super::lent::Purpose;
 use super::sql::{Text, Tx, sql};
 use super::{Db, Deadline, Recorded, StoreError, Weight, rows};
 
-/// $1 the rows as JSON, $2 their bundle.
+/// $1 the rows as JSON, $2 their bundle. Numbered in the order of arrival; where several processes write, in the order
+/// of their ids: two that were sent the same deliveries wait for each other in one order.
 const INSERT: Text = Text::Two {
     sqlite: "INSERT INTO deliveries (platform, delivery_id, kind, proof, target, received_at, thread, body_bytes,
                 bundle, place, due, state, note, attempts, epoch)
@@ -20,23 +22,30 @@ const INSERT: Text = Text::Two {
                 value ->> 'received_at', 'pending', '', 0, 0
              FROM jsonb_each($1) WHERE true ORDER BY key
              ON CONFLICT (platform, delivery_id) DO NOTHING RETURNING platform, delivery_id",
-    postgres: "INSERT INTO deliveries (platform, delivery_id, kind, proof, target, received_at, thread, body_bytes,
+    postgres:
+        "INSERT INTO deliveries (seq, platform, delivery_id, kind, proof, target, received_at, thread, body_bytes,
                 bundle, place, due, state, note, attempts, epoch)
-             SELECT platform, delivery_id, kind, proof, target, received_at, thread, body_bytes, $2, place - 1,
-                received_at, 'pending', '', 0, 0
-             FROM ROWS FROM (json_to_recordset($1::json)
-                AS (platform text, delivery_id text, kind text, proof text, target text, received_at bigint,
-                    thread text, body_bytes bigint))
-                WITH ORDINALITY AS new (platform, delivery_id, kind, proof, target, received_at, thread, body_bytes, place)
-             ORDER BY place
+             OVERRIDING SYSTEM VALUE
+             SELECT seq, platform, delivery_id, kind, proof, target, received_at, thread, body_bytes, $2, place - 1,
+                stepherd_now(received_at), 'pending', '', 0, 0
+             FROM (SELECT nextval(pg_get_serial_sequence('deliveries', 'seq')) AS seq, new.*
+                FROM ROWS FROM (json_to_recordset($1::json)
+                    AS (platform text, delivery_id text, kind text, proof text, target text, received_at bigint,
+                        thread text, body_bytes bigint))
+                    WITH ORDINALITY
+                    AS new (platform, delivery_id, kind, proof, target, received_at, thread, body_bytes, place)
+                ORDER BY place) AS numbered
+             ORDER BY platform, delivery_id
              ON CONFLICT (platform, delivery_id) DO NOTHING RETURNING platform, delivery_id",
 };
 
 macro_rules! settle {
-    ($settled:literal) => {
+    ($due:literal, $settled:literal) => {
         concat!(
             "UPDATE deliveries SET state = settled.state, note = COALESCE(settled.note, deliveries.note),
-                due = COALESCE(settled.due, deliveries.due), lease_until = NULL, epoch = deliveries.epoch + 1,
+                due = COALESCE(",
+            $due,
+            ", deliveries.due), lease_until = NULL, epoch = deliveries.epoch + 1,
                 settled_at = settled.at, attempts = deliveries.attempts - settled.untried,
                 room = COALESCE(settled.room, deliveries.room),
                 held_since = COALESCE(deliveries.held_since, settled.since)
@@ -49,15 +58,17 @@ macro_rules! settle {
     };
 }
 
-/// $1 the settlements as JSON.
+/// $1 the settlements as JSON. What is due again is so by the clock that it will be claimed by.
 const SETTLE: Text = Text::Two {
     sqlite: settle!(
+        "settled.due",
         "(SELECT value ->> 'seq' AS seq, value ->> 'epoch' AS epoch, value ->> 'state' AS state,
                 value ->> 'note' AS note, value ->> 'due' AS due, value ->> 'at' AS at,
                 value ->> 'untried' AS untried, value ->> 'room' AS room, value ->> 'since' AS since
              FROM jsonb_each($1)) AS settled"
     ),
     postgres: settle!(
+        "stepherd_now(settled.at) + (settled.due - settled.at)",
         "(SELECT row.* FROM json_to_recordset($1::json) AS row (seq bigint, epoch bigint, state text, note text,
                 due bigint, at bigint, untried bigint, room text, since bigint)
              JOIN deliveries AS d ON d.seq = row.seq ORDER BY d.seq FOR UPDATE OF d) AS settled"
@@ -121,15 +132,22 @@ impl Inbox {
         Self {
             arrivals: Group::start(move |rows| {
                 let (db, gates) = at_arrival.clone();
-                async move { record(&db, &gates, rows).await }.boxed()
+                async move {
+                    // A collision has undone it; the other has gone on.
+                    match record(&db, &gates, &rows).await {
+                        Err(StoreError::Collided(_)) => record(&db, &gates, &rows).await,
+                        recorded => recorded,
+                    }
+                }
+                .boxed()
             }),
             settlements: Group::start(move |settlements| {
                 let (db, gates) = at_end.clone();
                 async move {
-                    let mut tx = db.write("settle_delivery", &gates, Weight::Light).await?;
-                    let held = settle(&mut tx, settlements).await?;
-                    tx.commit().await?;
-                    Ok(held)
+                    match settle(&db, &gates, &settlements).await {
+                        Err(StoreError::Collided(_)) => settle(&db, &gates, &settlements).await,
+                        settled => settled,
+                    }
                 }
                 .boxed()
             }),
@@ -137,17 +155,19 @@ impl Inbox {
     }
 }
 
-async fn record(db: &Db, gates: &Gates, rows: Vec<NewRow>) -> Result<Vec<Recorded>, StoreError> {
+async fn record(db: &Db, gates: &Gates, rows: &[NewRow]) -> Result<Vec<Recorded>, StoreError> {
     // Those that turn out to be here already are packed in vain: they are few.
     let packed = bundle::pack(rows.iter().map(|row| &row.content));
-    let mut tx = db.write("record_delivery", gates, Weight::Durable).await?;
+    let mut tx = db
+        .write("record_delivery", gates, Weight::Durable, Purpose::Arrivals)
+        .await?;
     let (bundle,) = sql("INSERT INTO bundles (form, headers, body) VALUES ($1, '', $2) RETURNING id")
         .bind(BUNDLE)
         .bind(packed)
         .one::<(i64,)>(&mut tx)
         .await?;
     let new = sql(INSERT)
-        .bind(as_json(&rows)?)
+        .bind(as_json(rows)?)
         .bind(bundle)
         .all::<(String, String)>(&mut tx)
         .await?;
@@ -166,9 +186,9 @@ async fn record(db: &Db, gates: &Gates, rows: Vec<NewRow>) -> Result<Vec<Recorde
 
 /// What became of each row, of which these are new in the table. The last thing before the commit: the clock that
 /// deadlines go by is read here.
-fn became(rows: Vec<NewRow>, new: Vec<(String, String)>) -> Vec<(NewRow, Recorded)> {
+fn became(rows: &[NewRow], new: Vec<(String, String)>) -> Vec<(&NewRow, Recorded)> {
     let mut new: HashSet<(String, String)> = new.into_iter().collect();
-    let became = rows.into_iter().map(|row| {
+    let became = rows.iter().map(|row| {
         // The first of two with one name is the new one.
         let what = match new.remove(&(row.platform.clone(), row.delivery_id.clone())) {
             false => Recorded::Again,
@@ -192,8 +212,10 @@ async fn forget(tx: &mut Tx, row: &NewRow) -> Result<(), StoreError> {
 
 /// Settles claimed deliveries. `false` for those that somebody else has claimed or settled meanwhile. The epoch counts
 /// on, so that a claim settles once even if the delivery becomes pending again.
-async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<Vec<bool>, StoreError> {
-    let held = sql(SETTLE).bind(as_json(&settlements)?).column::<i64>(tx).await?;
+async fn settle(db: &Db, gates: &Gates, settlements: &[Settlement]) -> Result<Vec<bool>, StoreError> {
+    let mut tx = db.write("settle_delivery", gates, Weight::Light, Purpose::Work).await?;
+    let held = sql(SETTLE).bind(as_json(settlements)?).column::<i64>(&mut tx).await?;
+    tx.commit().await?;
     let mut held: HashSet<i64> = held.into_iter().collect();
     // The first of two about one delivery is the one that counts.
     Ok(settlements
@@ -203,6 +225,6 @@ async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<Vec<bool>, 
 }
 
 /// Many rows as one value, so that one statement takes any number of them.
-fn as_json(many: &impl Serialize) -> Result<String, StoreError> {
+fn as_json(many: &(impl Serialize + ?Sized)) -> Result<String, StoreError> {
     serde_json::to_string(many).map_err(|e| rows::unreadable("rows", e))
 }

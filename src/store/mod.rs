@@ -14,7 +14,9 @@ mod deliveries;
 mod effects;
 mod gate;
 mod group;
+mod hints;
 mod inbox;
+mod lent;
 mod messages;
 mod open;
 mod pauses;
@@ -32,12 +34,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sqlx::{PgPool, SqlitePool};
+use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
 pub use backup::{Backup, backup};
 pub use gate::{Gate, Point};
 pub use open::Serving;
+pub use postgres::Limits;
 pub use retention::{Aged, Retired};
 pub use shards::Shards;
 pub use sqlite::check_version as check_sqlite_version;
@@ -45,6 +48,7 @@ pub use types::*;
 
 use gate::Gates;
 use inbox::Inbox;
+use lent::{Purpose, Server};
 use sql::{Conn, Tx, TxInner};
 
 /// A handle on the database. Clones share its connections.
@@ -68,7 +72,18 @@ enum Db {
         /// Absent for a database in memory.
         path: Option<Arc<Path>>,
     },
-    Postgres(PgPool),
+    Postgres(Arc<Server>),
+}
+
+/// What may be done to a database in order to open it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// It is made if it is not there, and migrated if it is older.
+    Making,
+    /// It must be there, and is migrated if it is older.
+    Migrating,
+    /// It must be there and be of this version.
+    AsItIs,
 }
 
 /// What a commit has to outlive.
@@ -82,19 +97,29 @@ enum Weight {
 }
 
 impl Db {
-    async fn write(&self, verb: &'static str, gates: &Gates, weight: Weight) -> Result<Tx, StoreError> {
+    async fn write(
+        &self,
+        verb: &'static str,
+        gates: &Gates,
+        weight: Weight,
+        purpose: Purpose,
+    ) -> Result<Tx, StoreError> {
         let inner = match self {
             Self::Sqlite { writer, .. } => TxInner::Sqlite(sqlite::begin(writer, weight).await?),
-            Self::Postgres(pool) => TxInner::Postgres(postgres::begin(pool).await?),
+            Self::Postgres(server) => {
+                let mut lent = server.lend(purpose).await?;
+                lent.begin().await?;
+                TxInner::Postgres(lent)
+            }
         };
         let gates = gates.clone();
         Ok(Tx { inner, verb, gates })
     }
 
-    async fn read(&self) -> Result<Conn, StoreError> {
+    async fn read(&self, purpose: Purpose) -> Result<Conn, StoreError> {
         Ok(match self {
             Self::Sqlite { reader, .. } => Conn::Sqlite(reader.acquire().await?),
-            Self::Postgres(pool) => Conn::Postgres(pool.acquire().await?),
+            Self::Postgres(server) => Conn::Postgres(server.lend(purpose).await?),
         })
     }
 }
@@ -113,17 +138,23 @@ impl Store {
 
     /// Begins a transaction that may write.
     async fn write(&self, verb: &'static str) -> Result<Tx, StoreError> {
-        self.db.write(verb, &self.gates, Weight::Durable).await
+        self.db.write(verb, &self.gates, Weight::Durable, Purpose::Work).await
     }
 
     /// Begins a light one.
     async fn write_light(&self, verb: &'static str) -> Result<Tx, StoreError> {
-        self.db.write(verb, &self.gates, Weight::Light).await
+        self.db.write(verb, &self.gates, Weight::Light, Purpose::Work).await
+    }
+
+    /// Begins one that renews a lease, on a connection that no other work holds. Light: a renewal that a power cut
+    /// undoes belonged to a process that is gone.
+    async fn write_lease(&self, verb: &'static str) -> Result<Tx, StoreError> {
+        self.db.write(verb, &self.gates, Weight::Light, Purpose::Leases).await
     }
 
     /// A connection for reading.
     async fn read(&self) -> Result<Conn, StoreError> {
-        self.db.read().await
+        self.db.read(Purpose::Work).await
     }
 
     /// The time that leases go by: the given one where one process serves alone, the database's where several do,
@@ -161,7 +192,7 @@ impl Store {
     pub async fn relay_hints(&self, wake: impl Fn() + Send + Sync) {
         match &self.db {
             Db::Sqlite { .. } => std::future::pending().await,
-            Db::Postgres(pool) => postgres::relay(pool, &self.hint, &wake).await,
+            Db::Postgres(server) => hints::relay(server, &self.hint, &wake).await,
         }
     }
 }

@@ -4,12 +4,14 @@ use std::fs::File;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use sqlx::migrate::Migrator;
 use tokio::sync::Notify;
 
 use super::gate::Gates;
 use super::inbox::Inbox;
+use super::lent::Purpose;
 use super::sql::sql;
-use super::{Db, Store, StoreError, postgres, sqlite};
+use super::{Db, Limits, Opening, Store, StoreError, postgres, rows, sqlite};
 
 /// The right to serve the database, until it is dropped.
 #[derive(Debug)]
@@ -25,9 +27,53 @@ impl Store {
     /// `Unusable`, saying what to do, if it cannot be a database of this version; `Unavailable` if another process
     /// holds it or the server does not answer now.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_within(url, Limits::default()).await
+    }
+
+    /// The same, with other limits of how long things may take on PostgreSQL.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub async fn open_within(url: &str, limits: Limits) -> Result<Self, StoreError> {
+        Self::open_as(url, Opening::Making, None, limits).await
+    }
+
+    /// Opens a database that is there already and of this version, to look into it or to change a row: it is neither
+    /// created nor migrated, because whoever serves it may be of another version.
+    ///
+    /// # Errors
+    /// As for `open`; `Unusable` also if there is none, or one of another version.
+    pub async fn open_as_it_is(url: &str) -> Result<Self, StoreError> {
+        Self::open_as(url, Opening::AsItIs, None, Limits::default()).await
+    }
+
+    /// Opens a database to serve it, as [`Store::open`] and [`Store::serve`] do. On SQLite the right to serve comes
+    /// first: nobody migrates what another process serves.
+    ///
+    /// # Errors
+    /// As for `open` and `serve`.
+    pub async fn open_to_serve(url: &str, now: Timestamp) -> Result<(Self, Serving), StoreError> {
+        let lock = sqlite::lock_at(url)?;
+        let store = Self::open_as(url, Opening::Making, lock.as_ref(), Limits::default()).await?;
+        store.take_over(now).await?;
+        Ok((store, Serving { _lock: lock }))
+    }
+
+    /// Opens a database that was restored from a backup and that nobody serves yet. It is migrated if it is older, but
+    /// must be there.
+    ///
+    /// # Errors
+    /// As for `open`; `Unusable` also if there is none.
+    pub async fn open_restored(url: &str) -> Result<(Self, Serving), StoreError> {
+        let lock = sqlite::lock_at(url)?;
+        let store = Self::open_as(url, Opening::Migrating, lock.as_ref(), Limits::default()).await?;
+        Ok((store, Serving { _lock: lock }))
+    }
+
+    async fn open_as(url: &str, opening: Opening, lock: Option<&File>, limits: Limits) -> Result<Self, StoreError> {
         let db = match url.split_once(':') {
-            Some(("sqlite", _)) => sqlite::open(url).await?,
-            Some(("postgres" | "postgresql", _)) => postgres::open(url).await?,
+            Some(("sqlite", _)) => sqlite::open(url, opening, lock.is_some()).await?,
+            Some(("postgres" | "postgresql", _)) => postgres::open(url, opening, limits).await?,
             _ => {
                 return Err(StoreError::Unusable(
                     "the database's address must be `sqlite:` and a path, or `postgres://user@host/database`"
@@ -49,23 +95,30 @@ impl Store {
     /// # Errors
     /// `Unavailable` as long as another process serves the SQLite file.
     pub async fn serve(&self, now: Timestamp) -> Result<Serving, StoreError> {
-        let Db::Sqlite { path, .. } = &self.db else {
-            return Ok(Serving { _lock: None });
+        let lock = match &self.db {
+            Db::Sqlite { path: Some(path), .. } => Some(sqlite::lock(path)?),
+            Db::Sqlite { path: None, .. } | Db::Postgres(_) => None,
         };
-        let lock = path.as_deref().map(sqlite::lock).transpose()?;
-        self.forget_leases(now).await.map_err(|error| match (error, path) {
-            (StoreError::Unusable(why), Some(path)) => StoreError::Unusable(format!("{}: {why}", path.display())),
-            (error, _) => error,
-        })?;
+        self.take_over(now).await?;
         Ok(Serving { _lock: lock })
+    }
+
+    async fn take_over(&self, now: Timestamp) -> Result<(), StoreError> {
+        match &self.db {
+            Db::Sqlite { path, .. } => self.forget_leases(now).await.map_err(|error| match (error, path) {
+                (StoreError::Unusable(why), Some(path)) => StoreError::Unusable(format!("{}: {why}", path.display())),
+                (error, _) => error,
+            }),
+            Db::Postgres(_) => Ok(()),
+        }
     }
 
     /// The engine and its version, for people.
     pub async fn engine_version(&self) -> Result<String, StoreError> {
         match &self.db {
             Db::Sqlite { reader, .. } => Ok(format!("SQLite {}", sqlite::version(reader).await?)),
-            Db::Postgres(pool) => {
-                let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(pool).await?;
+            Db::Postgres(_) => {
+                let (version,): (String,) = sql("SHOW server_version").one(&mut self.read().await?).await?;
                 Ok(format!("PostgreSQL {version}"))
             }
         }
@@ -74,7 +127,7 @@ impl Store {
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         sql("SELECT value FROM counters WHERE name = 'change'")
-            .one::<(i64,)>(&mut self.read().await?)
+            .one::<(i64,)>(&mut self.db.read(Purpose::Leases).await?)
             .await?;
         Ok(())
     }
@@ -89,7 +142,47 @@ impl Store {
                 }
                 writer.close().await;
             }
-            Db::Postgres(pool) => pool.close().await,
+            Db::Postgres(server) => server.close().await,
         }
     }
+}
+
+/// The migrations that made a database's tables: the newest, and how many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub(super) struct Schema {
+    pub(super) newest: i64,
+    pub(super) count: i64,
+}
+
+/// Reads it.
+pub(super) const SCHEMA: &str = "SELECT COALESCE(MAX(version), 0) AS newest, COUNT(*) AS count FROM _sqlx_migrations";
+
+impl Schema {
+    /// The one that this program works with.
+    pub(super) fn known(migrations: &Migrator) -> Self {
+        Self {
+            newest: migrations.iter().map(|migration| migration.version).max().unwrap_or(0),
+            count: rows::int(migrations.iter().count() as u64),
+        }
+    }
+}
+
+/// Whether tables of this schema, if there are any, are those that this version works with.
+pub(super) fn is_current(place: &str, found: Option<Schema>, migrations: &Migrator) -> Result<(), StoreError> {
+    let known = Schema::known(migrations);
+    if found == Some(known) {
+        return Ok(());
+    }
+    let known = known.newest;
+    let why = match found.map(|found| found.newest) {
+        None => format!(
+            "{place} holds nothing of stepherd's: `stepherd serve` makes its tables, once database.url is the right one"
+        ),
+        Some(found) if found <= known => format!(
+            "an older stepherd made {place} (schema {found}, this one works with {known}): `stepherd serve` of this \
+             version migrates it, and the older program lists what is in it"
+        ),
+        Some(found) => sqlite::newer(place, found, known),
+    };
+    Err(StoreError::Unusable(why))
 }

@@ -1,34 +1,21 @@
-//! What is special about PostgreSQL: many processes, the database's clock, hints, and what its errors mean.
+//! What is special about PostgreSQL: how it is opened, how long things may take there, and what its errors mean.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgPoolOptions};
-use sqlx::{Executor as _, PgPool, Postgres, Transaction};
-use tokio::sync::Notify;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::time::timeout;
 
+use super::lent::{Server, in_time};
+use super::open::{SCHEMA, Schema, is_current};
 use super::sqlite::explain_migration;
-use super::{Db, StoreError};
+use super::{Db, Opening, StoreError};
 
 /// Built in. After adding a file there, touch this one: cargo notices changed migrations but not new ones.
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/postgres");
-
-/// How long a verb waits for a connection, also to a server that is starting. Shorter than platforms wait for an
-/// answer (GitHub 10 s), so that senders are told to come back.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// Connections of one process.
-const CONNECTIONS: u32 = 12;
-
-/// The channel of the hints.
-const CHANNEL: &str = "stepherd";
-
-/// Hints to others go out at most this often.
-const HINT_SPACING: Duration = Duration::from_millis(10);
-
-/// After a lost connection.
-const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 
 /// Only one process migrates at a time. The number is stepherd's own, and means nothing else.
 const MIGRATION_LOCK: i64 = 0x5735_9e44;
@@ -36,68 +23,133 @@ const MIGRATION_LOCK: i64 = 0x5735_9e44;
 /// Only one process claims at a time.
 pub(super) const CLAIM_LOCK: i64 = 0x5735_9e45;
 
-/// Connects, creating or migrating the tables if need be.
-pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|e| StoreError::Unusable(format!("the database's address cannot be read: {e}")))?
-        .application_name("stepherd")
-        // A process that hangs in the middle of a transaction must not keep others waiting for ever.
-        .options([("idle_in_transaction_session_timeout", "60s")]);
-    let place = place(&options);
-    let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(None)
-        // One half of the cure for sqlx's cancelled `begin` (launchbadge/sqlx#4394, fixed after 0.9.0): a
-        // connection may come back to the pool inside a transaction that nobody ends, and what is written through it
-        // later is acknowledged and lost. `begin` below is the other half.
-        .before_acquire(|conn, _| {
-            Box::pin(async move {
-                conn.execute("ROLLBACK").await?;
-                Ok(true)
-            })
-        })
-        .connect_with(options)
-        .await
-        .map_err(|error| explain(&place, error))?;
-    match prepare(&pool, &place).await {
-        Ok(()) => Ok(Db::Postgres(pool)),
-        Err(error) => {
-            pool.close().await;
-            Err(error)
+/// How long a migration may take, with waiting for another process that migrates.
+const MIGRATION: Duration = Duration::from_secs(900);
+
+/// How long things may take on PostgreSQL. Together they are shorter than a lease (10 s), so that a process that stands
+/// still, or whose connection is dead, keeps nobody else from going on for longer than that; and shorter than GitHub
+/// waits for an answer (10 s).
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Getting a connection, also to a server that is starting.
+    pub acquire: Duration,
+    /// Standing still inside a transaction: then the server ends the session, and frees what it had locked.
+    pub idle_in_transaction: Duration,
+    /// Waiting for a row that somebody else has locked. Longer than anybody may stand still with it.
+    pub lock: Duration,
+    /// One statement, as the server counts.
+    pub statement: Duration,
+    /// One verb once it has its connection, whatever the server says or does not say: then the connection is closed.
+    pub verb: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            acquire: Duration::from_secs(3),
+            idle_in_transaction: Duration::from_secs(3),
+            lock: Duration::from_secs(4),
+            statement: Duration::from_secs(5),
+            verb: Duration::from_secs(6),
         }
     }
 }
 
-/// Begins a transaction. In a task of its own: dropped half-way, `begin` would leave its connection inside a
-/// transaction (see `open`); a task is not dropped with whoever waits for it.
-pub(super) async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
-    let pool = pool.clone();
-    let begun = tokio::spawn(async move { pool.begin().await }).await;
-    begun.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed))
+impl Limits {
+    /// What the server is told when a connection is made. The driver cannot be told of keepalives on this side, so the
+    /// server finds out about processes that are gone, and [`Limits::verb`] about a server that is.
+    pub(super) fn settings(self) -> [(&'static str, String); 7] {
+        let ms = |limit: Duration| limit.as_millis().to_string();
+        [
+            ("idle_in_transaction_session_timeout", ms(self.idle_in_transaction)),
+            ("lock_timeout", ms(self.lock)),
+            ("statement_timeout", ms(self.statement)),
+            ("tcp_user_timeout", "10000".to_owned()),
+            ("tcp_keepalives_idle", "10".to_owned()),
+            ("tcp_keepalives_interval", "3".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
+        ]
+    }
 }
 
-async fn prepare(pool: &PgPool, place: &str) -> Result<(), StoreError> {
+/// Connects, and makes or migrates the tables if that is asked for.
+pub(super) async fn open(url: &str, opening: Opening, limits: Limits) -> Result<Db, StoreError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|e| StoreError::Unusable(format!("the database's address cannot be read: {e}")))?
+        .application_name("stepherd");
+    let place = place(&options);
+    // A connection of its own: migrating may take longer than anything else.
+    let connected = timeout(limits.acquire, options.connect()).await;
+    let mut conn = connected
+        .map_err(|_| StoreError::Unavailable(format!("{place} does not answer")))?
+        .map_err(|error| explain(&place, error))?;
+    let prepared = match opening {
+        Opening::Making | Opening::Migrating => migrate(&mut conn, &place, opening, limits).await,
+        Opening::AsItIs => current(&mut conn, &place, limits).await,
+    };
+    // Closed either way; an error in closing changes nothing.
+    let _ = timeout(limits.acquire, conn.close()).await;
+    prepared?;
+    Ok(Db::Postgres(Arc::new(Server::new(options, limits))))
+}
+
+/// Makes or migrates the tables.
+async fn migrate(conn: &mut PgConnection, place: &str, opening: Opening, limits: Limits) -> Result<(), StoreError> {
     let explain = |error: sqlx::Error| explain(place, error);
-    let mut tx = begin(pool).await.map_err(explain)?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)")
-        .bind(MIGRATION_LOCK)
-        .execute(&mut *tx)
-        .await
-        .map_err(explain)?;
-    let tables: Vec<String> =
-        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()")
-            .fetch_all(&mut *tx)
-            .await
-            .map_err(explain)?;
-    if !tables.is_empty() && !tables.iter().any(|table| table == "_sqlx_migrations") {
+    let limit = limits.verb;
+    let tables = in_time(limit, tables(conn)).await.map_err(explain)?;
+    if !tables.is_empty() && !is_ours(&tables) {
         return Err(StoreError::Unusable(format!(
             "{place} belongs to another program: give stepherd a database of its own"
         )));
     }
-    let migrated = MIGRATIONS.run_direct(None, &mut *tx, false).await;
-    migrated.map_err(|e| explain_migration(&MIGRATIONS, place, e, explain))?;
-    tx.commit().await.map_err(explain)
+    if tables.is_empty() && opening == Opening::Migrating {
+        return is_current(place, None, &MIGRATIONS);
+    }
+    let ready = is_ours(&tables) && in_time(limit, schema(conn)).await.map_err(explain)? == Schema::known(&MIGRATIONS);
+    let limit = if ready { limits.verb } else { MIGRATION };
+    let migrated = timeout(limit, async {
+        let mut tx = conn.begin().await.map_err(explain)?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut *tx)
+            .await
+            .map_err(explain)?;
+        let migrated = MIGRATIONS.run_direct(None, &mut *tx, false).await;
+        migrated.map_err(|e| explain_migration(&MIGRATIONS, place, e, explain))?;
+        tx.commit().await.map_err(explain)
+    });
+    migrated.await.unwrap_or_else(|_| {
+        Err(StoreError::Unavailable(format!(
+            "{place} did not end a migration in {} s",
+            limit.as_secs()
+        )))
+    })
+}
+
+/// Looks whether the tables are those of this version.
+async fn current(conn: &mut PgConnection, place: &str, limits: Limits) -> Result<(), StoreError> {
+    let explain = |error: sqlx::Error| explain(place, error);
+    let limit = limits.verb;
+    let found = match in_time(limit, tables(conn)).await.map_err(explain)? {
+        tables if is_ours(&tables) => Some(in_time(limit, schema(conn)).await.map_err(explain)?),
+        _ => None,
+    };
+    is_current(place, found, &MIGRATIONS)
+}
+
+async fn tables(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()")
+        .fetch_all(conn)
+        .await
+}
+
+fn is_ours(tables: &[String]) -> bool {
+    tables.iter().any(|table| table == "_sqlx_migrations")
+}
+
+async fn schema(conn: &mut PgConnection) -> sqlx::Result<Schema> {
+    sqlx::query_as(SCHEMA).fetch_one(conn).await
 }
 
 /// Where it is, without credentials.
@@ -122,42 +174,21 @@ fn explain(place: &str, error: sqlx::Error) -> StoreError {
     StoreError::Unusable(format!("{place}: {advice} ({error})"))
 }
 
-/// What an error of PostgreSQL's means, if it is one that does not pass.
+/// What an error of PostgreSQL's means, where its own words are not enough.
 pub(super) fn verdict(refused: &dyn sqlx::error::DatabaseError) -> Option<StoreError> {
     let code = refused.try_downcast_ref::<PgDatabaseError>()?.code();
-    // Class XX: internal errors, damaged data and indexes among them.
-    (code == "XX001" || code == "XX002").then(|| {
-        StoreError::Unusable(format!(
+    let passes = |why: &str| Some(StoreError::Unavailable(format!("{why} ({refused})")));
+    match code {
+        // Class XX: internal errors, damaged data and indexes among them.
+        "XX001" | "XX002" => Some(StoreError::Unusable(format!(
             "the database is damaged ({refused}): stop stepherd and restore a backup"
-        ))
-    })
-}
-
-/// Passes hints on, both ways, until it is dropped.
-pub(super) async fn relay(pool: &PgPool, ours: &Notify, wake: &(impl Fn() + Send + Sync)) {
-    loop {
-        if let Err(error) = relay_once(pool, ours, wake).await {
-            tracing::warn!(%error, "hints from other processes do not come now; polling goes on");
-        }
-        tokio::time::sleep(RECONNECT_AFTER).await;
-    }
-}
-
-async fn relay_once(pool: &PgPool, ours: &Notify, wake: &(impl Fn() + Send + Sync)) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
-    let notify = format!("NOTIFY {CHANNEL}");
-    loop {
-        tokio::select! {
-            heard = listener.try_recv() => match heard? {
-                Some(_) => wake(),
-                // The connection was lost and made anew; what was said meanwhile is found by looking.
-                None => wake(),
-            },
-            () = ours.notified() => {
-                pool.execute(sqlx::AssertSqlSafe(notify.clone())).await?;
-                tokio::time::sleep(HINT_SPACING).await;
-            }
-        }
+        ))),
+        "40001" | "40P01" => Some(StoreError::Collided(refused.to_string())),
+        "55P03" => passes("somebody else holds a row for too long"),
+        "57014" => passes("the server took too long"),
+        "53100" => passes("the server's disk is full: make room"),
+        "53300" => passes("the server has no connection left: raise its max_connections, or run fewer replicas"),
+        "25006" => passes("the server takes no writes: it is a standby, or was made read-only"),
+        _ => None,
     }
 }

@@ -1,14 +1,17 @@
 //! Reading runs: one, many, what changed, their history, the queues they wait in, and how many there are.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
-use super::sql::sql;
-use super::{Counts, Place, RunFilter, Store, StoreError, rows};
+use super::commit::{number, take_turn, wake};
+use super::sql::{Text, sql};
+use super::{Counts, Overdue, Place, RunFilter, Store, StoreError, rows};
 use crate::domain::ids::{LockName, Repo, RunId, Sha};
 use crate::domain::run::{History, Run};
 
 /// How many runs are listed where the filter does not say.
-const RUNS_LISTED: u32 = 50;
+const RUNS_LISTED: i64 = 50;
 
 /// Runs, newest first; $1 ticket, $2 pipeline, $3 limit, $4 what `$from` asks for.
 macro_rules! listing {
@@ -22,6 +25,19 @@ macro_rules! listing {
             " AND (CAST($1 AS TEXT) IS NULL OR r.ticket = $1) AND (CAST($2 AS TEXT) IS NULL OR r.pipeline = $2) ",
             $live,
             " ORDER BY r.asked_at DESC, r.id DESC LIMIT $3"
+        )
+    };
+}
+
+/// $1 now.
+macro_rules! overdue {
+    ($now:literal) => {
+        concat!(
+            "SELECT COALESCE(",
+            $now,
+            " - (SELECT MIN(due) FROM deliveries WHERE state = 'pending'), 0), COALESCE(",
+            $now,
+            " - (SELECT MIN(due) FROM effects WHERE state = 'pending'), 0)"
         )
     };
 }
@@ -51,11 +67,15 @@ impl Store {
             (None, Some(_)) => (ABOUT, None),
             (None, None) => (ANYWHERE, None),
         };
-        let limit = if filter.limit == 0 { RUNS_LISTED } else { filter.limit };
+        let limit = match filter.limit {
+            0 if filter.live_only => i64::MAX,
+            0 => RUNS_LISTED,
+            limit => i64::from(limit),
+        };
         let statement = sql(texts[usize::from(filter.live_only)])
             .bind(filter.ticket.as_ref().map(|ticket| ticket.as_str()))
             .bind(filter.pipeline.clone())
-            .bind(i64::from(limit));
+            .bind(limit);
         let statement = match place {
             Some(place) => statement.bind(place),
             None => statement,
@@ -101,9 +121,9 @@ impl Store {
             return Ok(());
         }
         let mut tx = self.write("touch").await?;
-        for run in runs {
-            super::commit::mark_changed(&mut tx, run.as_str(), now).await?;
-        }
+        take_turn(&mut tx).await?;
+        let woken = wake(&mut tx, runs.iter().map(ToString::to_string).collect(), now).await?;
+        number(&mut tx, &woken).await?;
         tx.commit().await?;
         self.stir();
         Ok(())
@@ -146,6 +166,19 @@ impl Store {
             }
         }
         Ok(ahead)
+    }
+
+    /// For how long the oldest of what is to be done has been due.
+    pub async fn overdue(&self, now: Timestamp) -> Result<Overdue, StoreError> {
+        const BY: Text = Text::Two {
+            sqlite: overdue!("$1"),
+            postgres: overdue!("stepherd_now($1)"),
+        };
+        let (deliveries, effects): (i64, i64) = sql(BY).bind(rows::millis(now)).one(&mut self.read().await?).await?;
+        Ok(Overdue {
+            deliveries: Duration::from_millis(rows::count(deliveries)),
+            effects: Duration::from_millis(rows::count(effects)),
+        })
     }
 
     /// How much there is of everything that is still to be done, all at one moment. What has ended is not counted: it

@@ -66,10 +66,17 @@ const FREE: Text = Text::Two {
         FOR UPDATE SKIP LOCKED",
 };
 
+/// $1 now. Whoever is written about right now is left to the next time: two that forget each other must not wait.
+const GONE: Text = Text::Two {
+    sqlite: "DELETE FROM replicas WHERE lease_until <= $1",
+    postgres: "DELETE FROM replicas WHERE id IN (
+        SELECT id FROM replicas WHERE lease_until <= $1 FOR UPDATE SKIP LOCKED)",
+};
+
 impl Store {
     /// Holds this process's fair share of the shards for another lease, giving up what is more than that; which ones.
     pub async fn hold_shards(&self, replica: &str, now: Timestamp, lease: Lease) -> Result<Shards, StoreError> {
-        let mut tx = self.write("hold_shards").await?;
+        let mut tx = self.write_lease("hold_shards").await?;
         let now = self.lease_now(&mut tx, now).await?;
         let until = rows::lease_end(now, lease.0);
         sql("INSERT INTO replicas (id, lease_until) VALUES ($1, $2)
@@ -78,10 +85,7 @@ impl Store {
         .bind(until)
         .execute(&mut tx)
         .await?;
-        sql("DELETE FROM replicas WHERE lease_until <= $1")
-            .bind(now)
-            .execute(&mut tx)
-            .await?;
+        sql(GONE).bind(now).execute(&mut tx).await?;
         let (others,) = sql("SELECT COUNT(*) FROM replicas WHERE id <> $1")
             .bind(replica)
             .one::<(i64,)>(&mut tx)
@@ -116,7 +120,7 @@ impl Store {
 
     /// Leaves everything that this process holds to others at once: it is about to end.
     pub async fn leave_shards(&self, replica: &str) -> Result<(), StoreError> {
-        let mut tx = self.write("leave_shards").await?;
+        let mut tx = self.write_lease("leave_shards").await?;
         sql("UPDATE shards SET replica = NULL, lease_until = 0 WHERE replica = $1")
             .bind(replica)
             .execute(&mut tx)

@@ -6,9 +6,10 @@
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+use sqlx::{FromRow, Sqlite, SqliteConnection, Transaction};
 
 use super::gate::{Gates, Point};
+use super::lent::{Lent, in_time};
 use super::{StoreError, postgres, sqlite};
 
 /// A statement's text.
@@ -112,7 +113,7 @@ impl From<Vec<u8>> for Arg {
 /// What a statement runs on: one connection of either engine.
 pub(super) enum Link<'c> {
     Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection),
+    Postgres(&'c mut Lent),
 }
 
 /// Something that has a connection.
@@ -123,14 +124,14 @@ pub(super) trait Linked: Send {
 /// A connection for reading.
 pub(super) enum Conn {
     Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>),
+    Postgres(Lent),
 }
 
 impl Linked for Conn {
     fn link(&mut self) -> Link<'_> {
         match self {
             Self::Sqlite(conn) => Link::Sqlite(conn),
-            Self::Postgres(conn) => Link::Postgres(conn),
+            Self::Postgres(lent) => Link::Postgres(lent),
         }
     }
 }
@@ -145,14 +146,14 @@ pub(super) struct Tx {
 
 pub(super) enum TxInner {
     Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(Lent),
 }
 
 impl Linked for Tx {
     fn link(&mut self) -> Link<'_> {
         match &mut self.inner {
             TxInner::Sqlite(tx) => Link::Sqlite(tx),
-            TxInner::Postgres(tx) => Link::Postgres(tx),
+            TxInner::Postgres(lent) => Link::Postgres(lent),
         }
     }
 }
@@ -163,7 +164,7 @@ impl Tx {
         self.gates.pass(self.verb, Point::BeforeCommit).await?;
         match self.inner {
             TxInner::Sqlite(tx) => tx.commit().await?,
-            TxInner::Postgres(tx) => tx.commit().await?,
+            TxInner::Postgres(lent) => lent.commit().await?,
         }
         self.gates.pass(self.verb, Point::AfterCommit).await
     }
@@ -172,7 +173,7 @@ impl Tx {
     pub(super) async fn rollback(self) -> Result<(), StoreError> {
         match self.inner {
             TxInner::Sqlite(tx) => tx.rollback().await?,
-            TxInner::Postgres(tx) => tx.rollback().await?,
+            TxInner::Postgres(lent) => lent.rollback().await?,
         }
         Ok(())
     }
@@ -218,9 +219,12 @@ macro_rules! run {
                 let query = bound!($query($self.text.sqlite()), $self.args);
                 query.$run(conn).await
             }
-            Link::Postgres(conn) => {
+            Link::Postgres(lent) => {
                 let query = bound!($query($self.text.postgres()), $self.args);
-                query.$run(conn).await
+                let (conn, left) = lent.ask()?;
+                let answer = in_time(left, query.$run(conn)).await;
+                lent.answered(&answer);
+                answer
             }
         }
     };
@@ -240,9 +244,12 @@ impl Sql {
                 let query = bound!(sqlx::query(self.text.sqlite()), self.args);
                 Ok(query.execute(conn).await?.rows_affected())
             }
-            Link::Postgres(conn) => {
+            Link::Postgres(lent) => {
                 let query = bound!(sqlx::query(self.text.postgres()), self.args);
-                Ok(query.execute(conn).await?.rows_affected())
+                let (conn, left) = lent.ask()?;
+                let answer = in_time(left, query.execute(conn)).await;
+                lent.answered(&answer);
+                Ok(answer?.rows_affected())
             }
         }
     }
@@ -284,6 +291,10 @@ impl From<sqlx::Error> for StoreError {
                 let verdict = sqlite::verdict(refused.as_ref()).or_else(|| postgres::verdict(refused.as_ref()));
                 verdict.unwrap_or_else(|| Self::Unavailable(refused.to_string()))
             }
+            sqlx::Error::PoolTimedOut => Self::Unavailable(
+                "no connection in time: the server does not answer, or all connections are at work".to_owned(),
+            ),
+            sqlx::Error::PoolClosed => Self::Unavailable("it is closed".to_owned()),
             _ => Self::Unavailable(error.to_string()),
         }
     }

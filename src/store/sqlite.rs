@@ -1,8 +1,9 @@
 //! What is special about SQLite: files, one writer, and what its errors mean.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
 
-use super::{Db, StoreError, Weight};
+use super::open::{SCHEMA, Schema, is_current};
+use super::{Db, Opening, StoreError, Weight};
 
 /// Built in. After adding a file there, touch this one: cargo notices changed migrations but not new ones.
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
@@ -27,6 +29,12 @@ const VERSION_MIN: [u32; 3] = [3, 51, 3];
 
 /// How long a writer in another process is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two tries to get at a file that somebody else holds.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Readable and writable for its owner, and for nobody else.
+const PRIVATE: u32 = 0o600;
 
 /// How long a verb waits for a connection of ours.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,11 +70,23 @@ pub(super) async fn begin(writer: &SqlitePool, weight: Weight) -> sqlx::Result<T
     writer.begin_with(statement).await
 }
 
+/// Holds the lock of the file at this address, if it is one of a file.
+pub(super) fn lock_at(url: &str) -> Result<Option<File>, StoreError> {
+    if !url.starts_with("sqlite:") || in_memory(url) {
+        return Ok(None);
+    }
+    lock(&usable_path(&parsed(url)?)?).map(Some)
+}
+
 /// Holds the file's lock for whoever serves it; the system frees it with the process, however that ends.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".serving");
-    let open = File::options().create(true).truncate(false).write(true).open(&name);
+    let name = beside(path, ".serving");
+    let open = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(PRIVATE)
+        .open(&name);
     let unusable = |error: io::Error| StoreError::Unusable(format!("{} cannot be locked: {error}", path.display()));
     let file = open.map_err(unusable)?;
     match file.try_lock() {
@@ -79,28 +99,144 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Opens the file, creating or migrating it if need be.
-pub(super) async fn open(url: &str) -> Result<Db, StoreError> {
-    let in_memory = url == "sqlite::memory:" || url.contains("mode=memory");
-    let options = options(url, in_memory)?;
-    let path = options.get_filename().to_owned();
-    let writer = connect(&options).await.map_err(|error| explain(&path, error))?;
-    let reader = if in_memory {
-        writer.clone()
-    } else {
-        pool(READERS).connect_lazy_with(options.pragma("query_only", "ON"))
-    };
-    match prepare(&writer, &path, in_memory).await {
-        Ok(()) => Ok(Db::Sqlite {
+/// Opens the file, and makes or migrates it if that is asked for. Only who holds the file's lock does that: `locked`
+/// says that the caller does.
+pub(super) async fn open(url: &str, opening: Opening, locked: bool) -> Result<Db, StoreError> {
+    if in_memory(url) {
+        let writer = connect(&options(url)?).await?;
+        prepare(&writer, Path::new(":memory:"), true).await?;
+        let reader = writer.clone();
+        return Ok(Db::Sqlite {
             writer,
             reader,
-            path: (!in_memory).then(|| path.into()),
-        }),
+            path: None,
+        });
+    }
+    let path = usable_path(&parsed(url)?)?;
+    if opening != Opening::Making && !path.is_file() {
+        return Err(StoreError::Unusable(format!(
+            "there is no database at {}: `stepherd serve` makes it, once database.url names the right place (a relative \
+             path begins in the folder where stepherd is run)",
+            path.display()
+        )));
+    }
+    if opening == Opening::AsItIs {
+        return open_as_it_is(url, &path).await;
+    }
+    let _lock = match locked {
+        true => None,
+        false => match lock_in_time(url, &path).await? {
+            Turn::Ours(lock) => Some(lock),
+            Turn::Served(db) => return Ok(db),
+        },
+    };
+    make_private(&path)?;
+    let options = options(url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal);
+    let writer = connect(&options).await.map_err(|error| explain(&path, error))?;
+    match prepare(&writer, &path, false).await {
+        Ok(()) => Ok(shared(writer, options, &path)),
         Err(error) => {
             writer.close().await;
             Err(error)
         }
     }
+}
+
+fn shared(writer: SqlitePool, options: SqliteConnectOptions, path: &Path) -> Db {
+    Db::Sqlite {
+        writer,
+        reader: pool(READERS).connect_lazy_with(options.pragma("query_only", "ON")),
+        path: Some(path.into()),
+    }
+}
+
+/// Whose turn it is to make or migrate a file.
+enum Turn {
+    Ours(File),
+    /// Another process holds it, and it is of this version already.
+    Served(Db),
+}
+
+/// Waits a while for the file's lock: another process may just be making the file.
+async fn lock_in_time(url: &str, path: &Path) -> Result<Turn, StoreError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let held = match lock(path) {
+            Ok(lock) => return Ok(Turn::Ours(lock)),
+            Err(held @ StoreError::Unavailable(_)) => held,
+            Err(error) => return Err(error),
+        };
+        match open_as_it_is(url, path).await {
+            Ok(db) => return Ok(Turn::Served(db)),
+            Err(_) if waited >= BUSY_TIMEOUT => return Err(held),
+            Err(_) => {}
+        }
+        tokio::time::sleep(PAUSE).await;
+        waited += PAUSE;
+    }
+}
+
+/// Opens a file that is there, and changes nothing in it.
+async fn open_as_it_is(url: &str, path: &Path) -> Result<Db, StoreError> {
+    let options = options(url)?.create_if_missing(false);
+    let writer = connect(&options).await.map_err(|error| explain(path, error))?;
+    let looked = async {
+        check_version(&version(&writer).await.map_err(|error| explain(path, error))?)?;
+        let found = schema(&writer).await.map_err(|error| explain(path, error))?;
+        is_current(&path.display().to_string(), found, &MIGRATIONS)
+    };
+    match looked.await {
+        Ok(()) => Ok(shared(writer, options, path)),
+        Err(error) => {
+            writer.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// The version of the tables, if there are any of ours.
+async fn schema(pool: &SqlitePool) -> sqlx::Result<Option<Schema>> {
+    let (ours,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'")
+        .fetch_one(pool)
+        .await?;
+    if ours == 0 {
+        return Ok(None);
+    }
+    sqlx::query_as(SCHEMA).fetch_one(pool).await.map(Some)
+}
+
+/// Creates the file, or sees to it that nobody but its owner may read it: it holds what people wrote. What SQLite puts
+/// beside it has the file's own permissions.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let made = File::options()
+        .create(true)
+        .truncate(false)
+        .append(true)
+        .mode(PRIVATE)
+        .open(path);
+    made.map_err(|error| {
+        StoreError::Unusable(format!(
+            "the database {}: it cannot be opened ({error}): the file and its directory must be readable and writable \
+             for the user stepherd runs as",
+            path.display()
+        ))
+    })?;
+    for file in ["", "-wal", "-shm", ".serving"].map(|end| beside(path, end)) {
+        let open_to_others = fs::metadata(&file).is_ok_and(|seen| seen.permissions().mode() & 0o077 != 0);
+        if open_to_others && let Err(error) = fs::set_permissions(&file, Permissions::from_mode(PRIVATE)) {
+            tracing::warn!(file = %file.display(), %error, "other users may read the database; that cannot be changed");
+        }
+    }
+    Ok(())
+}
+
+/// A file that belongs to the database.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 async fn prepare(writer: &SqlitePool, path: &Path, in_memory: bool) -> Result<(), StoreError> {
@@ -145,7 +281,6 @@ async fn prepare(writer: &SqlitePool, path: &Path, in_memory: bool) -> Result<()
 /// Connects the writer. Switching a new file to the write-ahead log takes a lock that SQLite does not wait for, so
 /// of several processes that start at once all but one are told that it is busy: they try again.
 async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
-    const PAUSE: Duration = Duration::from_millis(50);
     let mut waited = Duration::ZERO;
     loop {
         let connected = pool(1).connect_with(options.clone()).await;
@@ -162,16 +297,25 @@ pub(super) async fn version(pool: &SqlitePool) -> sqlx::Result<String> {
     sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await
 }
 
-fn options(url: &str, in_memory: bool) -> Result<SqliteConnectOptions, StoreError> {
-    let options = SqliteConnectOptions::from_str(url)
-        .map_err(|e| StoreError::Unusable(format!("the database's address `{url}` cannot be read: {e}")))?
-        .create_if_missing(true)
+fn in_memory(url: &str) -> bool {
+    url == "sqlite::memory:" || url.contains("mode=memory")
+}
+
+fn parsed(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    SqliteConnectOptions::from_str(url)
+        .map_err(|e| StoreError::Unusable(format!("the database's address `{url}` cannot be read: {e}")))
+}
+
+fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    Ok(parsed(url)?
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
-        .synchronous(SqliteSynchronous::Full);
-    if in_memory {
-        return Ok(options);
-    }
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", LOG_PAGES))
+}
+
+/// Where the file is, if there can be one.
+fn usable_path(options: &SqliteConnectOptions) -> Result<PathBuf, StoreError> {
     let path = options.get_filename();
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(missing) = parent.filter(|parent| !parent.is_dir()) {
@@ -187,9 +331,7 @@ fn options(url: &str, in_memory: bool) -> Result<SqliteConnectOptions, StoreErro
             path.display()
         )));
     }
-    Ok(options
-        .journal_mode(SqliteJournalMode::Wal)
-        .pragma("wal_autocheckpoint", LOG_PAGES))
+    Ok(path.to_owned())
 }
 
 /// Connections stay: a database in memory lives as long as its connection, and reopening a file gains nothing.
@@ -249,18 +391,24 @@ pub(super) fn explain_migration(
     error: MigrateError,
     explain: impl Fn(sqlx::Error) -> StoreError,
 ) -> StoreError {
-    let known = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
     match error {
-        MigrateError::VersionMissing(found) => StoreError::Unusable(format!(
-            "a newer stepherd migrated {database} (schema {found}, this one knows up to {known}): run that version or a \
-             newer one, or restore a backup from before"
-        )),
+        MigrateError::VersionMissing(found) => {
+            StoreError::Unusable(newer(database, found, Schema::known(migrations).newest))
+        }
         MigrateError::VersionMismatch(found) => StoreError::Unusable(format!(
             "schema {found} of {database} is not the one this stepherd was built with: run the version that made it"
         )),
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => explain(error),
         other => StoreError::Unusable(format!("{database} cannot be migrated: {other}")),
     }
+}
+
+/// What to do about tables that are too new.
+pub(super) fn newer(database: &str, found: i64, known: i64) -> String {
+    format!(
+        "a newer stepherd migrated {database} (schema {found}, this one knows up to {known}): run that version or a \
+         newer one, or restore a backup from before"
+    )
 }
 
 /// What an error of SQLite's means, if it is one that does not pass.

@@ -21,6 +21,9 @@ pub enum StoreError {
     /// The database cannot take or give it now; trying again later may help.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// Two transactions were in each other's way, and this one was undone: trying again at once helps.
+    #[error("two changes of the database were in each other's way: {0}")]
+    Collided(String),
     /// What is stored cannot be read (a newer version wrote it, or it is damaged).
     #[error("cannot read {what} from the database: {why}")]
     Unreadable {
@@ -245,6 +248,8 @@ pub struct ClaimedCursor {
     pub value: Option<String>,
     /// Fencing: only the newest claim can settle it.
     pub epoch: i64,
+    /// How far the database's clock was ahead of the one that the work was claimed by, in milliseconds.
+    pub(super) ahead: i64,
 }
 
 /// What became of a commit.
@@ -307,6 +312,13 @@ pub enum EffectSettled {
         /// When.
         at: Timestamp,
     },
+    /// Not yet: another effect goes first. Does not count as a failure.
+    After {
+        /// The other's key. While that one waits to be tried again, this one waits as well.
+        key: String,
+        /// Not before this either.
+        at: Timestamp,
+    },
     /// It keeps failing: kept, listed, can be released by hand.
     Parked {
         /// Why.
@@ -344,7 +356,7 @@ pub struct RunFilter {
     pub live_only: bool,
     /// Only runs of this pipeline.
     pub pipeline: Option<String>,
-    /// At most so many; 0 means 50.
+    /// At most so many; 0 means 50, or all of them if only those that are not finished are asked for.
     pub limit: u32,
 }
 
@@ -393,6 +405,15 @@ pub struct Rooms {
 /// How long a claim lasts before others may take over.
 #[derive(Debug, Clone, Copy)]
 pub struct Lease(pub Duration);
+
+/// For how long the oldest of what is due has been due; zero where nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Overdue {
+    /// Deliveries.
+    pub deliveries: Duration,
+    /// Effects.
+    pub effects: Duration,
+}
 
 /// Counts for `/readyz`, `/metrics` and `runs list`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

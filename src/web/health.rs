@@ -1,4 +1,8 @@
 //! Whether the process lives, whether it can work, and what it counts.
+//!
+//! A load balancer takes away whoever is not ready. So only what this process itself cannot do makes it unready: reach
+//! the database, turn its loops. What is wrong for all processes alike (work that waits, a platform that asks to be
+//! left alone) makes it degraded, which is said and measured, or all of them would be taken away at once.
 
 use std::time::Duration;
 
@@ -6,29 +10,37 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{Web, api};
-use crate::store::{Counts, StoreError};
+use crate::store::{Counts, Overdue, StoreError};
 
 /// How long the database may take to answer before it counts as not answering: probes wait no longer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// A loop turns each second, or as soon as the database has answered or refused.
+const LOOP_STANDS: Duration = Duration::from_secs(60);
+/// What is due and waits for longer needs somebody's attention.
+const OVERDUE: Duration = Duration::from_secs(60);
 
 /// 200 as long as the process answers at all.
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// 200 if the database can be used, with what is on, what is off and why, and what needs somebody's attention.
+/// 503 with the reason if this process cannot work; else 200, with what is on, what is off and why, what is wrong, and
+/// what needs somebody's attention.
 pub(super) async fn readyz(State(web): State<Web>) -> Response {
-    let counts = match counts(&web).await {
-        Ok(counts) => counts,
-        Err(error) => {
-            tracing::error!(%error, "not ready");
-            let body = json!({ "ready": false, "why": "the database cannot be used now" });
-            return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
-        }
-    };
+    let now = web.clock.now();
+    let standing = web.metrics.standing_since(earlier(now, LOOP_STANDS));
+    if !standing.is_empty() {
+        tracing::error!(loops = ?standing, "not ready: loops stand still");
+        return not_ready(&format!("these loops stand still: {}", standing.join(", ")));
+    }
+    if let Err(error) = in_time(web.store.ping()).await {
+        tracing::error!(%error, "not ready");
+        return not_ready("the database cannot be used now");
+    }
     let on: Vec<String> = web
         .hands
         .doors
@@ -36,13 +48,28 @@ pub(super) async fn readyz(State(web): State<Web>) -> Response {
         .map(ToString::to_string)
         .chain(web.hands.backends.keys().map(ToString::to_string))
         .collect();
+    let (counts, wrong) = match in_time(shared(&web, now)).await {
+        Ok(shared) => (shared.counts, shared.wrong()),
+        Err(error) => {
+            tracing::warn!(%error, "ready, but what waits cannot be counted now");
+            (Counts::default(), vec!["what waits cannot be counted now".to_owned()])
+        }
+    };
     Json(json!({
         "ready": true,
+        "degraded": !wrong.is_empty(),
+        "wrong": wrong,
         "on": on,
         "off": web.hands.off,
         "attention": { "deliveries_parked": counts.deliveries_parked, "effects_parked": counts.effects_parked },
     }))
     .into_response()
+}
+
+/// 503, and why.
+pub(super) fn not_ready(why: &str) -> Response {
+    let body = json!({ "ready": false, "why": why });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
 /// Prometheus' text format; behind the API token like everything that tells about runs.
@@ -53,9 +80,10 @@ pub(super) async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Respo
     web.metrics.body_bytes(web.budget.held());
     // What was counted before is no longer true when nothing can be counted now: it is left out.
     web.metrics.forget_rows();
-    let counted = counts(&web).await;
+    let counted = in_time(shared(&web, web.clock.now())).await;
     web.metrics.database_answers(counted.is_ok());
-    if let Ok(counts) = counted {
+    if let Ok(shared) = counted {
+        let counts = shared.counts;
         let rows = [
             ("deliveries", "pending", counts.deliveries_pending),
             ("deliveries", "parked", counts.deliveries_parked),
@@ -68,12 +96,58 @@ pub(super) async fn metrics(State(web): State<Web>, headers: HeaderMap) -> Respo
         for (what, state, count) in rows {
             web.metrics.rows(what, state, count);
         }
+        web.metrics.overdue("deliveries", shared.overdue.deliveries);
+        web.metrics.overdue("effects", shared.overdue.effects);
+        let paused = shared.paused.iter();
+        web.metrics.paused(paused.map(|(vendor, by)| (vendor.as_str(), *by)));
     }
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     ([(header::CONTENT_TYPE, kind)], web.metrics.render()).into_response()
 }
 
-async fn counts(web: &Web) -> Result<Counts, StoreError> {
-    let counted = tokio::time::timeout(LOOK_TIMEOUT, web.store.counts()).await;
-    counted.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer in time".to_owned())))
+/// What is the same for all processes on the database.
+struct Shared {
+    counts: Counts,
+    overdue: Overdue,
+    /// Vendors that are left alone, and for how long still.
+    paused: Vec<(String, Duration)>,
+}
+
+impl Shared {
+    fn wrong(&self) -> Vec<String> {
+        let waiting = [
+            ("deliveries wait", self.overdue.deliveries),
+            ("effects wait", self.overdue.effects),
+        ];
+        let waiting = waiting.into_iter().filter(|(_, by)| *by >= OVERDUE);
+        let waiting = waiting.map(|(what, by)| format!("{what}, the oldest for {} s", by.as_secs()));
+        let paused = self.paused.iter();
+        let paused = paused.map(|(vendor, by)| format!("{vendor} asked to be left alone for {} s more", by.as_secs()));
+        waiting.chain(paused).collect()
+    }
+}
+
+async fn shared(web: &Web, now: Timestamp) -> Result<Shared, StoreError> {
+    let paused = web.store.pauses(now).await?.into_iter();
+    Ok(Shared {
+        counts: web.store.counts().await?,
+        overdue: web.store.overdue(now).await?,
+        paused: paused
+            .map(|(vendor, until)| {
+                (
+                    vendor,
+                    Duration::try_from(until.duration_since(now)).unwrap_or_default(),
+                )
+            })
+            .collect(),
+    })
+}
+
+async fn in_time<T>(looked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let looked = tokio::time::timeout(LOOK_TIMEOUT, looked).await;
+    looked.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer in time".to_owned())))
+}
+
+fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_sub(by).unwrap_or(Timestamp::MIN)
 }

@@ -11,6 +11,7 @@ mod peer;
 mod refusals;
 mod serve;
 mod view;
+mod waiting;
 mod webhooks;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use peer::sender;
 pub use refusals::Refusals;
 pub use serve::{Limits, serve};
 pub use view::{detail, summary};
+pub use waiting::waiting;
 
 /// What the routes work with.
 #[derive(Clone)]

@@ -185,7 +185,7 @@ impl IntoResponse for Unread {
 }
 
 /// 503, and when to come back.
-fn later(why: &'static str) -> Response {
+pub(super) fn later(why: &'static str) -> Response {
     let retry = [(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))];
     (StatusCode::SERVICE_UNAVAILABLE, retry, why).into_response()
 }

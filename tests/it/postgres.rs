@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use stepherd::store::Store;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::Notify;
 
 /// The server's address, and what keeps it running: its end of the pipe closes with this process.
@@ -101,6 +101,12 @@ impl Database {
         folder.join(format!(".s.PGSQL.{}", options.get_port()))
     }
 
+    /// What the tests' own server has said so far.
+    pub fn server_log(&self) -> String {
+        let folder = self.socket().parent().unwrap().to_owned();
+        std::fs::read_to_string(folder.join("log")).unwrap()
+    }
+
     /// Ends it; a failed test leaves it behind to be looked at, if the server outlives the test.
     pub async fn drop(self) {
         let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
@@ -114,6 +120,8 @@ pub struct Wire {
     pub url: String,
     up: Arc<AtomicBool>,
     cut: Arc<Notify>,
+    swallowing: Arc<AtomicBool>,
+    swallow: Arc<Notify>,
 }
 
 impl Wire {
@@ -124,13 +132,33 @@ impl Wire {
         url.set_query(None);
         url.set_port(Some(port)).unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
-        let (up, cut) = (Arc::new(AtomicBool::new(true)), Arc::new(Notify::new()));
-        tokio::spawn(forward(listener, database.socket(), up.clone(), cut.clone()));
-        Self {
+        let wire = Self {
             url: url.into(),
-            up,
-            cut,
-        }
+            up: Arc::new(AtomicBool::new(true)),
+            cut: Arc::default(),
+            swallowing: Arc::default(),
+            swallow: Arc::default(),
+        };
+        let (up, cut) = (wire.up.clone(), wire.cut.clone());
+        let (swallowing, swallow) = (wire.swallowing.clone(), wire.swallow.clone());
+        let socket = database.socket();
+        tokio::spawn(async move {
+            loop {
+                let (here, _) = listener.accept().await.unwrap();
+                if up.load(Ordering::SeqCst) {
+                    let swallowed = swallowing.load(Ordering::SeqCst);
+                    tokio::spawn(forward(here, socket.clone(), swallowed, cut.clone(), swallow.clone()));
+                }
+            }
+        });
+        wire
+    }
+
+    /// From now on connections stay open and nothing comes through, through none that there are now and through no new
+    /// one: as a network does that drops packets.
+    pub fn swallow(&self) {
+        self.swallowing.store(true, Ordering::SeqCst);
+        self.swallow.notify_waiters();
     }
 
     pub fn down(&self) {
@@ -138,25 +166,26 @@ impl Wire {
         self.cut.notify_waiters();
     }
 
+    /// New connections come through again. Those that were swallowed never do.
     pub fn up(&self) {
+        self.swallowing.store(false, Ordering::SeqCst);
         self.up.store(true, Ordering::SeqCst);
     }
 }
 
-async fn forward(listener: TcpListener, socket: PathBuf, up: Arc<AtomicBool>, cut: Arc<Notify>) {
-    loop {
-        let (mut here, _) = listener.accept().await.unwrap();
-        if !up.load(Ordering::SeqCst) {
-            continue;
-        }
-        let (socket, cut) = (socket.clone(), cut.clone());
-        tokio::spawn(async move {
-            let cut = cut.notified();
-            let mut there = UnixStream::connect(socket).await.unwrap();
-            tokio::select! {
-                _ = copy_bidirectional(&mut here, &mut there) => {}
-                () = cut => {}
-            }
-        });
+async fn forward(mut here: TcpStream, socket: PathBuf, swallowed: bool, cut: Arc<Notify>, swallow: Arc<Notify>) {
+    let (cut, swallow) = (cut.notified(), swallow.notified());
+    if swallowed {
+        cut.await;
+        return;
     }
+    let mut there = UnixStream::connect(socket).await.unwrap();
+    let mut cut = std::pin::pin!(cut);
+    tokio::select! {
+        _ = copy_bidirectional(&mut here, &mut there) => return,
+        () = &mut cut => return,
+        () = swallow => {}
+    }
+    // Held open on both sides, and nobody reads.
+    cut.await;
 }

@@ -15,6 +15,7 @@ mod replicas;
 mod retention;
 pub(crate) mod samples;
 mod server;
+mod stalls;
 mod upgrade;
 
 use stepherd::store::Store;
@@ -113,7 +114,8 @@ laws! {
         writers_that_reload_and_decide_again_lose_nothing
         a_commit_that_is_dropped_half_way_is_done_whole_or_not_at_all
         every_write_of_a_run_gets_the_next_change_number
-        runs_are_found_by_what_they_are_about;
+        runs_are_found_by_what_they_are_about
+        live_runs_of_a_thread_are_all_found_however_many_there_are;
     queues:
         locks_are_held_in_the_order_of_joining
         leaving_marks_the_runs_that_share_a_queue_as_changed
@@ -130,7 +132,8 @@ laws! {
         a_failed_effect_waits_counts_and_may_have_been_done
         an_effect_that_is_too_early_has_not_failed
         a_parked_effect_stays_until_it_is_released
-        effects_of_a_run_are_listed_with_it;
+        effects_of_a_run_are_listed_with_it
+        an_effect_behind_another_waits_as_long_as_that_one;
     memory:
         a_sent_message_is_remembered_per_run_thread_and_purpose
         a_thread_opened_with_a_message_leads_to_the_run

@@ -124,16 +124,21 @@ impl Folder {
             .unwrap()
     }
 
-    /// Starts the server, unless it refuses to start: then what it said.
-    pub fn try_serve(&self) -> Result<Server, Ran> {
+    /// The server, which may not be able to serve yet.
+    pub fn start(&self) -> Server {
         let mut child = self.spawn();
         let lines = BufReader::new(child.stderr.take().unwrap());
-        let mut server = Server {
+        Server {
             child,
             lines,
             log: Vec::new(),
             address: String::new(),
-        };
+        }
+    }
+
+    /// Starts the server, unless it refuses to start: then what it said.
+    pub fn try_serve(&self) -> Result<Server, Ran> {
+        let mut server = self.start();
         let mut err = String::new();
         while server.address.is_empty() {
             let mut line = String::new();

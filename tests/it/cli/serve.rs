@@ -134,3 +134,56 @@ fn a_log_that_goes_to_a_file_has_no_colours() {
     folder.env.insert("NO_COLOR".to_owned(), "1".to_owned());
     assert!(!log_for_people(&folder).contains('\u{1b}'));
 }
+
+/// What the server at this address answers to a request without a body.
+fn ask(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn while_it_waits_for_the_database_it_lives_and_asks_webhooks_to_come_again() {
+    let mut folder = Folder::with_github();
+    folder.set("SERVER__API_TOKEN", "a-token-for-the-metrics-of-the-cli-tests");
+    // Another one serves the file.
+    let first = folder.serve();
+    let mut second = folder.start();
+    let waits = second.wait_for("waiting for the database; trying again every 2 s");
+    let address = waits["fields"]["address"].as_str().unwrap().to_owned();
+    assert!(
+        waits["fields"]["why"]
+            .as_str()
+            .unwrap()
+            .contains("another stepherd serves")
+    );
+    assert!(ask(&address, "GET /healthz").starts_with("HTTP/1.1 200 "));
+    let ready = ask(&address, "GET /readyz");
+    assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
+    assert!(ready.contains(r#""why":"waiting for the database""#), "{ready}");
+    let webhook = ask(&address, "POST /webhooks/github");
+    assert!(webhook.starts_with("HTTP/1.1 503 "), "{webhook}");
+    assert!(webhook.to_lowercase().contains("\r\nretry-after: 30\r\n"), "{webhook}");
+    drop(first);
+    second.wait_for("stepherd listens");
+    let mut ready = ask(&address, "GET /readyz");
+    for _ in 0..100 {
+        if ready.starts_with("HTTP/1.1 200 ") {
+            break;
+        }
+        ready = ask(&address, "GET /readyz");
+    }
+    assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
+    assert!(ask(&address, "POST /webhooks/github").starts_with("HTTP/1.1 401 "));
+    let metrics = ask(
+        &address,
+        "GET /metrics HTTP/1.1\r\nauthorization: Bearer a-token-for-the-metrics-of-the-cli-tests\r\nx-rest:",
+    );
+    for name in ["intake", "dispatch", "sweep"] {
+        let turned = format!("stepherd_loop_turned_timestamp_seconds{{name=\"{name}\"}}");
+        assert!(metrics.contains(&turned), "{metrics}");
+    }
+}

@@ -94,6 +94,7 @@ fn a_forged_payload_is_refused_and_send_says_so() {
 #[test]
 fn what_is_not_there_ends_with_one_and_says_how_to_find_what_is() {
     let folder = Folder::new();
+    drop(folder.serve());
     let table: [(&[&str], &str); 5] = [
         (
             &["runs", "show", "URMO7YZ2"],
@@ -121,8 +122,30 @@ fn what_is_not_there_ends_with_one_and_says_how_to_find_what_is() {
 }
 
 #[test]
+fn whoever_looks_where_no_database_is_makes_none_and_is_told_so() {
+    let folder = Folder::new();
+    let table: [&[&str]; 7] = [
+        &["runs", "list"],
+        &["runs", "show", "URMO7YZ2"],
+        &["deliveries", "list", "--json"],
+        &["deliveries", "replay", "1"],
+        &["effects", "list"],
+        &["effects", "release", "1"],
+        &["restored"],
+    ];
+    for args in table {
+        let refused = folder.run(args);
+        assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""), "{args:?}");
+        let why = "there is no database at stepherd.db: `stepherd serve` makes it";
+        assert!(refused.err.contains(why), "{args:?}: {}", refused.err);
+        assert!(!folder.path("stepherd.db").exists(), "{args:?} made one");
+    }
+}
+
+#[test]
 fn an_empty_database_lists_nothing() {
     let folder = Folder::new();
+    drop(folder.serve());
     assert_eq!(folder.run(&["runs", "list", "--json"]).json(), json!({ "runs": [] }));
     assert_eq!(
         folder.run(&["effects", "list", "--json"]).json(),

@@ -311,3 +311,22 @@ pub(super) async fn runs_are_found_by_what_they_are_about(store: Store) {
         );
     }
 }
+
+pub(super) async fn live_runs_of_a_thread_are_all_found_however_many_there_are(store: Store) {
+    for number in 1..=130 {
+        let mut commit = start(number);
+        let run = &mut commit.run.as_mut().unwrap().run;
+        run.audience = vec![thread(1)];
+        if number > 70 {
+            run.state = finished();
+        }
+        done(&store, &commit).await;
+    }
+    let here = |live_only| RunFilter {
+        place: Some(Place::Thread(thread(1))),
+        live_only,
+        ..RunFilter::default()
+    };
+    assert_eq!(store.runs(&here(true)).await.unwrap().len(), 70);
+    assert_eq!(store.runs(&here(false)).await.unwrap().len(), 50);
+}

@@ -246,3 +246,36 @@ pub(super) async fn effects_of_a_run_are_listed_with_it(store: Store) {
     done(&store, &commit).await;
     assert_eq!(store.effects(Some("done"), 9).await.unwrap()[0].key, keys[1]);
 }
+
+pub(super) async fn an_effect_behind_another_waits_as_long_as_that_one(store: Store) {
+    ask(&store, vec![report(1), reply("1")], at(0)).await;
+    let claimed = store.claim_effects(at(0), LEASE, 9).await.unwrap();
+    let [behind, first] = claimed.as_slice() else {
+        panic!("both are due");
+    };
+    let after = |seconds| EffectSettled::After {
+        key: first.effect.key(None),
+        at: at(seconds),
+    };
+    // The first one is under way: only its own time counts.
+    assert!(store.settle_effect(&behind.claim, after(1), at(0)).await.unwrap());
+    let behind = claim_effect(&store, at(1)).await.unwrap();
+    assert!(store.settle_effect(&first.claim, failed(60), at(1)).await.unwrap());
+    assert!(store.settle_effect(&behind.claim, after(2), at(1)).await.unwrap());
+    assert!(claim_effect(&store, at(59)).await.is_none(), "both wait");
+    let first = claim_effect(&store, at(60)).await.unwrap();
+    assert_eq!(first.effect, report(1), "the first one goes first");
+    assert!(
+        store
+            .settle_effect(&first.claim, EffectSettled::Done, at(60))
+            .await
+            .unwrap()
+    );
+    let behind = claim_effect(&store, at(61)).await.unwrap();
+    assert_eq!((behind.effect.clone(), behind.failures), (reply("1"), 0));
+    assert!(store.settle_effect(&behind.claim, after(62), at(61)).await.unwrap());
+    assert!(
+        claim_effect(&store, at(62)).await.is_some(),
+        "there is nothing before it"
+    );
+}

@@ -327,3 +327,110 @@ async fn a_delivery_that_waited_too_long_for_the_file_is_not_stored() {
     assert!(store.delivery(&interaction.platform, "1").await.unwrap().is_none());
     store.close().await;
 }
+
+/// Whether nobody but the owner may read the file.
+fn is_private(file: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(file)
+        .unwrap_or_else(|e| panic!("{}: {e}", file.display()))
+        .permissions()
+        .mode();
+    mode & 0o777 == 0o600
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_what_people_wrote() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["", "-wal", "-shm", ".serving"].map(|end| dir.path().join(format!("stepherd.db{end}")));
+    let (store, serving) = Store::open_to_serve(&url(&dir), at(0)).await.unwrap();
+    fill(&store).await;
+    assert!(names.iter().all(|name| is_private(name)));
+    let copy = dir.path().join("copy.db");
+    stepherd::store::backup(&url(&dir), &copy).await.unwrap();
+    assert!(is_private(&copy));
+    store.close().await;
+    drop(serving);
+    // One that an older stepherd made, or somebody copied there.
+    std::fs::set_permissions(&names[0], std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (store, _serving) = Store::open_to_serve(&url(&dir), at(0)).await.unwrap();
+    fill_more(&store).await;
+    assert!(names.iter().all(|name| is_private(name)));
+    store.close().await;
+}
+
+async fn fill_more(store: &Store) {
+    store.record_delivery(&delivery("github", "more", at(0))).await.unwrap();
+}
+
+/// Why a database that is to be looked into cannot be.
+async fn not_to_be_seen(url: &str) -> String {
+    match Store::open_as_it_is(url).await {
+        Err(StoreError::Unusable(why)) => why,
+        Err(other) => panic!("wrong kind of error: {other}"),
+        Ok(_) => panic!("{url} was opened"),
+    }
+}
+
+#[tokio::test]
+async fn looking_makes_nothing_and_migrates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stepherd.db");
+    let why = not_to_be_seen(&url(&dir)).await;
+    assert!(why.contains("there is no database at"), "{why}");
+    assert!(Store::open_restored(&url(&dir)).await.is_err());
+    assert!(!path.exists());
+    std::fs::write(&path, "").unwrap();
+    let why = not_to_be_seen(&url(&dir)).await;
+    assert!(why.contains("holds nothing of stepherd's"), "{why}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+    let store = open(&dir).await;
+    fill(&store).await;
+    // Beside a server, too.
+    let _serving = store.serve(at(0)).await.unwrap();
+    let beside = Store::open_as_it_is(&url(&dir)).await.unwrap();
+    assert_eq!(beside.deliveries(None, 9).await.unwrap().len(), 2);
+    beside.close().await;
+    store.close().await;
+    forget_the_newest_migration(&dir).await;
+    let why = not_to_be_seen(&url(&dir)).await;
+    assert!(
+        why.contains("an older stepherd made") && why.contains("`stepherd serve`"),
+        "{why}"
+    );
+}
+
+async fn forget_the_newest_migration(dir: &TempDir) -> i64 {
+    let pool = by_hand(dir).await;
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let left = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    left
+}
+
+#[tokio::test]
+async fn nobody_migrates_what_another_process_serves() {
+    let dir = tempfile::tempdir().unwrap();
+    let older = open(&dir).await;
+    let serving = older.serve(at(0)).await.unwrap();
+    let version = forget_the_newest_migration(&dir).await;
+    let refused = Store::open_to_serve(&url(&dir), at(0)).await.err();
+    assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
+    let refused = Store::open_restored(&url(&dir)).await.err();
+    assert!(matches!(refused, Some(StoreError::Unavailable(_))), "{refused:?}");
+    let pool = by_hand(&dir).await;
+    let now: i64 = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(now, version, "its tables are as they were");
+    pool.close().await;
+    drop(serving);
+    older.close().await;
+}

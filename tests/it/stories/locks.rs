@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use stepherd::domain::run::Run;
+use stepherd::domain::run::{Phase, Run, RunState};
 use stepherd::sandbox::stage::{Fault, FaultKind};
 use stepherd::sandbox::town::{APP, OTHER_TENANT, REPO, TENANT};
 
 use super::scene::at;
+use crate::store_law::samples;
 use crate::world::{Turn, World};
 
 /// Where the runs stand, oldest first.
@@ -409,4 +410,25 @@ go_on = false
 
 "#;
     std::fs::write(path, text.replace(first, &format!("{ask}{first}"))).unwrap();
+}
+
+#[tokio::test]
+async fn a_run_is_found_in_its_thread_however_many_have_come_and_gone_since() {
+    let world = World::new().await;
+    let (number, _) = world.pull_request().await;
+    start(&world, number, TENANT).await;
+    let live = world.run().await;
+    for other in 1..=60 {
+        let mut ended = samples::start(other);
+        let run = &mut ended.run.as_mut().unwrap().run;
+        run.audience = live.audience.clone();
+        run.state = samples::finished();
+        samples::done(&world.store, &ended).await;
+    }
+    world.clock.advance(Duration::from_secs(5));
+    world.say(number, "ada", "/dcr stop").await;
+    let RunState::Active(attempt) = world.run_now(&live.id).await.state else {
+        panic!("its sync is still to be canceled");
+    };
+    assert!(matches!(attempt.phase, Phase::Stopping { .. }), "{:?}", attempt.phase);
 }

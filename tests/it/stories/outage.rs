@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+use stepherd::clock::Clock as _;
 use stepherd::sandbox::github::signature;
 use stepherd::sandbox::town::{REPO, TENANT, TICKET, Town};
 use stepherd::store::StoreError;
 
 use super::scene::at;
 use crate::postgres::{Database, Wire};
+use crate::store_law::samples::delivery;
 use crate::world::World;
 
 /// A world on PostgreSQL whose way to the server can be cut.
@@ -124,4 +127,54 @@ async fn settle_again(world: &World) {
     }
     world.clock.advance(Duration::from_secs(30));
     world.settle().await;
+}
+
+async fn ready(world: &World) -> (u16, serde_json::Value) {
+    let (status, text) = world.get("/readyz", None).await;
+    (status, serde_json::from_str(&text).unwrap())
+}
+
+#[tokio::test]
+async fn what_is_wrong_for_all_replicas_makes_none_of_them_unready() {
+    let world = World::new().await;
+    let (status, said) = ready(&world).await;
+    assert_eq!((status, &said["degraded"]), (200, &json!(false)));
+    let now = world.clock.now();
+    world
+        .store
+        .record_delivery(&delivery("github", "1", now))
+        .await
+        .unwrap();
+    world
+        .store
+        .pause("github", now + Duration::from_secs(600))
+        .await
+        .unwrap();
+    world.clock.advance(Duration::from_secs(59));
+    let paused = |seconds| json!(format!("github asked to be left alone for {seconds} s more"));
+    assert_eq!(ready(&world).await.1["wrong"], json!([paused(541)]));
+    world.clock.advance(Duration::from_secs(31));
+    let (status, said) = ready(&world).await;
+    assert_eq!(
+        (status, &said["ready"], &said["degraded"]),
+        (200, &json!(true), &json!(true))
+    );
+    let waits = json!("deliveries wait, the oldest for 90 s");
+    assert_eq!(said["wrong"], json!([waits, paused(510)]));
+}
+
+#[tokio::test]
+async fn a_loop_that_stands_still_makes_its_own_replica_unready() {
+    let world = World::new().await;
+    for name in ["intake", "sweep"] {
+        world.metrics.turned(name, world.clock.now());
+    }
+    world.clock.advance(Duration::from_secs(60));
+    assert_eq!(ready(&world).await.0, 200);
+    world.metrics.turned("sweep", world.clock.now());
+    world.clock.advance(Duration::from_secs(1));
+    let (status, said) = ready(&world).await;
+    assert_eq!((status, &said["why"]), (503, &json!("these loops stand still: intake")));
+    world.metrics.turned("intake", world.clock.now());
+    assert_eq!(ready(&world).await.0, 200);
 }
