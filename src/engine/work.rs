@@ -110,6 +110,7 @@ impl Engine {
     {
         let mut at_work = JoinSet::new();
         while !stop.is_cancelled() {
+            self.metrics.turned(name, self.clock.now());
             // While somebody is at work, something may have to be left: what comes after it, what there is no room for.
             let something_left = !at_work.is_empty();
             let claimed = claim().await.unwrap_or_else(|error| {
