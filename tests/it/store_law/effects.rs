@@ -257,9 +257,6 @@ pub(super) async fn an_effect_behind_another_waits_as_long_as_that_one(store: St
         key: first.effect.key(None),
         at: at(seconds),
     };
-    // The first one is under way: only its own time counts.
-    assert!(store.settle_effect(&behind.claim, after(1), at(0)).await.unwrap());
-    let behind = claim_effect(&store, at(1)).await.unwrap();
     assert!(store.settle_effect(&first.claim, failed(60), at(1)).await.unwrap());
     assert!(store.settle_effect(&behind.claim, after(2), at(1)).await.unwrap());
     assert!(claim_effect(&store, at(59)).await.is_none(), "both wait");

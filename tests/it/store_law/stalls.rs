@@ -155,10 +155,10 @@ async fn webhooks_and_leases_go_on_while_all_other_work_waits_for_a_row() {
     let quick = Duration::from_secs(1);
     let recorded = timeout(quick, store.record_delivery(&delivery("github", "1", at(0)))).await;
     assert_eq!(recorded.expect("a webhook is answered").unwrap(), Recorded::New);
-    let renewed = timeout(quick, store.renew_effect(effect.claim, at(1), LEASE)).await;
-    assert!(renewed.expect("a lease is renewed").unwrap());
-    let renewed = timeout(quick, store.renew_delivery(held_delivery.claim, at(1), LEASE)).await;
-    assert!(renewed.expect("a lease is renewed").unwrap());
+    let renewed = timeout(quick, store.renew_effects(&[effect.claim], at(1), LEASE)).await;
+    assert_eq!(renewed.expect("a lease is renewed").unwrap(), [effect.claim]);
+    let renewed = timeout(quick, store.renew_deliveries(&[held_delivery.claim], at(1), LEASE)).await;
+    assert_eq!(renewed.expect("a lease is renewed").unwrap(), [held_delivery.claim]);
     let shards = timeout(quick, store.hold_shards("a", at(1), LEASE)).await;
     assert!(!shards.expect("shards are held on to").unwrap().is_empty());
     timeout(quick, store.ping())
@@ -264,6 +264,10 @@ async fn whoever_joins_a_queue_sees_that_its_holder_is_just_leaving() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_in_somebody_elses_way_is_decided_again() {
     let database = Database::new().await;
+    // The server looks for a circle once for each that waits: late enough for the circle to be there by then.
+    let later = "DO $$ BEGIN
+        EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''3s''', current_database()); END $$";
+    database.by_hand().await.execute(later).await.unwrap();
     let store = database.store().await;
     for number in 1..=2 {
         done(&store, &start(number)).await;
@@ -271,6 +275,8 @@ async fn a_commit_in_somebody_elses_way_is_decided_again() {
     }
     // Holds run 2, which the leaving run 1 wakes, and then wants run 1.
     let mut held = hold_run(&database, 2).await;
+    // Whoever finds the circle is sent away: this one never looks, so that it is the store.
+    held.execute("SET deadlock_timeout = '60s'").await.unwrap();
     let mut leave = next(load(&store, 1).await);
     leave.locks = LockChange::Leave;
     let leaving = {
@@ -372,6 +378,7 @@ async fn what_is_due_is_due_by_the_clock_of_the_database_whatever_a_process_take
     let held = claim_delivery(&store, now).await.expect("it came in just now");
     let again = DeliverySettled::RetryAt {
         at: now,
+        since: now,
         reason: "502".to_owned(),
     };
     assert!(store.settle_delivery(held.claim, again, now).await.unwrap());

@@ -241,6 +241,8 @@ async fn without_a_token_the_api_is_closed_and_health_is_not() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&ready).unwrap(), @r#"
     {
       "ready": true,
+      "degraded": false,
+      "wrong": [],
       "on": [
         "github",
         "jira",
