@@ -232,8 +232,12 @@ async fn a_change_that_was_not_allowed_is_made_once_it_is() {
     // A token keeps the rights it was made with.
     world.town.github.revoke_installation_tokens();
     // Not on the pull request: what may be read of that is part of the same right.
-    let jira = world.town.jira.clone();
-    jira.transition(TICKET, "557058:ada", "Approved").await.unwrap();
+    world
+        .town
+        .jira
+        .transition(TICKET, "557058:ada", "Approved")
+        .await
+        .unwrap();
     world.pass(Duration::from_secs(30)).await;
     let run = world.run().await;
     let RunState::Stopped { why, .. } = &run.state else {
