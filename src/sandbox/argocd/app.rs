@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{AppSeed, Beat, NAMESPACE};
+use super::{AppSeed, Beat, NAMESPACE, Operation};
 
 pub(super) struct App {
     pub(super) seed: AppSeed,
@@ -108,6 +108,18 @@ impl App {
         let revision = asked.get("revision").and_then(Value::as_str)?;
         let other = !revision.is_empty() && revision != self.seed.target_revision;
         (self.auto_sync && !dry && other).then_some(revision)
+    }
+
+    /// The operation that is asked for or under way, else the last one.
+    pub(super) fn last_operation(&self) -> Option<Operation> {
+        let of_state = self.state.as_ref().map(|state| &state["operation"]);
+        let operation = self.operation.as_ref().or(of_state)?;
+        let phase = self.state.as_ref().and_then(|state| state["phase"].as_str());
+        Some(Operation {
+            info: operation["info"][0]["value"].as_str().map(str::to_owned),
+            live: self.operation.is_some(),
+            phase: phase.unwrap_or_default().to_owned(),
+        })
     }
 
     fn source(&self) -> Value {

@@ -48,6 +48,17 @@ pub struct AppSeed {
     pub head: String,
 }
 
+/// One operation of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// The first thing that whoever asked for it said about it.
+    pub info: Option<String>,
+    /// Whether it is asked for or under way.
+    pub live: bool,
+    /// Where it stands: `Running`, `Succeeded`; empty before it is taken up.
+    pub phase: String,
+}
+
 /// One step of the controller's work on an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Beat {
@@ -186,6 +197,11 @@ impl ArgoCd {
     /// How many syncs the application accepted.
     pub fn syncs(&self, app: &str) -> u32 {
         lock(&self.inner.apps).get(app).map_or(0, |a| a.syncs)
+    }
+
+    /// The operation that is asked for or under way, else the last one.
+    pub fn operation(&self, app: &str) -> Option<Operation> {
+        lock(&self.inner.apps).get(app)?.last_operation()
     }
 
     /// Sync status, health and the revision that runs.

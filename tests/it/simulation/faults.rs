@@ -7,13 +7,17 @@ use stepherd::sandbox::stage::{Fault, FaultKind};
 use stepherd::store::Point;
 
 use super::Log;
+use super::hands::Hung;
 use super::processes::Processes;
 use super::tap::Harm;
+
+/// By how much a clock is set wrong at the most: a quarter of an hour.
+const STEP_MS_MAX: i64 = 900_000;
 
 /// Something will go wrong in one of the next turns of somebody.
 pub fn arm(rng: &mut Rng, all: &Processes, log: &Log) {
     let at = rng.usize(0..all.all.len());
-    let harm = match rng.u32(0..16) {
+    let harm = match rng.u32(0..20) {
         0 => Harm::StoreFails(Point::BeforeCommit),
         1 | 2 => Harm::StoreFails(Point::AfterCommit),
         3 => Harm::DiesAtCommit(Point::BeforeCommit),
@@ -23,6 +27,8 @@ pub fn arm(rng: &mut Rng, all: &Processes, log: &Log) {
         7 | 8 => Harm::AnswerLost,
         9 => Harm::Hangs,
         10 | 11 => Harm::Freezes,
+        12 => Harm::FreezesAtCommit,
+        13 | 14 => Harm::NeverAnswered,
         _ => Harm::Vendor(of_vendor(rng)),
     };
     let after = rng.u32(0..4);
@@ -56,7 +62,7 @@ fn of_vendor(rng: &mut Rng) -> Fault {
 
 /// Time passes, or clocks go wrong.
 pub async fn of_time(rng: &mut Rng, all: &mut Processes, log: &Log) {
-    let by = match rng.u32(0..20) {
+    let by = match rng.u32(0..22) {
         0 => Duration::from_secs(rng.u64(600..4000)),
         1..6 => Duration::from_secs(rng.u64(10..40)),
         6..9 => {
@@ -64,6 +70,12 @@ pub async fn of_time(rng: &mut Rng, all: &mut Processes, log: &Log) {
             let off = rng.i64(-4000..4000);
             log.say(format!("the clock of number {at} is off by {off} ms"));
             all.all[at].set_off(off);
+            return;
+        }
+        9 | 10 => {
+            let at = rng.usize(0..all.all.len());
+            let step = rng.i64(-STEP_MS_MAX..STEP_MS_MAX);
+            all.step_clock(at, step);
             return;
         }
         _ => Duration::from_millis(rng.u64(200..6000)),
@@ -75,8 +87,12 @@ pub async fn of_time(rng: &mut Rng, all: &mut Processes, log: &Log) {
 /// What hangs goes on or dies; somebody is restarted; the doors cannot store.
 pub async fn of_life(rng: &mut Rng, all: &mut Processes) {
     let at = rng.usize(0..all.all.len());
-    match rng.u32(0..8) {
+    match rng.u32(0..10) {
         0 => all.replace(at),
+        2 => {
+            let vendor = Hung::VENDORS[rng.usize(0..Hung::VENDORS.len())];
+            all.vendor_hangs(vendor, Duration::from_secs(rng.u64(10..200)));
+        }
         1 => {
             let point = if rng.bool() {
                 Point::BeforeCommit
@@ -86,6 +102,13 @@ pub async fn of_life(rng: &mut Rng, all: &mut Processes) {
             all.doors.arm(rng.u32(0..3), Harm::StoreFails(point));
         }
         _ => {
+            if all.all.iter().any(|process| process.tap.is_frozen()) && rng.u32(0..4) > 0 {
+                // For longer than its leases last, so that others do meanwhile what it has in its hands.
+                all.advance(Duration::from_secs(rng.u64(11..120))).await;
+                for _ in 0..rng.u32(0..8) {
+                    all.turn(rng).await;
+                }
+            }
             let hanging = (0..all.all.len()).find(|at| all.all[*at].hangs());
             if let Some(at) = hanging {
                 all.go_on(at).await;

@@ -4,7 +4,8 @@
 //! and the same seed makes the same story.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -24,6 +25,30 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::tap::{Harm, Tap};
 use crate::world::{TestClock, World};
+
+/// How long a client waits for an answer.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Vendors that take calls and answer nobody, and until when.
+#[derive(Default)]
+pub struct Hung(Mutex<BTreeMap<&'static str, Timestamp>>);
+
+impl Hung {
+    pub const VENDORS: [&'static str; 5] = ["github", "jira", "discord", "argocd", "dcr"];
+
+    pub fn until(&self, vendor: &'static str, at: Timestamp) {
+        self.0.lock().unwrap().insert(vendor, at);
+    }
+
+    /// All of them answer again.
+    pub fn heal(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    fn is(&self, vendor: &str, now: Timestamp) -> bool {
+        self.0.lock().unwrap().get(vendor).is_some_and(|until| now < *until)
+    }
+}
 
 /// The one connection to the database, held.
 #[derive(Default)]
@@ -48,6 +73,8 @@ struct Front {
     store: Store,
     clock: Arc<TestClock>,
     stage: Arc<StageOf>,
+    vendor: &'static str,
+    hung: Arc<Hung>,
 }
 
 /// A stage of the town, by whatever owns it.
@@ -96,6 +123,10 @@ impl Front {
             self.tap.hang(true).await;
             return Err(lost());
         }
+        if self.hung.is(self.vendor, self.clock.now()) {
+            drop(alone);
+            return self.never_answered().await;
+        }
         let harm = self.tap.call_begins().await;
         if let Some(Harm::Vendor(fault)) = &harm {
             self.stage.misbehave(fault.clone());
@@ -109,18 +140,28 @@ impl Front {
         match harm {
             Some(Harm::Hangs) => self.tap.hang(false).await,
             Some(Harm::Freezes) => self.tap.hang(true).await,
-            Some(Harm::AnswerLost) => {
-                return Err(lost());
-            }
+            Some(Harm::NeverAnswered) => return self.never_answered().await,
+            Some(Harm::AnswerLost) => return Err(lost()),
             _ => {}
         }
         answer
     }
+
+    /// The client waits as long as it ever waits.
+    async fn never_answered<T>(&self) -> Result<T, CallError> {
+        let given_up = self.clock.now() + TIME_LIMIT;
+        self.tap.wait(self.clock.sleep_until(given_up)).await;
+        Err(no_answer("nobody answered for as long as the client waits"))
+    }
 }
 
 fn lost() -> CallError {
+    no_answer("the connection was lost on purpose")
+}
+
+fn no_answer(why: &str) -> CallError {
     CallError::Retry {
-        why: "the connection was lost on purpose".to_owned(),
+        why: why.to_owned(),
         after: None,
         class: FailureClass::Infrastructure,
     }
@@ -245,21 +286,23 @@ impl Backend for Tapped<dyn Backend> {
 }
 
 /// The world's hands with this tap in front. `store` is a way to the database that passes by no tap.
-pub fn tapped(world: &World, store: &Store, tap: &Arc<Tap>) -> Hands {
-    let front = |stage: StageOf| Front {
+pub fn tapped(world: &World, store: &Store, tap: &Arc<Tap>, hung: &Arc<Hung>) -> Hands {
+    let front = |vendor: &'static str, stage: StageOf| Front {
         tap: tap.clone(),
         store: store.clone(),
         clock: world.clock.clone(),
         stage: Arc::new(stage),
+        vendor,
+        hung: hung.clone(),
     };
     let town = &world.town;
-    let github = || front(StageOf::GitHub(town.github.clone()));
+    let github = || front("github", StageOf::GitHub(town.github.clone()));
     let of = |name: &str| match name {
         "github" => github(),
-        "jira" => front(StageOf::Other(town.jira.stage.clone())),
-        "discord" => front(StageOf::Other(town.discord.stage.clone())),
-        "argocd" => front(StageOf::Other(town.argocd.stage.clone())),
-        _ => front(StageOf::Other(town.dcr.stage.clone())),
+        "jira" => front("jira", StageOf::Other(town.jira.stage.clone())),
+        "discord" => front("discord", StageOf::Other(town.discord.stage.clone())),
+        "argocd" => front("argocd", StageOf::Other(town.argocd.stage.clone())),
+        _ => front("dcr", StageOf::Other(town.dcr.stage.clone())),
     };
     let real = world.hands();
     let mut threads: BTreeMap<Platform, Arc<dyn Threads>> = BTreeMap::new();

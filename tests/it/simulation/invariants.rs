@@ -10,17 +10,27 @@ use stepherd::domain::start::lock_names;
 use stepherd::sandbox::town::{CHANNEL, OTHER_TENANT, REPO, SECOND_TICKET, TENANT, TICKET};
 
 use super::people::{People, rests};
+use super::sets::{Set, Sets};
 use crate::world::World;
 
 /// What was seen so far.
-#[derive(Default)]
 pub struct Invariants {
+    pub sets: Sets,
     seen: BTreeMap<RunId, (u64, Vec<History>)>,
     tenant_of: BTreeMap<RunId, String>,
     change: Option<i64>,
 }
 
 impl Invariants {
+    pub fn new(set: Option<Set>) -> Self {
+        Self {
+            sets: Sets::new(set),
+            seen: BTreeMap::new(),
+            tenant_of: BTreeMap::new(),
+            change: None,
+        }
+    }
+
     /// Looks at everything that can be looked at at any time.
     pub async fn hold(&mut self, world: &World) {
         let change = world.store.last_change().await.unwrap();
@@ -33,6 +43,7 @@ impl Invariants {
             one_holder_a_lock(&runs);
         }
         self.nothing_twice(world);
+        self.sets.hold(world);
         nothing_said_twice(world);
     }
 
@@ -57,6 +68,7 @@ impl Invariants {
         let numbers: Vec<u64> = history.iter().map(|entry| entry.seq).collect();
         assert_eq!(numbers, (1..=run.history_len).collect::<Vec<_>>(), "{}", run.id);
         only_the_open_question_is_answered(run, &history);
+        self.sets.changed(world, run, &history);
         *version = run.version;
         *before = history;
     }
@@ -106,6 +118,11 @@ impl Invariants {
             let syncs = town.argocd.syncs(&format!("dcr-{tenant}")) as usize;
             let begun = self.begun("Sync", tenant);
             assert!(syncs <= begun, "{tenant}: {syncs} syncs for {begun} attempts");
+            let begun = self.begun("Warm", tenant);
+            for app in self.sets.apps(tenant) {
+                let syncs = town.argocd.syncs(&app) as usize;
+                assert!(syncs <= begun, "{app}: {syncs} syncs for {begun} attempts");
+            }
         }
         let checks = town.github.check_runs(REPO).unwrap();
         let names: BTreeSet<_> = checks
@@ -128,6 +145,7 @@ impl Invariants {
             assert!(rests(&run.state), "{} does not rest: {:?}", run.id, run.state);
             cards_show(world, run);
         }
+        self.sets.settled(world, &runs);
         every_command_is_answered_once(world, people);
     }
 

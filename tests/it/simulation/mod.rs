@@ -5,12 +5,17 @@
 //!
 //! A seed that fails says how to see it again: `STEPHERD_SIM_SEED=7 cargo test --test it simulation -- --nocapture`.
 //! More seeds: `STEPHERD_SIM_SEEDS=100000 cargo test --release --test it simulation -- --nocapture`.
+//!
+//! On SQLite in memory, unless `STEPHERD_SIM_DATABASE=postgres`. There a seed gives the same people, faults and order of
+//! turns, but within one turn several connections go at their own pace, so that a fault may hit something else.
 
+mod database;
 mod faults;
 mod hands;
 mod invariants;
 mod people;
 mod processes;
+mod sets;
 mod tap;
 
 use std::panic::AssertUnwindSafe;
@@ -20,6 +25,7 @@ use std::sync::{Arc, Mutex};
 use fastrand::Rng;
 use futures_util::FutureExt as _;
 
+use database::is_postgres;
 use invariants::Invariants;
 use processes::Processes;
 
@@ -52,7 +58,7 @@ impl Log {
 async fn story(seed: u64, log: Log) {
     let mut rng = Rng::with_seed(seed);
     let mut all = Processes::new(seed, log.clone()).await;
-    let mut invariants = Invariants::default();
+    let mut invariants = Invariants::new(all.set);
     let mut people = people::People::new(&all).await;
     people.start(&mut rng, &all.world, &log).await;
     for step in 0..STEPS {
@@ -80,6 +86,7 @@ async fn story(seed: u64, log: Log) {
     invariants.hold(&all.world).await;
     invariants.settled(&all.world, &people).await;
     log.say(invariants.digest());
+    all.end().await;
 }
 
 fn run(seed: u64, loud: bool) -> Result<Vec<String>, Vec<String>> {
@@ -142,6 +149,10 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_done_twice() {
 
 #[test]
 fn the_same_seed_makes_the_same_story() {
+    if is_postgres() {
+        // There it is not promised.
+        return;
+    }
     let seeds = number("STEPHERD_SIM_SEEDS").map_or(3..=4, |seeds| 1..=seeds);
     for seed in seeds {
         let [once, again] = [run(seed, false), run(seed, false)].map(|told| told.unwrap_or_else(|lines| lines));

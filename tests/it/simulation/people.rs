@@ -58,7 +58,12 @@ impl People {
             2..6 => self.say(rng, world, log).await,
             6 => self.slash(rng, world, log).await,
             7 => meddle(rng, world, log),
-            _ => self.back_ends(rng, world, log),
+            _ => {
+                // A set has more that can move at once.
+                for _ in 0..all.set.map_or(1, |_| 3) {
+                    self.back_ends(rng, all, log);
+                }
+            }
         }
     }
 
@@ -86,7 +91,7 @@ impl People {
             return;
         }
         let run = &runs[rng.usize(0..runs.len())].id;
-        let verb = ["retry", "retry", "retry", "stop", "status", "why", "list", "help"][rng.usize(0..8)];
+        let verb = ["retry", "retry", "stop", "stop", "status", "why", "list", "help"][rng.usize(0..8)];
         let text = match verb {
             "list" | "help" => format!("/dcr {verb}"),
             _ => format!("/dcr {verb} run={run}"),
@@ -116,11 +121,14 @@ impl People {
         }
     }
 
-    fn back_ends(&mut self, rng: &mut Rng, world: &World, log: &Log) {
-        let town = &world.town;
+    fn back_ends(&mut self, rng: &mut Rng, all: &Processes, log: &Log) {
+        let (world, town) = (&all.world, &all.world.town);
         let tenant = [TENANT, OTHER_TENANT][rng.usize(0..2)];
-        let app = format!("dcr-{tenant}");
+        let mut apps = all.set.map(|set| set.apps(tenant)).unwrap_or_default();
+        apps.push(format!("dcr-{tenant}"));
+        let app = apps.swap_remove(rng.usize(0..apps.len()));
         match rng.u32(0..12) {
+            0..3 if app.starts_with("warm-") => town.argocd.fail_next_sync(&app, "a hook failed"),
             0..3 => self.notice(world),
             3 => town.argocd.fail_next_sync(&app, "image not found"),
             4..6 => {
@@ -135,7 +143,7 @@ impl People {
             _ => {}
         }
         log.say(format!(
-            "{tenant}: {:?}, {:?}",
+            "{app}: {:?}, {:?}",
             town.argocd.shows(&app),
             town.dcr.flags(tenant)
         ));
@@ -215,6 +223,8 @@ impl People {
             let town = &all.world.town;
             for tenant in [TENANT, OTHER_TENANT] {
                 town.argocd.finish(&format!("dcr-{tenant}"));
+                let awaited = is_under_way(&all.world, tenant).await;
+                invariants.sets.controller(&all.world, tenant, awaited);
                 town.dcr.set_farmers(tenant, 6);
                 if running(&all.world, tenant) {
                     town.dcr.complete(tenant);
@@ -245,6 +255,13 @@ async fn somebody_decides(world: &World, tenant: &str) -> bool {
     let runs = world.runs().await;
     runs.iter()
         .any(|run| run.params.values().any(|value| value == tenant) && matches!(run.state, RunState::Stopped { .. }))
+}
+
+/// Whether a run of the tenant is under way.
+async fn is_under_way(world: &World, tenant: &str) -> bool {
+    let runs = world.runs().await;
+    runs.iter()
+        .any(|run| run.params.values().any(|value| value == tenant) && matches!(run.state, RunState::Active(_)))
 }
 
 /// People do things to stepherd's pull requests.

@@ -1,6 +1,7 @@
 //! The processes: two or three on one database, each with a clock, hands and a tap of its own. One turn of one loop of
 //! one of them is driven at a time, to its end or until it hangs.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -14,32 +15,40 @@ use stepherd::engine::{Engine, Sweep};
 use stepherd::store::{Store, StoreError};
 
 use super::Log;
-use super::hands::tapped;
+use super::database::Base;
+use super::hands::{Hung, tapped};
+use super::sets::Set;
 use super::tap::Tap;
 use crate::world::{TestClock, Turn, World};
 
 const TURNS: [Turn; 3] = [Turn::Intake, Turn::Dispatch, Turn::Sweep];
-/// So many looks at the database in a row without anything moving, and nothing moves any more.
-const STILL: u32 = 24;
 /// How often everybody may have a turn at one moment before something is wrong.
 const ROUNDS_MAX: usize = 300;
 
-/// A clock that goes wrong by a little, and the process's own chance.
+/// A clock that goes wrong, and the process's own chance.
 pub struct OwnClock {
     town: Arc<TestClock>,
+    /// What all processes on one machine share.
+    machine_ms: Arc<AtomicI64>,
     off_ms: AtomicI64,
     dice: AtomicU64,
+}
+
+impl OwnClock {
+    fn wrong_by(&self) -> i64 {
+        self.machine_ms.load(Ordering::SeqCst) + self.off_ms.load(Ordering::SeqCst)
+    }
 }
 
 #[async_trait]
 impl Clock for OwnClock {
     fn now(&self) -> Timestamp {
-        let ms = self.town.now().as_millisecond() + self.off_ms.load(Ordering::SeqCst);
+        let ms = self.town.now().as_millisecond() + self.wrong_by();
         Timestamp::from_millisecond(ms).unwrap()
     }
 
     async fn sleep_until(&self, at: Timestamp) {
-        let ms = at.as_millisecond() - self.off_ms.load(Ordering::SeqCst);
+        let ms = at.as_millisecond() - self.wrong_by();
         self.town.sleep_until(Timestamp::from_millisecond(ms).unwrap()).await;
     }
 
@@ -68,15 +77,16 @@ pub struct Process {
 }
 
 impl Process {
-    fn new(name: String, world: &World, dice: u64) -> Self {
+    fn new(name: String, world: &World, hung: &Arc<Hung>, machine_ms: Arc<AtomicI64>, dice: u64) -> Self {
         let tap = Arc::new(Tap::default());
         let clock = Arc::new(OwnClock {
             town: world.clock.clone(),
+            machine_ms,
             off_ms: AtomicI64::new(0),
             dice: AtomicU64::new(dice),
         });
         let store = world.store.clone().gated(tap.clone());
-        let engine = world.replica_with(store, tapped(world, &world.store, &tap), clock.clone());
+        let engine = world.replica_with(store, tapped(world, &world.store, &tap, hung), clock.clone());
         Self {
             name,
             tap,
@@ -114,6 +124,11 @@ pub struct Processes {
     pub all: Vec<Process>,
     /// What stands before the doors' way to the database.
     pub doors: Arc<Tap>,
+    /// The set of jobs that runs begin with.
+    pub set: Option<Set>,
+    base: Base,
+    hung: Arc<Hung>,
+    machine_ms: Arc<AtomicI64>,
     log: Log,
     born: u64,
     seed: u64,
@@ -121,17 +136,26 @@ pub struct Processes {
 
 impl Processes {
     pub async fn new(seed: u64, log: Log) -> Self {
-        let doors = Arc::new(Tap::default());
-        let world = World::gated(|_| {}, Some("sqlite::memory:"), doors.clone()).await;
+        let (doors, set, base) = (Arc::new(Tap::default()), Set::of(seed), Base::new().await);
+        let edit = |dir: &Path| set.iter().for_each(|set| set.write(dir));
+        let world = World::gated(edit, Some(base.url()), doors.clone()).await;
+        if let Some(set) = &set {
+            set.build(&world);
+        }
+        base.tell_time(&world.clock).await;
         let mut processes = Self {
             world,
             all: Vec::new(),
             doors,
+            set,
+            base,
+            hung: Arc::default(),
+            machine_ms: Arc::default(),
             log,
             born: 0,
             seed,
         };
-        for _ in 0..2 + seed % 2 {
+        for _ in 0..2 + seed / 2 % 2 {
             processes.bear();
         }
         processes
@@ -142,7 +166,9 @@ impl Processes {
         self.born += 1;
         let name = format!("process {}", self.born);
         let dice = self.seed.wrapping_mul(1_000_003).wrapping_add(self.born << 32);
-        self.all.push(Process::new(name, &self.world, dice));
+        let machine_ms = self.machine_ms.clone();
+        self.all
+            .push(Process::new(name, &self.world, &self.hung, machine_ms, dice));
     }
 
     /// This one dies, and a new one starts in its place.
@@ -150,6 +176,32 @@ impl Processes {
         let dead = self.all.remove(at);
         self.log.say(format!("{} dies", dead.name));
         self.bear();
+    }
+
+    /// The clock of this one is set wrong by so much at once. Where leases go by the processes' own clocks they are on
+    /// one machine, so all of their clocks are set.
+    pub fn step_clock(&self, at: usize, ms: i64) {
+        if self.base.has_a_clock() {
+            self.log.say(format!("the clock of number {at} is set, off by {ms} ms"));
+            self.all[at].set_off(ms);
+        } else {
+            self.log.say(format!("the machine's clock is set, off by {ms} ms"));
+            self.machine_ms.store(ms, Ordering::SeqCst);
+        }
+    }
+
+    /// This vendor takes calls for so long and answers nobody.
+    pub fn vendor_hangs(&self, vendor: &'static str, time: Duration) {
+        self.log.say(format!("{vendor} hangs for {time:?}"));
+        self.hung.until(vendor, self.world.clock.now() + time);
+    }
+
+    /// Nothing is left of it.
+    pub async fn end(self) {
+        let Self { world, all, base, .. } = self;
+        drop(all);
+        world.store.close().await;
+        base.end().await;
     }
 
     pub fn time(&self) -> String {
@@ -186,7 +238,7 @@ impl Processes {
             biased;
             done = &mut step => Ended::Done(done),
             () = tap.dies() => Ended::Dead,
-            () = Self::hangs_and_all_else_is_still(&tap, &self.world.store) => Ended::Hangs,
+            () = Self::hangs_and_all_else_is_still(&tap, &self.world.store, self.base.still()) => Ended::Hangs,
         };
         let who = format!("{} {:?}", self.all[at].name, TURNS[turn]);
         match ended {
@@ -215,10 +267,10 @@ impl Processes {
         }
     }
 
-    async fn hangs_and_all_else_is_still(tap: &Tap, store: &Store) {
+    async fn hangs_and_all_else_is_still(tap: &Tap, store: &Store, enough: u32) {
         tap.sticks().await;
         let (mut still, mut seen) = (0, tap.passed());
-        while still < STILL {
+        while still < enough {
             store.ping().await.unwrap();
             let passed = tap.passed();
             still = if passed == seen { still + 1 } else { 0 };
@@ -249,6 +301,7 @@ impl Processes {
     /// Time passes, here in leaps; who does not stand still renews leases.
     pub async fn advance(&mut self, by: Duration) {
         self.world.clock.advance(by);
+        self.base.tell_time(&self.world.clock).await;
         for at in (0..self.all.len()).rev() {
             if !self.all[at].tap.is_frozen() {
                 self.beat(at).await;
@@ -259,6 +312,8 @@ impl Processes {
     /// Nothing goes wrong any more: clocks are right, what hangs goes on, the dead are replaced.
     pub async fn heal(&mut self) {
         self.doors.disarm();
+        self.hung.heal();
+        self.machine_ms.store(0, Ordering::SeqCst);
         for at in (0..self.all.len()).rev() {
             self.all[at].tap.disarm();
             self.all[at].set_off(0);

@@ -26,15 +26,20 @@ pub enum Harm {
     AnswerLost,
     /// The call is made and hangs; everything else goes on, leases are renewed.
     Hangs,
+    /// The call is made and nobody ever answers, until the client gives up.
+    NeverAnswered,
     /// The call is made and the whole process stands still, heartbeats included.
     Freezes,
+    /// The whole process stands still when something has been committed: with what it has just claimed, for one.
+    FreezesAtCommit,
 }
 
 impl Harm {
     fn is_for(&self, point: Option<Point>) -> bool {
         match (self, point) {
             (Self::StoreFails(at) | Self::DiesAtCommit(at), Some(point)) => *at == point,
-            (Self::StoreFails(_) | Self::DiesAtCommit(_), None) => false,
+            (Self::FreezesAtCommit, Some(point)) => point == Point::AfterCommit,
+            (Self::StoreFails(_) | Self::DiesAtCommit(_) | Self::FreezesAtCommit, None) => false,
             (_, point) => point.is_none(),
         }
     }
@@ -47,7 +52,7 @@ pub struct Tap {
     armed: Mutex<Option<(u32, Harm)>>,
     /// Counts everything that passes, to tell whether anything still moves.
     passed: AtomicU64,
-    /// Calls that hang.
+    /// Calls that hang or wait.
     stuck: AtomicU32,
     stuck_now: Notify,
     /// The process stands still.
@@ -139,14 +144,19 @@ impl Tap {
     pub async fn hang(&self, frozen: bool) {
         let goes_on = self.goes_on.notified();
         self.frozen.fetch_or(frozen, Ordering::SeqCst);
+        self.wait(goes_on).await;
+    }
+
+    /// A call waits for this, and nothing else of its turn is there to do.
+    pub async fn wait(&self, that: impl Future<Output = ()>) {
         self.stuck.fetch_add(1, Ordering::SeqCst);
         let _stuck = Stuck(&self.stuck);
         self.stuck_now.notify_waiters();
-        goes_on.await;
+        that.await;
     }
 }
 
-/// A call that hangs, until it goes on or is given up.
+/// A call that hangs or waits, until it goes on or is given up.
 struct Stuck<'a>(&'a AtomicU32);
 
 impl Drop for Stuck<'_> {
@@ -167,6 +177,10 @@ impl Gate for Tap {
                 self.dead.cancel();
                 self.buried.cancelled().await;
                 dead()
+            }
+            Some(Harm::FreezesAtCommit) => {
+                self.hang(true).await;
+                Ok(())
             }
             Some(Harm::StoreFails(_)) => Err(StoreError::Unavailable(format!("{verb} fails on purpose"))),
             _ => Ok(()),

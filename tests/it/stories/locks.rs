@@ -158,11 +158,13 @@ async fn runs_of_different_tenants_do_not_wait_for_each_other() {
 #[tokio::test]
 async fn two_starts_dealt_with_at_the_same_moment_do_not_both_get_the_lock() {
     let world = World::new().await;
+    // In two threads: in one, the second would wait for its turn.
+    let other = world.open_pull("other");
     let (number, _) = world.pull_request().await;
     world.write(number, "ada", "/dcr start comcast");
     world.deliver().await;
     let second = async {
-        world.write(number, "grace", "/dcr start comcast");
+        world.write(other, "grace", "/dcr start comcast");
         world.deliver().await;
         world.intake().await
     };
@@ -171,6 +173,30 @@ async fn two_starts_dealt_with_at_the_same_moment_do_not_both_get_the_lock() {
     let mut standing = standing(&world).await;
     standing.sort();
     assert_eq!(standing, ["Sync 1", "queued behind 1"]);
+}
+
+#[tokio::test]
+async fn of_two_starts_in_one_thread_the_second_waits_for_the_first() {
+    let world = World::new().await;
+    let (number, _) = world.pull_request().await;
+    world.write(number, "ada", "/dcr start comcast");
+    world.deliver().await;
+    let second = async {
+        world.write(number, "grace", "/dcr start comcast");
+        world.deliver().await;
+        world.intake().await
+    };
+    assert_eq!(tokio::join!(world.intake(), second), (1, 0));
+    assert_eq!(world.runs().await.len(), 1);
+    assert_eq!(world.intake().await, 1);
+    world.settle().await;
+    let runs = world.runs().await;
+    let goes_on: Vec<&str> = runs
+        .iter()
+        .filter(|run| at(run) == "Sync 1")
+        .map(|run| &*run.asked_by.name)
+        .collect();
+    assert_eq!(goes_on, ["ada"]);
 }
 
 #[tokio::test]

@@ -83,17 +83,42 @@ async fn retries_from_three_platforms_at_once_make_one_attempt() {
 async fn two_workers_who_each_deal_with_a_retry_make_one_attempt() {
     let world = World::new().await;
     let number = world.failed().await;
+    // In two threads: in one, the second would wait for its turn.
+    let other = world.open_pull("other");
+    world.settle().await;
+    let run = world.run().await.id;
     world.write(number, "ada", "/dcr retry");
     world.deliver().await;
     let second = async {
         // By now the first worker has the first comment in its hands.
-        world.write(number, "grace", "/dcr retry");
+        world.write(other, "grace", &format!("/dcr retry run={run}"));
         world.deliver().await;
         world.intake().await
     };
     let (first, second) = tokio::join!(world.intake(), second);
     assert_eq!((first, second), (1, 1));
     world.settle().await;
+    world.pass(Duration::from_secs(60)).await;
+    resumed_once(&world).await;
+}
+
+#[tokio::test]
+async fn of_two_retries_in_one_thread_the_second_waits_for_the_first_and_finds_nothing_to_retry() {
+    let world = World::new().await;
+    let number = world.failed().await;
+    world.write(number, "ada", "/dcr retry");
+    world.deliver().await;
+    let second = async {
+        world.write(number, "grace", "/dcr retry");
+        world.deliver().await;
+        world.intake().await
+    };
+    let (first, second) = tokio::join!(world.intake(), second);
+    assert_eq!((first, second), (1, 0));
+    assert_eq!(world.intake().await, 1);
+    world.settle().await;
+    let reply = world.last_reply(number).await;
+    assert!(reply.starts_with(NOTHING_TO_RETRY), "{reply}");
     world.pass(Duration::from_secs(60)).await;
     resumed_once(&world).await;
 }
