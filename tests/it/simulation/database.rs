@@ -9,7 +9,7 @@ use crate::world::TestClock;
 /// So many looks at the database in a row without anything moving, and nothing moves any more. On PostgreSQL several
 /// connections move at their own pace.
 const STILL: u32 = 24;
-const STILL_ON_POSTGRES: u32 = 200;
+const STILL_ON_POSTGRES: u32 = 100;
 
 /// The time of the database itself, by which leases go on PostgreSQL: the town's, whatever a process takes it to be.
 const CLOCK: &str = "CREATE TABLE town_clock (ms BIGINT NOT NULL);

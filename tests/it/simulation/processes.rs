@@ -179,8 +179,12 @@ impl Processes {
     }
 
     /// The clock of this one is set wrong by so much at once. Where leases go by the processes' own clocks they are on
-    /// one machine, so all of their clocks are set.
+    /// one machine, so all of their clocks are set. Nobody's clock is set who stands still: whoever goes on with a clock
+    /// that was set back takes leases that others have taken over for its own.
     pub fn step_clock(&self, at: usize, ms: i64) {
+        if self.all.iter().any(|process| process.tap.is_frozen()) {
+            return;
+        }
         if self.base.has_a_clock() {
             self.log.say(format!("the clock of number {at} is set, off by {ms} ms"));
             self.all[at].set_off(ms);
@@ -313,13 +317,15 @@ impl Processes {
     pub async fn heal(&mut self) {
         self.doors.disarm();
         self.hung.heal();
-        self.machine_ms.store(0, Ordering::SeqCst);
         for at in (0..self.all.len()).rev() {
             self.all[at].tap.disarm();
-            self.all[at].set_off(0);
             if self.all[at].hangs() {
                 self.go_on(at).await;
             }
+        }
+        self.machine_ms.store(0, Ordering::SeqCst);
+        for process in &self.all {
+            process.set_off(0);
         }
     }
 
