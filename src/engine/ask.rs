@@ -65,6 +65,7 @@ impl Engine {
             let start = (invocation.action == Action::Start).then(|| MayBeVoided {
                 seq: ask.delivery.claimed.claim.seq,
                 command: invocation.command.to_string(),
+                said_at: ask.at,
             });
             let cause = Cause {
                 unless_voided: start.clone(),

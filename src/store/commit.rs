@@ -102,7 +102,7 @@ async fn is_voided(tx: &mut Tx, start: &MayBeVoided) -> Result<bool, StoreError>
         postgres: "SELECT voided FROM deliveries WHERE seq = $1 FOR UPDATE",
     };
     let found = sql(LOCK).bind(start.seq).optional::<(String,)>(tx).await?;
-    Ok(found.is_some_and(|(voided,)| voided_in(&voided, &start.command).is_some()))
+    Ok(found.is_some_and(|(voided,)| voided_in(&voided, start).is_some()))
 }
 
 fn well_formed(commit: &Commit) -> Result<(), StoreError> {

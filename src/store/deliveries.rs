@@ -300,7 +300,7 @@ impl Store {
             .bind(start.seq)
             .optional::<(String,)>(&mut self.read().await?)
             .await?;
-        Ok(found.and_then(|(voided,)| voided_in(&voided, &start.command)))
+        Ok(found.and_then(|(voided,)| voided_in(&voided, start)))
     }
 
     /// Settles a delivery; many at a time are one commit. `false` if somebody else has claimed or settled it meanwhile:
@@ -468,12 +468,13 @@ impl DeliveryRow {
     }
 }
 
-/// Whether this command is among what was stopped: one JSON object a line, the last one counts.
-pub(super) fn voided_in(voided: &str, command: &str) -> Option<Voided> {
+/// Whether this start is among what was stopped: one JSON object a line, the last one counts. A stop may come late, and
+/// what was said after it was not meant by it.
+pub(super) fn voided_in(voided: &str, start: &MayBeVoided) -> Option<Voided> {
     let mut all = voided
         .lines()
         .filter_map(|line| rows::decode::<Voided>("what was stopped", line).ok());
-    all.rfind(|voided| voided.command == command)
+    all.rfind(|voided| voided.command == start.command && voided.at >= start.said_at)
 }
 
 impl ViewRow {

@@ -208,6 +208,8 @@ pub struct MayBeVoided {
     pub seq: i64,
     /// The command.
     pub command: String,
+    /// When it was said, by the platform's clock.
+    pub said_at: Timestamp,
 }
 
 /// A run to be written. Its `version` field is the new version: `expected + 1`, or 1 for a new run.

@@ -134,6 +134,7 @@ pub(super) async fn a_start_that_was_stopped_while_it_waited_is_not_committed(st
         unless_voided: Some(MayBeVoided {
             seq,
             command: command.to_owned(),
+            said_at: at(6),
         }),
         ..start(number)
     };
@@ -150,8 +151,18 @@ pub(super) async fn a_start_that_was_stopped_while_it_waited_is_not_committed(st
     let of = |seq| MayBeVoided {
         seq,
         command: "dcr".to_owned(),
+        said_at: at(7),
     };
     assert_eq!(store.voided(&of(1)).await.unwrap(), Some(stop));
+    let after = MayBeVoided {
+        said_at: at(8),
+        ..of(1)
+    };
+    assert_eq!(
+        store.voided(&after).await.unwrap(),
+        None,
+        "said after the stop, which came late"
+    );
     assert_eq!(store.voided(&of(3)).await.unwrap(), None);
 
     // Replayed by hand it counts again.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use stepherd::domain::run::RunState;
+use stepherd::sandbox::github::signature;
 use stepherd::sandbox::stage::Fault;
-use stepherd::sandbox::town::{SECOND_TICKET, TENANT};
+use stepherd::sandbox::town::{SECOND_TICKET, TENANT, Town};
 
 use super::{ADA, look, lose, watched};
 use crate::world::World;
@@ -113,6 +114,49 @@ async fn a_stop_that_is_found_late_leaves_a_newer_run_alone() {
     let told = world.told(&world.run().await).await;
     assert!(!told.contains(&"ada said stop".to_owned()), "{told:?}");
     insta::assert_snapshot!(world.last_reply(number).await, @r"Nothing was stopped\: you said this at 2026\-11\-18 11\:06 UTC, before **DCR rebuild comcast · SREPROV\-3072 · RUN1** was asked for\. To stop it\: `/dcr stop run=RUN1`");
+}
+
+#[tokio::test]
+async fn a_stop_that_is_found_late_leaves_a_start_alone_that_was_said_after_it_and_waits() {
+    let world = watched().await;
+    let (number, _) = world.pull_request().await;
+    world.write(number, "ada", "/dcr stop");
+    lose(&world);
+    world.clock.advance(Duration::from_secs(60));
+    // Whether Grace may cannot be told for a while.
+    let down = Fault::answer("GET", "/orgs/acme/teams", 100_000, 502, vec![], "<html>");
+    world.town.github.stage().misbehave(down);
+    world.say(number, "grace", START).await;
+    assert!(look(&world).await > 0, "the stop is found");
+    world.town.github.stage().behave();
+    world.pass(Duration::from_secs(600)).await;
+    let thread = world.thread(number).await;
+    assert_eq!(world.runs().await.len(), 1, "{thread}");
+}
+
+#[tokio::test]
+async fn a_stop_that_is_told_twice_leaves_a_start_alone_that_was_said_between() {
+    let world = watched().await;
+    let (number, _) = world.pull_request().await;
+    world.say(number, "ada", "/dcr stop").await;
+    let (_, stop) = world.last_delivery("issue_comment");
+    world.clock.advance(Duration::from_secs(60));
+    let down = Fault::answer("GET", "/orgs/acme/teams", 100_000, 502, vec![], "<html>");
+    world.town.github.stage().misbehave(down);
+    world.say(number, "grace", START).await;
+    // The repository has a webhook of its own beside the app's: the same comment under another delivery's name.
+    let body = stop.to_string();
+    let proof = signature(&Town::github_secret_before(), body.as_bytes());
+    let proof = ("x-hub-signature-256", proof.as_str());
+    assert_eq!(
+        world.post_github("issue_comment", "other-hook", &body, proof).await,
+        202
+    );
+    world.pass(Duration::from_secs(5)).await;
+    world.town.github.stage().behave();
+    world.pass(Duration::from_secs(600)).await;
+    let thread = world.thread(number).await;
+    assert_eq!(world.runs().await.len(), 1, "{thread}");
 }
 
 #[tokio::test]
