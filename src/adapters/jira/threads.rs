@@ -23,7 +23,7 @@ use crate::domain::signal::{ActorKind, MessageRef, Said, Text};
 /// The comment property that holds the marker.
 const PROPERTY: &str = "stepherd";
 /// A webhook may name the moment at which it was sent instead of that at which the comment was written.
-const YOUNGER_AT_MOST: SignedDuration = SignedDuration::from_mins(1);
+const APART_AT_MOST: SignedDuration = SignedDuration::from_mins(1);
 const PAGE: usize = 100;
 /// How far back a comment of ours is looked for. It was posted moments ago, so it is among the newest.
 const PAGES_MAX: usize = 20;
@@ -234,7 +234,7 @@ impl Jira {
 }
 
 /// Whether the comment is what it was said to be: unedited, on this ticket, by a person and by this one, for all to
-/// see, and no older than was said.
+/// see, and neither older nor younger than was said: who makes it older would have it refused as too old, for good.
 fn told_truly(said: &Said, comment: &Value, issue_id: &str, own: &str) -> bool {
     let author = comment.get("author").filter(|author| author.is_object());
     let by_them = author
@@ -242,9 +242,9 @@ fn told_truly(said: &Said, comment: &Value, issue_id: &str, own: &str) -> bool {
         .is_some_and(|author| author.account == said.actor.account && author.kind == ActorKind::Human);
     let address = comment.get("self").and_then(Value::as_str).unwrap_or_default();
     let is_there = address.contains(&format!("/issue/{issue_id}/comment/"));
-    let old_enough = history::created(comment).is_some_and(|at| said.at.duration_since(at) <= YOUNGER_AT_MOST);
+    let then = history::created(comment).is_some_and(|at| said.at.duration_since(at).abs() <= APART_AT_MOST);
     let unedited = comment.get("created") == comment.get("updated");
-    by_them && is_there && old_enough && unedited && read::is_open(comment)
+    by_them && is_there && then && unedited && read::is_open(comment)
 }
 
 /// The marker in the properties that came with a comment. `None` if none came: a site may leave them out or empty

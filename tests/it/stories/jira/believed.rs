@@ -184,6 +184,29 @@ async fn under_a_token_a_comment_is_what_jira_says_it_is() {
 }
 
 #[tokio::test]
+async fn a_body_that_makes_a_comment_older_than_it_is_does_not_use_it_up() {
+    use stepherd::clock::Clock as _;
+    let world = of_four_proofs().await;
+    let proof = connect("connect-secret");
+    world
+        .town
+        .jira
+        .comment(TICKET, ADA, "/dcr start comcast")
+        .await
+        .unwrap();
+    let told = lost_webhook(&world);
+    let mut older = told.clone();
+    let then = world.clock.now() - jiff::SignedDuration::from_hours(3);
+    for name in ["created", "updated"] {
+        older["comment"][name] = then.to_string().into();
+    }
+    send(&world, &proof, &older).await;
+    nothing_happened(&world, "it was not said then").await;
+    send(&world, &proof, &told).await;
+    assert_eq!(world.runs().await.len(), 1, "{:?}", notes(&world, 2).await);
+}
+
+#[tokio::test]
 async fn an_automation_rules_secret_is_nobodys_word_but_the_rules() {
     let world = of_four_proofs().await;
     let proof = automation(SECRET);
