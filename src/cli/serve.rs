@@ -119,6 +119,7 @@ pub async fn serve(
         body_rate_min: server.body_rate_min,
         trusted_proxies: server.trusted_proxies.as_deref().map(Arc::from),
         refusals: Arc::default(),
+        probe: Arc::default(),
     };
     begun.cancel();
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "stepherd listens");

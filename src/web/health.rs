@@ -4,14 +4,17 @@
 //! the database, turn its loops. What is wrong for all processes alike (work that waits, a platform that asks to be
 //! left alone) makes it degraded, which is said and measured, or all of them would be taken away at once.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared as SharedFuture};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Web, api};
 use crate::store::{Counts, Overdue, StoreError};
@@ -28,18 +31,45 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
+/// What `/readyz` answers.
+type Ready = (StatusCode, Value);
+
+/// The look of `/readyz` that is under way. Anybody may ask, as often as they like: who asks meanwhile gets the same
+/// answer, so that a flood of them holds one connection to the database at a time.
+#[derive(Default)]
+pub struct Probe(Mutex<Option<SharedFuture<BoxFuture<'static, Ready>>>>);
+
+impl Probe {
+    fn join(&self, web: &Web) -> SharedFuture<BoxFuture<'static, Ready>> {
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match under_way.as_ref().filter(|look| look.peek().is_none()) {
+            Some(look) => look.clone(),
+            None => {
+                let web = web.clone();
+                let look = async move { look(&web).await }.boxed().shared();
+                under_way.insert(look).clone()
+            }
+        }
+    }
+}
+
 /// 503 with the reason if this process cannot work; else 200, with what is on, what is off and why, what is wrong, and
 /// what needs somebody's attention.
 pub(super) async fn readyz(State(web): State<Web>) -> Response {
+    let (status, body) = web.probe.join(&web).await;
+    (status, Json(body)).into_response()
+}
+
+async fn look(web: &Web) -> Ready {
     let now = web.clock.now();
     let standing = web.metrics.standing_since(earlier(now, LOOP_STANDS));
     if !standing.is_empty() {
         tracing::error!(loops = ?standing, "not ready: loops stand still");
-        return not_ready(&format!("these loops stand still: {}", standing.join(", ")));
+        return unready(&format!("these loops stand still: {}", standing.join(", ")));
     }
     if let Err(error) = in_time(web.store.ping()).await {
         tracing::error!(%error, "not ready");
-        return not_ready("the database cannot be used now");
+        return unready("the database cannot be used now");
     }
     let on: Vec<String> = web
         .hands
@@ -48,28 +78,32 @@ pub(super) async fn readyz(State(web): State<Web>) -> Response {
         .map(ToString::to_string)
         .chain(web.hands.backends.keys().map(ToString::to_string))
         .collect();
-    let (counts, wrong) = match in_time(shared(&web, now)).await {
+    let (counts, wrong) = match in_time(shared(web, now)).await {
         Ok(shared) => (shared.counts, shared.wrong()),
         Err(error) => {
             tracing::warn!(%error, "ready, but what waits cannot be counted now");
             (Counts::default(), vec!["what waits cannot be counted now".to_owned()])
         }
     };
-    Json(json!({
+    let ready = json!({
         "ready": true,
         "degraded": !wrong.is_empty(),
         "wrong": wrong,
         "on": on,
         "off": web.hands.off,
         "attention": { "deliveries_parked": counts.deliveries_parked, "effects_parked": counts.effects_parked },
-    }))
-    .into_response()
+    });
+    (StatusCode::OK, ready)
+}
+
+fn unready(why: &str) -> Ready {
+    (StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "why": why }))
 }
 
 /// 503, and why.
 pub(super) fn not_ready(why: &str) -> Response {
-    let body = json!({ "ready": false, "why": why });
-    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+    let (status, body) = unready(why);
+    (status, Json(body)).into_response()
 }
 
 /// Prometheus' text format; behind the API token like everything that tells about runs.

@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 
 pub use budget::{Budget, LARGE_BODIES_MAX, SMALL_BODY_BYTES_MAX, Share};
+pub use health::Probe;
 pub use peer::sender;
 pub use refusals::Refusals;
 pub use serve::{Limits, serve};
@@ -66,6 +67,8 @@ pub struct Web {
     pub trusted_proxies: Option<Arc<[IpNet]>>,
     /// What was said about requests that were turned away.
     pub refusals: Arc<Refusals>,
+    /// The look of `/readyz` that is under way.
+    pub probe: Arc<Probe>,
 }
 
 /// All routes.

@@ -219,6 +219,7 @@ impl World {
             body_rate_min: server.body_rate_min,
             trusted_proxies: server.trusted_proxies.as_deref().map(Arc::from),
             refusals: Arc::default(),
+            probe: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
