@@ -18,7 +18,7 @@ pub(super) async fn serve(address: &str) -> Result<(), String> {
     let listener = TcpListener::bind(address).await.map_err(|e| e.to_string())?;
     let secrets: Arc<[SecretString]> = Arc::new([SecretString::from(SECRET)]);
     let routes = Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(async || "ok\n"))
         .route("/webhooks/github", post(check))
         .with_state(secrets);
     axum::serve(listener, routes).await.map_err(|e| e.to_string())

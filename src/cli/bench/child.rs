@@ -84,11 +84,11 @@ impl Server {
         })
     }
 
-    /// Waits until it answers; how long that took since it was started.
+    /// Waits until it can work; how long that took since it was started.
     pub(super) async fn listening(&mut self) -> Result<Duration, String> {
         loop {
             if let Ok(mut wire) = Wire::connect(self.address).await
-                && wire.get("/healthz").await.is_ok_and(|status| status == 200)
+                && wire.get("/readyz").await.is_ok_and(|status| status == 200)
             {
                 return Ok(self.since.elapsed());
             }

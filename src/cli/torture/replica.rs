@@ -101,7 +101,7 @@ impl Replica {
         Ok(())
     }
 
-    /// Waits until it answers. What ends by itself meanwhile is an error, except for a port that was taken.
+    /// Waits until it can work. What ends by itself meanwhile is an error, except for a port that was taken.
     pub(super) async fn is_up(&mut self) -> Result<(), String> {
         let until = SystemClock
             .now()
@@ -123,7 +123,7 @@ impl Replica {
                 self.start()?;
                 continue;
             }
-            let asked = self.http.get(format!("http://{address}/healthz")).send().await;
+            let asked = self.http.get(format!("http://{address}/readyz")).send().await;
             if asked.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(());
             }
