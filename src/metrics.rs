@@ -22,7 +22,8 @@ pub struct Metrics {
     deliveries: Family<DeliveryLabels, Counter>,
     commands: Family<CommandLabels, Counter>,
     effects: Family<EffectLabels, Counter>,
-    looks: Family<LookLabels, Counter>,
+    late_posts: Family<OutcomeLabels, Counter>,
+    looks: Family<OutcomeLabels, Counter>,
     repaired: Family<RepairLabels, Counter>,
     retired: Family<RetiredLabels, Counter>,
     rows: Family<RowLabels, Gauge>,
@@ -69,7 +70,7 @@ struct EffectLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LookLabels {
+struct OutcomeLabels {
     outcome: String,
 }
 
@@ -104,6 +105,12 @@ impl Default for Metrics {
         registry.register("commands", "Commands that took effect", commands.clone());
         let effects = Family::default();
         registry.register("effects", "Effects tried, by how it went", effects.clone());
+        let late_posts = Family::default();
+        registry.register(
+            "late_posts",
+            "Messages that were posted although the lease had ended meanwhile, by what became of them",
+            late_posts.clone(),
+        );
         let looks = Family::default();
         registry.register(
             "looks",
@@ -137,6 +144,7 @@ impl Default for Metrics {
             deliveries,
             commands,
             effects,
+            late_posts,
             looks,
             repaired,
             retired,
@@ -180,10 +188,17 @@ impl Metrics {
         self.effects.get_or_create(&labels).inc();
     }
 
-    /// A look at a back-end or a pull request: `seen`, `failed`.
+    /// A message that was posted although the lease had ended meanwhile: `alone` if nobody else posted it, `withdrawn` if
+    /// somebody did, `unknown` if that cannot be told.
+    pub fn late_post(&self, outcome: &str) {
+        let outcome = outcome.to_owned();
+        self.late_posts.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    /// A look at a back-end or a pull request: `seen`, `failed`; `unreadable` for a run that cannot be read at all.
     pub fn look(&self, outcome: &str) {
         self.looks
-            .get_or_create(&LookLabels {
+            .get_or_create(&OutcomeLabels {
                 outcome: outcome.to_owned(),
             })
             .inc();

@@ -295,6 +295,9 @@ pub trait Threads: Send + Sync {
     ) -> Result<Posted, CallError>;
     /// Makes the message show this. `false` if the message is gone (deleted by people).
     async fn edit(&self, message: &MessageRef, marker: &Marker, doc: &Doc) -> Result<bool, CallError>;
+    /// Takes this message of ours back if another one of ours with its marker stands in the thread; whether it did. For
+    /// whoever posted so late that somebody else may have taken over.
+    async fn withdraw_second(&self, message: &MessageRef, marker: &Marker) -> Result<bool, CallError>;
     /// Uses a platform's short-lived right to answer directly.
     async fn answer(&self, handle: &ReplyHandle, doc: &Doc) -> Result<Direct, CallError> {
         let _ = (handle, doc);

@@ -16,6 +16,7 @@ use crate::domain::decide::{Event, Wanted, wanted};
 use crate::domain::effect::{Act, Deed, Effect, JobIntent, Outcome, Reply};
 use crate::domain::ids::{RunId, ThreadRef};
 use crate::domain::run::{CheckTarget, FailureClass, Run, RunState, Verdict};
+use crate::domain::signal::MessageRef;
 use crate::store::{ClaimedEffect, EffectSettled, Sent, StoreError};
 
 /// What one effect may take; longer means that something outside hangs.
@@ -81,6 +82,16 @@ impl Engine {
                 Ok(Went::So(EffectSettled::Parked { reason }))
             }
         };
+        let tried = match tried {
+            // Nobody can read what it is about, and others must not wait for it.
+            Err(Trouble::Store(error @ StoreError::Unreadable { .. })) => {
+                tracing::error!(%error, "an effect cannot be carried out; parked");
+                Ok(Went::So(EffectSettled::Parked {
+                    reason: error.to_string(),
+                }))
+            }
+            tried => tried,
+        };
         let settled = match tried {
             Ok(Went::Settled) => {
                 self.metrics.effect(kind(&effect.effect), "done");
@@ -96,9 +107,14 @@ impl Engine {
             },
         };
         self.metrics.effect(kind(&effect.effect), settled_word(&settled));
+        let parked = matches!(settled, EffectSettled::Parked { .. });
         self.store
             .settle_effect(&effect.claim, settled, self.clock.now())
             .await?;
+        if parked {
+            // Its run may wait for it.
+            self.wakes.runs.notify_one();
+        }
         Ok(())
     }
 
@@ -170,7 +186,7 @@ impl Engine {
             (Effect::Notice { thread, seq }, Some(id)) => self.notice(one, thread, *seq, id).await,
             (Effect::Question { thread, id: question }, Some(id)) => self.question(one, thread, question, id).await,
             (Effect::Check(target), Some(id)) => self.check(one, target, id).await,
-            (Effect::Reply(reply), _) => self.reply(claimed, reply).await.map(|()| done),
+            (Effect::Reply(reply), _) => self.reply(one, reply).await.map(|()| done),
             (Effect::Acknowledge { message }, _) => {
                 self.threads(&message.thread)?.acknowledge(message).await?;
                 Ok(done)
@@ -254,6 +270,7 @@ impl Engine {
                 let posted = threads
                     .post(thread, &marker, &doc, Some(&card::name(&run)), claimed.maybe_done)
                     .await?;
+                self.still_alone(one, threads, &posted.message, &marker).await?;
                 (posted.message, posted.opened)
             }
         };
@@ -289,7 +306,8 @@ impl Engine {
         let marker = Marker(format!("{id}/{seq}"));
         let threads = self.threads(&place)?;
         self.still_held(one)?;
-        threads.post(&place, &marker, &doc, None, one.effect.maybe_done).await?;
+        let posted = threads.post(&place, &marker, &doc, None, one.effect.maybe_done).await?;
+        self.still_alone(one, threads, &posted.message, &marker).await?;
         Ok(Went::So(EffectSettled::Done))
     }
 
@@ -311,6 +329,31 @@ impl Engine {
         })
     }
 
+    /// A process that stood still while its message went out may have been taken over meanwhile: then there are two, and
+    /// whoever comes late takes its own back. What it cannot tell is counted.
+    pub(super) async fn still_alone(
+        &self,
+        one: &InHand,
+        threads: &dyn crate::adapters::Threads,
+        posted: &MessageRef,
+        marker: &Marker,
+    ) -> Result<(), Trouble> {
+        if !one.held.has_lapsed(self.clock.now()) {
+            return Ok(());
+        }
+        let outcome = match threads.withdraw_second(posted, marker).await {
+            Ok(true) => "withdrawn",
+            Ok(false) => "alone",
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell whether somebody else has posted the same");
+                "unknown"
+            }
+        };
+        tracing::warn!(outcome, "a message was posted after the lease had ended");
+        self.metrics.late_post(outcome);
+        Err(Trouble::Lapsed)
+    }
+
     /// Whether the run's card in this thread is still to be posted; not if posting it was given up.
     async fn card_is_coming(&self, id: &RunId, thread: &ThreadRef) -> Result<bool, StoreError> {
         let card = Effect::Report { thread: thread.clone() }.key(Some(id));
@@ -330,13 +373,13 @@ impl Engine {
         Ok(Went::So(EffectSettled::Done))
     }
 
-    async fn reply(&self, claimed: &ClaimedEffect, reply: &Reply) -> Result<(), Trouble> {
+    async fn reply(&self, one: &InHand, reply: &Reply) -> Result<(), Trouble> {
         let threads = self.threads(&reply.thread)?;
         let now = self.clock.now();
         if let Some(handle) = reply.handle.as_ref().filter(|handle| handle.until > now) {
             match threads.answer(handle, &reply.doc).await? {
                 Direct::Answered => return Ok(()),
-                Direct::NotKnown if now < later(claimed.since, DOOR_ANSWERS_WITHIN) => {
+                Direct::NotKnown if now < later(one.effect.since, DOOR_ANSWERS_WITHIN) => {
                     let why = format!("{} does not know yet that it was answered", reply.thread.platform);
                     let class = FailureClass::Infrastructure;
                     return Err(CallError::Retry {
@@ -351,9 +394,11 @@ impl Engine {
             }
         }
         let marker = Marker(format!("reply/{}", reply.key));
-        threads
-            .post(&reply.thread, &marker, &reply.doc, None, claimed.maybe_done)
+        self.still_held(one)?;
+        let posted = threads
+            .post(&reply.thread, &marker, &reply.doc, None, one.effect.maybe_done)
             .await?;
+        self.still_alone(one, threads, &posted.message, &marker).await?;
         Ok(())
     }
 

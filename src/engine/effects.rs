@@ -22,6 +22,9 @@ const BATCH: u32 = 64;
 /// then. What hangs keeps nobody longer.
 const START: Duration = Duration::from_secs(2);
 
+/// How long a call that was out when the lease was lost is waited for.
+const LAST_CALL: Duration = Duration::from_secs(30);
+
 /// An effect in hand.
 pub(super) struct InHand {
     pub(super) effect: ClaimedEffect,
@@ -142,10 +145,15 @@ impl Engine {
         let effect = &one.effect;
         let run = effect.run.as_ref().map(RunId::as_str);
         let span = tracing::info_span!("effect", run, kind = super::dispatch::kind(&effect.effect));
+        // Nothing is begun any more then; but what is out is waited for, to know whether it was one too many.
+        let lost = async {
+            one.held.lost().cancelled().await;
+            self.clock.sleep_until(later(self.clock.now(), LAST_CALL)).await;
+        };
         tokio::select! {
             biased;
-            () = one.held.lost().cancelled() => Ok(()),
             done = self.carry_out(one).instrument(span) => done,
+            () = lost => Ok(()),
         }
     }
 }

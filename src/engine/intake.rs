@@ -125,6 +125,12 @@ impl Engine {
         for signal in signals {
             match self.signal(signal, piece).await {
                 Ok(note) => notes.push(note),
+                Err(Wait::Store(error @ StoreError::Unreadable { .. })) => {
+                    tracing::error!(%error, "a delivery cannot be dealt with; parked");
+                    return Ok(DeliverySettled::Parked {
+                        reason: error.to_string(),
+                    });
+                }
                 Err(Wait::Store(error)) => return Err(error),
                 Err(Wait::Full(room)) => return Ok(DeliverySettled::WaitsFor { room, since }),
                 Err(Wait::Later { why, .. }) if attempts >= TRIES_MAX => {

@@ -47,7 +47,9 @@ impl Engine {
                 let threads = self.threads(&place)?;
                 self.still_held(one)?;
                 let posted = threads.post(&place, &marker, &shown.doc, None, maybe_done);
-                posted.await?.message
+                let posted = posted.await?.message;
+                self.still_alone(one, threads, &posted, &marker).await?;
+                posted
             }
         };
         let sent = Sent {

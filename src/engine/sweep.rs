@@ -18,7 +18,7 @@ use super::lease::{HEARTBEAT, LEASE};
 use super::pauses::later;
 use super::{Engine, POLL};
 use crate::adapters::CallError;
-use crate::domain::decide::{Event, Look, glance};
+use crate::domain::decide::{Event, Look, awaits_act, glance};
 use crate::domain::effect::{JobIntent, Outcome};
 use crate::domain::ids::RunId;
 use crate::domain::run::{FailureClass, Observation, ObservedState, Run};
@@ -34,8 +34,9 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
 const ROOM_WAIT: Duration = Duration::from_secs(60);
 /// After so many looks in a row that came to nothing, the card says that the back-end cannot be reached.
 const BLIND_MAX: u32 = 3;
-/// A run that makes stepherd itself fail is tried again after this long; the others do not wait for it.
-const AFTER_PANIC: Duration = Duration::from_secs(60);
+/// A run that makes stepherd itself fail, or that cannot be read, is tried again after this long; the others do not wait
+/// for it.
+const AFTER_FAULT: Duration = Duration::from_secs(60);
 
 /// When to look at which run, for the shards that this process holds.
 #[derive(Default)]
@@ -249,10 +250,21 @@ impl Engine {
                 let looked = looked.unwrap_or_else(|_| {
                     tracing::error!(%run, "stepherd itself failed while looking (a panic, see its log)");
                     Ok(Looked {
-                        next: Some(later(engine.clock.now(), AFTER_PANIC)),
+                        next: Some(later(engine.clock.now(), AFTER_FAULT)),
                         ..Looked::default()
                     })
                 });
+                let looked = match looked {
+                    Err(error @ StoreError::Unreadable { .. }) => {
+                        engine.metrics.look("unreadable");
+                        tracing::error!(%run, %error, "a run cannot be looked after");
+                        Ok(Looked {
+                            next: Some(later(engine.clock.now(), AFTER_FAULT)),
+                            ..Looked::default()
+                        })
+                    }
+                    looked => looked,
+                };
                 (run, looked)
             });
             started += 1;
@@ -300,6 +312,11 @@ impl Engine {
             return Ok(looked);
         };
         let wanted = glance(&run);
+        if awaits_act(&run) {
+            for (key, reason) in self.store.parked_acts(id).await? {
+                self.apply(id, &Event::Parked { key, reason }, None).await?;
+            }
+        }
         let mut seen = Some(run);
         if wanted.queued {
             let ahead = self.store.ahead_of(id).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::commit::settle_done;
+use super::commit::{number, settle_done, wake};
 use super::sql::{Text, Tx, sql};
 use super::{ClaimedEffect, EffectClaim, EffectSettled, EffectView, Lease, Rooms, Store, StoreError, rows};
 use crate::domain::effect::Effect;
@@ -270,6 +270,16 @@ impl Store {
         found.into_iter().map(ViewRow::read).collect()
     }
 
+    /// The parked parts of a run's steps: their keys, and why they are parked.
+    pub async fn parked_acts(&self, run: &RunId) -> Result<Vec<(String, String)>, StoreError> {
+        let parked =
+            sql("SELECT key, reason FROM effects WHERE run_id = $1 AND lane = 0 AND state = 'parked' ORDER BY id")
+                .bind(run.as_str())
+                .all(&mut self.read().await?)
+                .await?;
+        Ok(parked)
+    }
+
     /// Makes a parked effect pending again, due now, its failures forgotten. `false` if it is not parked.
     pub async fn release_effect(&self, id: i64, now: Timestamp) -> Result<bool, StoreError> {
         let mut tx = self.write("release_effect").await?;
@@ -307,6 +317,11 @@ async fn settle(tx: &mut Tx, claim: EffectClaim, settled: &EffectSettled, now: T
         EffectSettled::RetryAt { at, reason } => ("pending", Some(rows::millis(*at)), reason),
         EffectSettled::Parked { reason } => ("parked", None, reason),
     };
+    // The run's row comes first and the counter's last, as in every commit.
+    let woken = match settled {
+        EffectSettled::Parked { .. } => have_run_looked_at(tx, claim, now).await?,
+        _ => Vec::new(),
+    };
     let updated = sql(FAILED)
         .bind(claim.id)
         .bind(claim.epoch)
@@ -316,7 +331,19 @@ async fn settle(tx: &mut Tx, claim: EffectClaim, settled: &EffectSettled, now: T
         .bind(rows::millis(now))
         .execute(tx)
         .await?;
+    number(tx, &woken).await?;
     Ok(updated == 1)
+}
+
+/// A run whose act is parked would wait for its outcome for ever: whoever looks at it fails the step. What is still to be
+/// numbered.
+async fn have_run_looked_at(tx: &mut Tx, parked: EffectClaim, now: Timestamp) -> Result<Vec<String>, StoreError> {
+    let run = sql("SELECT run_id FROM effects WHERE id = $1 AND epoch = $2 AND lane = 0 AND run_id IS NOT NULL")
+        .bind(parked.id)
+        .bind(parked.epoch)
+        .column(tx)
+        .await?;
+    wake(tx, run, now).await
 }
 
 impl ClaimedRow {

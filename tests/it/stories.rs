@@ -8,6 +8,7 @@ mod discord;
 mod faults;
 mod jira;
 mod locks;
+mod loops;
 mod outage;
 mod provision;
 mod questions;

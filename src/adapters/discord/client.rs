@@ -132,9 +132,9 @@ impl Discord {
         Ok(message)
     }
 
-    /// Our message with this marker among the channel's last ones. That it may not be looked for is no reason not to
+    /// Our message with this marker, other than this one, among the channel's last ones. That it may not be looked for is no reason not to
     /// post: the nonce still guards.
-    async fn find(&self, channel: &str, marker: &Marker) -> Result<Option<Message>, CallError> {
+    async fn find(&self, channel: &str, marker: &Marker, but: Option<&str>) -> Result<Option<Message>, CallError> {
         let target = format!("/channels/{channel}/messages?limit={LOOK_BACK}");
         let answered = self.api.call(Method::GET, &target, None).await?;
         if !answered.is_success() {
@@ -145,7 +145,10 @@ impl Discord {
         let ours = |message: &Message| {
             let by_us = message.author.as_ref().is_some_and(|a| a.id == self.application_id);
             let marked = message.embeds.iter().filter_map(|embed| embed.footer.as_ref());
-            by_us && is_snowflake(&message.id) && marked.into_iter().any(|footer| footer.text == wanted)
+            by_us
+                && but != Some(&message.id)
+                && is_snowflake(&message.id)
+                && marked.into_iter().any(|footer| footer.text == wanted)
         };
         Ok(answered.json::<Vec<Message>>()?.into_iter().find(ours))
     }
@@ -213,7 +216,7 @@ impl Threads for Discord {
         let channel = snowflake(&thread.place, "channel")?;
         let mut there = None;
         if maybe_there
-            && let Some(found) = self.find(channel, marker).await?
+            && let Some(found) = self.find(channel, marker, None).await?
             // What was found may show an older state.
             && self.show(channel, &found.id, marker, doc).await?
         {
@@ -232,6 +235,21 @@ impl Threads for Discord {
             id: message.id,
         };
         Ok(Posted { message, opened })
+    }
+
+    async fn withdraw_second(&self, message: &MessageRef, marker: &Marker) -> Result<bool, CallError> {
+        let channel = snowflake(&message.thread.place, "channel")?;
+        let ours = snowflake(&message.id, "message")?;
+        if self.find(channel, marker, Some(ours)).await?.is_none() {
+            return Ok(false);
+        }
+        let target = format!("/channels/{channel}/messages/{ours}");
+        let answered = self.api.call(Method::DELETE, &target, None).await?;
+        if answered.is_success() || answered.status == 404 {
+            Ok(true)
+        } else {
+            Err(answered.refusal())
+        }
     }
 
     async fn edit(&self, message: &MessageRef, marker: &Marker, doc: &Doc) -> Result<bool, CallError> {

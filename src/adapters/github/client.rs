@@ -41,6 +41,7 @@ pub(super) enum Verb {
     Post,
     Patch,
     Put,
+    Delete,
 }
 
 impl fmt::Display for Verb {
@@ -50,6 +51,7 @@ impl fmt::Display for Verb {
             Self::Post => "POST",
             Self::Patch => "PATCH",
             Self::Put => "PUT",
+            Self::Delete => "DELETE",
         })
     }
 }
@@ -294,6 +296,7 @@ async fn exchange(
         Verb::Post => client._post(target, body).await,
         Verb::Patch => client._patch(target, body).await,
         Verb::Put => client._put(target, body).await,
+        Verb::Delete => client._delete(target, body).await,
     }
     .map_err(|error| failed(call, &error))?;
     let status = response.status().as_u16();

@@ -191,6 +191,10 @@ impl Threads for Github {
         self.post_comment(thread, marker, doc, maybe_there).await
     }
 
+    async fn withdraw_second(&self, message: &MessageRef, marker: &Marker) -> Result<bool, CallError> {
+        self.withdraw_second_comment(message, marker).await
+    }
+
     async fn edit(&self, message: &MessageRef, marker: &Marker, doc: &Doc) -> Result<bool, CallError> {
         self.edit_comment(message, marker, doc).await
     }

@@ -114,6 +114,32 @@ impl Github {
         Ok(true)
     }
 
+    pub(super) async fn withdraw_second_comment(
+        &self,
+        message: &MessageRef,
+        marker: &Marker,
+    ) -> Result<bool, CallError> {
+        let (place, comment) = (Place::parse(&message.thread)?, Comment::parse(message)?);
+        let ours = self.find_comments(&place, marker).await?;
+        if !ours.iter().any(|id| *id != comment.id) {
+            return Ok(false);
+        }
+        let reply = self
+            .client
+            .call(
+                Scope::Repo(&comment.repo, Need::WritePulls),
+                Verb::Delete,
+                &comment.target(),
+                None,
+            )
+            .await?;
+        if reply.is_success() || matches!(reply.status, 404 | 410) {
+            Ok(true)
+        } else {
+            Err(reply.refusal())
+        }
+    }
+
     /// 👀. GitHub answers 200 where the reaction is already there.
     pub(super) async fn react(&self, message: &MessageRef) -> Result<(), CallError> {
         let comment = Comment::parse(message)?;
@@ -158,8 +184,12 @@ impl Github {
         Ok(same_author && same_text && now.created_at == now.updated_at)
     }
 
-    /// The comment that ends in this marker and is by stepherd; anybody can write a marker.
     async fn find_comment(&self, place: &Place, marker: &Marker) -> Result<Option<u64>, CallError> {
+        Ok(self.find_comments(place, marker).await?.into_iter().next())
+    }
+
+    /// The comments that end in this marker and are by stepherd; anybody can write a marker.
+    async fn find_comments(&self, place: &Place, marker: &Marker) -> Result<Vec<u64>, CallError> {
         let repo = &place.pr.repo;
         let list = match place.root {
             None => format!("/repos/{repo}/issues/{}/comments", place.pr.number),
@@ -180,18 +210,20 @@ impl Github {
         self.client
             .find(Scope::Repo(repo, Need::ReadPulls), &list, collect)
             .await?;
+        let mut ours = Vec::new();
         for posting in candidates {
             let by_app = posting.performed_via_github_app.as_ref().map(|app| app.id);
             if by_app.is_some() && by_app == self.app_id {
-                return Ok(Some(posting.id));
+                ours.push(posting.id);
+                continue;
             }
             if let Some(author) = &posting.user
                 && self.is_own(author).await?
             {
-                return Ok(Some(posting.id));
+                ours.push(posting.id);
             }
         }
-        Ok(None)
+        Ok(ours)
     }
 }
 

@@ -75,6 +75,10 @@ impl Jira {
         self.api.call(Method::GET, target, None).await
     }
 
+    pub(super) async fn delete(&self, target: &str) -> Result<Answered, CallError> {
+        self.api.call(Method::DELETE, target, None).await
+    }
+
     pub(super) async fn send(&self, method: Method, target: &str, body: &Value) -> Result<Answered, CallError> {
         self.api.call(method, target, Some(body)).await
     }

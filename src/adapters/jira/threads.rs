@@ -43,7 +43,7 @@ impl Threads for Jira {
         let comments = self.comments(thread)?;
         // People may delete what is found before it is edited; then it is posted anew.
         if maybe_there
-            && let Some(id) = self.find(&comments, marker).await?
+            && let Some(id) = self.find(&comments, marker, None).await?
             && self.put(&comments, &id, doc).await?
         {
             return Ok(posted(thread, id));
@@ -55,6 +55,19 @@ impl Threads for Jira {
         let made = success(self.send(Method::POST, &comments, &body).await?)?;
         let id = id_of(&made).ok_or_else(|| odd("the new comment's id is missing from the answer"))?;
         Ok(posted(thread, id))
+    }
+
+    async fn withdraw_second(&self, message: &MessageRef, marker: &Marker) -> Result<bool, CallError> {
+        let comments = self.comments(&message.thread)?;
+        if self.find(&comments, marker, Some(&message.id)).await?.is_none() {
+            return Ok(false);
+        }
+        let answered = self.delete(&format!("{comments}/{}", encoded(&message.id))).await?;
+        if answered.is_success() || answered.status == 404 {
+            Ok(true)
+        } else {
+            Err(answered.refusal())
+        }
     }
 
     async fn edit(&self, message: &MessageRef, _marker: &Marker, doc: &Doc) -> Result<bool, CallError> {
@@ -151,8 +164,8 @@ impl Jira {
         }
     }
 
-    /// The comment of our own with this marker.
-    async fn find(&self, comments: &str, marker: &Marker) -> Result<Option<String>, CallError> {
+    /// The comment of our own with this marker, other than this one.
+    async fn find(&self, comments: &str, marker: &Marker, but: Option<&str>) -> Result<Option<String>, CallError> {
         let own = self.own_account().await?;
         let mut asked = 0;
         let mut start = 0;
@@ -165,7 +178,9 @@ impl Jira {
                 if comment.get("author").and_then(account_id).as_deref() != Some(own) {
                     continue;
                 }
-                let Some(id) = id_of(comment) else { continue };
+                let Some(id) = id_of(comment).filter(|id| but != Some(id)) else {
+                    continue;
+                };
                 let found = match listed_marker(comment) {
                     Some(found) => found,
                     None if asked < ASKED_MAX => {

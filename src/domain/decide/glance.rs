@@ -105,6 +105,17 @@ pub fn glance(run: &Run) -> Glance {
     }
 }
 
+/// Whether the run waits for the outcome of an act.
+pub fn awaits_act(run: &Run) -> bool {
+    let Some(attempt) = standing::attempt(run) else {
+        return false;
+    };
+    let mut jobs = steps::jobs_of(&attempt.phase).into_iter().flatten();
+    let is_active = matches!(run.state, RunState::Active(_));
+    (is_active && matches!(attempt.phase, Phase::Acting { .. } | Phase::Stopping { .. }))
+        || jobs.any(|job| matches!(job.state, JobState::Starting | JobState::Canceling))
+}
+
 /// When the run is to be looked at next, as far as can be told when it is committed. What it needs looked at for the
 /// first time is looked at now. A run that changed because it was looked at keeps its pace: otherwise a job that
 /// progresses at every look would be looked at without rest.

@@ -15,21 +15,48 @@ use crate::domain::standing;
 
 /// What came of a start or of a request to end, during the attempt or after it has failed.
 pub(super) fn came(run: &Run, act: &Act, outcome: &Outcome, facts: &Facts) -> Decision {
-    let (Deed::StartJob(intent) | Deed::CancelJob(intent)) = &act.what else {
-        return Decision::default();
-    };
+    match &act.what {
+        Deed::StartJob(intent) => start_came(run, &intent.marker, outcome, facts),
+        Deed::CancelJob(intent) => end_came(run, &intent.marker, outcome, facts),
+        _ => Decision::default(),
+    }
+}
+
+/// What came of the start of the job with this marker.
+pub(super) fn start_came(run: &Run, marker: &str, outcome: &Outcome, facts: &Facts) -> Decision {
+    to_job(run, marker, facts, |draft, attempt, place| {
+        started(draft, attempt, place, outcome)
+    })
+}
+
+/// What came of the request to end the job with this marker.
+pub(super) fn end_came(run: &Run, marker: &str, outcome: &Outcome, facts: &Facts) -> Decision {
+    to_job(run, marker, facts, |draft, attempt, place| {
+        told_to_end(draft, attempt, place, outcome)
+    })
+}
+
+/// The state of the job with this marker.
+pub(super) fn state_of(run: &Run, marker: &str) -> Option<JobState> {
+    let jobs = steps::jobs_of(&standing::attempt(run)?.phase)?;
+    jobs.iter().find(|job| job.marker == marker).map(|job| job.state)
+}
+
+fn to_job(
+    run: &Run,
+    marker: &str,
+    facts: &Facts,
+    came: impl FnOnce(&mut Draft<'_>, Attempt, usize) -> bool,
+) -> Decision {
     let Some(mut attempt) = standing::attempt(run).cloned() else {
         return Decision::default();
     };
     let jobs = watched::jobs_mut(&mut attempt.phase);
-    let Some(place) = jobs.iter().position(|job| job.marker == intent.marker) else {
+    let Some(place) = jobs.iter().position(|job| job.marker == marker) else {
         return Decision::default();
     };
     let mut draft = Draft::change(run, facts);
-    let changed = match &act.what {
-        Deed::StartJob(_) => started(&mut draft, attempt, place, outcome),
-        _ => told_to_end(&mut draft, attempt, place, outcome),
-    };
+    let changed = came(&mut draft, attempt, place);
     if changed { draft.done() } else { Decision::default() }
 }
 

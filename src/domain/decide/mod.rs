@@ -29,7 +29,7 @@ use crate::domain::ids::{PrRef, StepName, ThreadRef};
 
 pub use age::SaidAt;
 pub use answering::answering_roles;
-pub use glance::{Glance, Look, Wanted, glance, next_wake, wanted};
+pub use glance::{Glance, Look, Wanted, awaits_act, glance, next_wake, wanted};
 pub use target::target;
 
 /// Something that happened.
@@ -48,6 +48,13 @@ pub enum Event {
         act: Act,
         /// Its outcome.
         outcome: Outcome,
+    },
+    /// An act was given up without an outcome: nobody can read it, or stepherd itself fails on it.
+    Parked {
+        /// The effect's key.
+        key: String,
+        /// Why.
+        reason: String,
     },
     /// A job was looked at.
     Observed {
@@ -251,6 +258,7 @@ pub fn decide(run: Option<&Run>, event: &Event, facts: &Facts) -> Decision {
         (_, Event::Asked(asked)) => asked::decide(run, asked, facts),
         (Some(run), Event::LocksChanged { ahead }) => watched::locks_changed(run, ahead, facts),
         (Some(run), Event::Came { act, outcome }) => outcome::decide(run, act, outcome, facts),
+        (Some(run), Event::Parked { key, reason }) => outcome::parked(run, key, reason, facts),
         (
             Some(run),
             Event::Observed {

@@ -6,7 +6,7 @@ use super::{Decision, Facts, jobs};
 use crate::domain::effect::{Act, Deed, Outcome};
 use crate::domain::ids::Sha;
 use crate::domain::pipeline::StepKind;
-use crate::domain::run::{Attempt, By, FailureClass, Happened, OpenedPr, Phase, Run, RunState};
+use crate::domain::run::{Attempt, By, FailureClass, Happened, JobState, OpenedPr, Phase, Run, RunState};
 use crate::domain::standing;
 
 /// An outcome for any attempt but the one under way, or for a branch that was given up, addresses nothing and changes
@@ -38,6 +38,40 @@ pub(super) fn decide(run: &Run, act: &Act, outcome: &Outcome, facts: &Facts) -> 
         Deed::Merge(_) => merged(&mut draft, attempt, outcome),
         Deed::StartJob(_) | Deed::CancelJob(_) => false,
         Deed::MoveTicket(_) => moved(&mut draft, attempt, outcome),
+    };
+    if changed { draft.done() } else { Decision::default() }
+}
+
+/// An act that was given up: all that is left of it is its key. A part of the step under way has failed; whether a job
+/// was started is not known.
+pub(super) fn parked(run: &Run, key: &str, reason: &str, facts: &Facts) -> Decision {
+    let (reason, class) = (reason.to_owned(), FailureClass::Infrastructure);
+    let Some(what) = key.strip_prefix(&format!("act:{}:", run.id)) else {
+        return Decision::default();
+    };
+    if let Some(marker) = what.strip_prefix("start:") {
+        return match jobs::state_of(run, marker) {
+            Some(JobState::Starting) => jobs::start_came(run, marker, &Outcome::Unclear { reason, class }, facts),
+            _ => Decision::default(),
+        };
+    }
+    if let Some(marker) = what.strip_prefix("cancel:") {
+        return jobs::end_came(run, marker, &Outcome::Failed { reason, class }, facts);
+    }
+    let RunState::Active(attempt) = &run.state else {
+        return Decision::default();
+    };
+    let step = &run.plan.steps[attempt.step].name;
+    let of_attempt = what.strip_prefix(&format!("{step}:{}:", attempt.number));
+    let branch = of_attempt.and_then(|what| what.strip_prefix("change:"));
+    let other_branch = branch.is_some_and(|branch| branch != steps::branch_of(run, attempt));
+    if of_attempt.is_none() || other_branch || !matches!(attempt.phase, Phase::Acting { .. } | Phase::Stopping { .. }) {
+        return Decision::default();
+    }
+    let mut draft = Draft::change(run, facts);
+    let changed = match of_attempt {
+        Some("merge") => merged(&mut draft, attempt, &Outcome::Unclear { reason, class }),
+        _ => failed(&mut draft, attempt, &reason, class),
     };
     if changed { draft.done() } else { Decision::default() }
 }

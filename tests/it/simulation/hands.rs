@@ -241,6 +241,10 @@ impl Threads for Tapped<dyn Threads> {
             .await
     }
 
+    async fn withdraw_second(&self, message: &MessageRef, marker: &Marker) -> Result<bool, CallError> {
+        self.front.call(self.port.withdraw_second(message, marker)).await
+    }
+
     async fn edit(&self, message: &MessageRef, marker: &Marker, doc: &Doc) -> Result<bool, CallError> {
         self.front.call(self.port.edit(message, marker, doc)).await
     }

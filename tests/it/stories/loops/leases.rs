@@ -1,0 +1,197 @@
+//! Who has lost a claim stops, begins nothing, and takes back what came too late.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use stepherd::sandbox::town::TICKET;
+use stepherd::store::{Gate, Point, StoreError};
+use tokio::sync::OnceCell;
+
+use super::{ADA, Holds, running, until};
+use crate::world::{TestClock, Turn, World};
+
+/// Fails one verb at its commit while it is told to.
+#[derive(Default)]
+struct Fails {
+    verb: &'static str,
+    on: AtomicBool,
+}
+
+#[async_trait]
+impl Gate for Fails {
+    async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
+        if verb == self.verb && point == Point::BeforeCommit && self.on.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("on purpose".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+async fn failing(verb: &'static str) -> World {
+    let gate = Arc::new(Fails {
+        verb,
+        on: AtomicBool::new(true),
+    });
+    World::gated(|_| {}, None, gate).await
+}
+
+async fn by_hand(world: &World, statement: &'static str) {
+    let mut database = SqliteConnection::connect(&world.database()).await.unwrap();
+    database.execute(statement).await.unwrap();
+}
+
+/// Somebody asks on a ticket, and the reply hangs.
+async fn reply_hangs(world: &World) -> Arc<Holds> {
+    let holds = Holds::first(1, "POST", "/comment");
+    world.town.jira.stage.attend(holds.clone());
+    world.town.jira.comment(TICKET, ADA, "/dcr list").await.unwrap();
+    world.deliver().await;
+    until(world, "the reply hangs", async || holds.held() == 1).await;
+    holds
+}
+
+/// Somebody asks on a pull request, and reading it again hangs.
+async fn reading_hangs(world: &World) -> Arc<Holds> {
+    let number = world.open_pull("wish");
+    world.deliver().await;
+    let holds = Holds::first(1, "GET", "/issues/comments/");
+    world.town.github.stage().attend(holds.clone());
+    world.write(number, "ada", "/dcr list");
+    world.deliver().await;
+    until(world, "reading hangs", async || holds.held() == 1).await;
+    holds
+}
+
+#[tokio::test]
+async fn who_cannot_renew_the_lease_of_a_delivery_lets_go_of_it() {
+    let world = failing("renew_deliveries").await;
+    let _engine = running(&world);
+    let holds = reading_hangs(&world).await;
+    until(&world, "it is given up", async || holds.given_up() == 1).await;
+}
+
+#[tokio::test]
+async fn who_cannot_renew_the_lease_of_an_effect_lets_go_of_it() {
+    let world = failing("renew_effects").await;
+    let _engine = running(&world);
+    let holds = reply_hangs(&world).await;
+    until(&world, "it is given up", async || holds.given_up() == 1).await;
+}
+
+#[tokio::test]
+async fn who_is_refused_the_lease_of_a_delivery_lets_go_of_it() {
+    let world = World::new().await;
+    let _engine = running(&world);
+    let holds = reading_hangs(&world).await;
+    by_hand(
+        &world,
+        "UPDATE deliveries SET epoch = epoch + 1 WHERE state = 'pending'",
+    )
+    .await;
+    until(&world, "it is given up", async || holds.given_up() == 1).await;
+}
+
+#[tokio::test]
+async fn who_is_refused_the_lease_of_an_effect_lets_go_of_it() {
+    let world = World::new().await;
+    let _engine = running(&world);
+    let holds = reply_hangs(&world).await;
+    by_hand(&world, "UPDATE effects SET epoch = epoch + 1 WHERE state = 'pending'").await;
+    until(&world, "it is given up", async || holds.given_up() == 1).await;
+}
+
+#[tokio::test]
+async fn who_renews_its_leases_keeps_what_it_holds_however_long_it_takes() {
+    let world = World::new().await;
+    let _engine = running(&world);
+    let holds = reply_hangs(&world).await;
+    for _ in 0..40 {
+        world.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(holds.given_up(), 0);
+    holds.let_in();
+    until(&world, "it is told", async || {
+        world.town.jira.messages(TICKET).len() == 2
+    })
+    .await;
+}
+
+/// Stands still for longer than a lease right after effects were claimed, once.
+#[derive(Default)]
+struct StandsStill {
+    clock: OnceCell<Arc<TestClock>>,
+    on: AtomicBool,
+}
+
+#[async_trait]
+impl Gate for StandsStill {
+    async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
+        if verb == "claim_effects" && point == Point::AfterCommit && self.on.swap(false, Ordering::SeqCst) {
+            self.clock.get().unwrap().advance(Duration::from_secs(11));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_begun_when_the_lease_is_over() {
+    let gate = Arc::new(StandsStill::default());
+    let world = World::gated(|_| {}, None, gate.clone()).await;
+    gate.clock.set(world.clock.clone()).ok().unwrap();
+    world.town.jira.comment(TICKET, ADA, "/dcr list").await.unwrap();
+    world.deliver().await;
+    world.turn(Turn::Intake).await.unwrap();
+    gate.on.store(true, Ordering::SeqCst);
+    assert!(world.turn(Turn::Dispatch).await.unwrap() > 0);
+    assert_eq!(
+        world.town.jira.messages(TICKET).len(),
+        1,
+        "somebody else may be doing it"
+    );
+    world.settle().await;
+    assert_eq!(world.town.jira.messages(TICKET).len(), 2);
+}
+
+#[tokio::test]
+async fn who_posts_after_standing_still_takes_its_message_back_if_somebody_else_has_posted_it() {
+    let world = World::new().await;
+    let (number, _) = world.pull_request().await;
+    let in_jira = Holds::first(1, "POST", "/comment");
+    world.town.jira.stage.attend(in_jira.clone());
+    let on_github = Holds::first(1, "POST", "/comments");
+    world.town.github.stage().attend(on_github.clone());
+    world.town.jira.comment(TICKET, ADA, "/dcr list").await.unwrap();
+    world.write(number, "ada", "/dcr list");
+    world.deliver().await;
+    world.turn(Turn::Intake).await.unwrap();
+    let mut frozen = pin!(world.turn(Turn::Dispatch));
+    let both_are_out = async {
+        while in_jira.held() + on_github.held() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = &mut frozen => panic!("the calls are held"),
+        () = both_are_out => {}
+    }
+    // From here on the first one stands still, and another one takes over.
+    world.clock.advance(Duration::from_secs(11));
+    let other = world.replica().await;
+    while other.dispatch_step().await.unwrap() > 0 {}
+    let told = || (world.town.jira.messages(TICKET).len(), world.messages(number).len());
+    assert_eq!(told(), (2, 2), "the other one has told both");
+    in_jira.let_in();
+    on_github.let_in();
+    frozen.await.unwrap();
+    assert_eq!(told(), (2, 2), "and what came too late is gone");
+    let counted = world.metrics.render();
+    assert!(
+        counted.contains(r#"stepherd_late_posts_total{outcome="withdrawn"} 2"#),
+        "{counted}"
+    );
+}
