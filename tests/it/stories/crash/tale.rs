@@ -11,7 +11,7 @@ use crate::world::{Turn, World};
 
 /// How many turns it may take to come to rest, and how many pauses, before something is wrong.
 const TURNS_MAX: usize = 400;
-const PAUSES_MAX: usize = 40;
+const PAUSES_MAX: usize = 100;
 
 /// A leap over all that a dead process held, where nobody else can know that it is dead.
 const LEASES: Duration = Duration::from_secs(11);

@@ -117,7 +117,11 @@ async fn a_run_that_was_touched_while_it_was_looked_at_is_looked_at_again_at_onc
     let _engine = running(&world);
     until(&world, "it is looked at", async || holds.held() == 1).await;
     stage.forget_calls();
-    world.store.touch(&[run.id.clone()], world.clock.now()).await.unwrap();
+    world
+        .store
+        .touch(std::slice::from_ref(&run.id), world.clock.now())
+        .await
+        .unwrap();
     for _ in 0..60 {
         // It hears of that while the look is out.
         world.clock.advance(Duration::from_millis(50));
