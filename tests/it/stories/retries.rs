@@ -281,7 +281,7 @@ async fn a_change_that_was_not_allowed_is_made_once_it_is() {
         .filter(|pull| pull.title.contains("note rebuild"))
         .collect();
     assert_eq!(history.len(), 1);
-    let branch = format!("{}_StepHistoryUpdate", run.id);
+    let branch = format!("{TICKET}_{}_StepHistoryUpdate", run.id);
     assert_eq!(history[0].branch, branch, "a new attempt needs no new branch");
 }
 
