@@ -58,6 +58,9 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits, stop: 
     let open = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
+            biased;
+            // Nobody is let in once it is to end: another server may be at the same door.
+            () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -67,7 +70,6 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits, stop: 
                     continue;
                 }
             },
-            () = stop.cancelled() => break,
         };
         let place = tokio::select! {
             place = places.take() => place,
