@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
 use crate::domain::ids::{BackendName, Platform, PrRef, Repo, Sha, ThreadRef};
+use crate::domain::places::Within;
 use crate::domain::policy::Lookup;
 use crate::domain::run::{CheckTarget, FailureClass, Observation};
 pub use crate::domain::signal::Proof;
@@ -84,6 +85,10 @@ pub enum DoorAnswer {
 pub struct HalfTyped {
     /// Who types it.
     pub actor: Actor,
+    /// Where.
+    pub thread: ThreadRef,
+    /// Where that thread lies.
+    pub within: Within,
     /// Command name without the slash; not yet known to exist.
     pub command: String,
     /// Verb; not yet known to exist.

@@ -8,12 +8,14 @@ use serde::Deserialize;
 use crate::domain::command::{Action, Arg, Command, Trigger, TriggerOn, Verb};
 use crate::domain::ids::{CommandName, ParamName, PipelineName, Platform, RoleName, VerbName};
 use crate::domain::pipeline::{ParamKind, Pipeline};
+use crate::domain::places::ControlPlace;
 use crate::domain::signal::PrChange;
 use crate::domain::template::Template;
 
 use super::diagnose::did_you_mean;
 use super::page::{At, Names, Page};
 use super::people::known_platform;
+use super::places::{Places, RawPlaces};
 use super::values::{KindParts, Known, RawKind};
 
 /// A chat command and its verbs.
@@ -26,9 +28,9 @@ pub(super) struct RawCommand {
     summary: At<String>,
     /// The pipeline its verbs act on.
     pipeline: At<String>,
-    /// Where its verbs may be said, unless a verb says otherwise: `github`, `jira`, `discord`.
+    /// Where it may be said.
     #[serde(default)]
-    places: Vec<At<String>>,
+    places: RawPlaces,
     /// Its verbs, in the order of help.
     #[serde(default)]
     verb: Vec<RawVerb>,
@@ -52,7 +54,7 @@ struct RawVerb {
     args: Vec<RawArg>,
     /// Who may: any of these roles of people.toml.
     roles: At<Vec<At<String>>>,
-    /// Where it may be said, if not where the command says.
+    /// The only platforms of the command's that it may be said on: `github`, `jira`, `discord`.
     places: Option<Vec<At<String>>>,
     /// An example of its use, with the slash.
     example: At<String>,
@@ -185,7 +187,10 @@ pub(super) fn compile(page: &mut Page, raw: &RawCommand, others: &Others<'_>) ->
         None
     };
     let plan = pipeline.as_ref().and_then(|name| others.pipelines.get(name));
-    let default_places = places(page, &raw.places);
+    let Places {
+        platforms: default_places,
+        control,
+    } = super::places::compile(page, &raw.places);
     if raw.verb.is_empty() && !page.partial {
         page.say_hint(raw.name.span(), "a command needs verbs", "[[verb]] name = \"start\" …");
     }
@@ -208,14 +213,26 @@ pub(super) fn compile(page: &mut Page, raw: &RawCommand, others: &Others<'_>) ->
     let triggers = raw
         .on
         .iter()
-        .filter_map(|trigger| compile_trigger(page, trigger, &names, &verbs))
+        .filter_map(|trigger| compile_trigger(page, trigger, &names, &verbs, &control))
         .collect();
+    let starts = verbs.iter().any(|verb| verb.action == Action::Start);
+    if starts && control.is_empty() && !page.partial {
+        page.warn(
+            raw.name.span(),
+            format!(
+                "nobody can start `{}`: its [places] list none to start it from",
+                raw.name.get()
+            ),
+            "[places] github = [\"acme/deployment\"], jira = [\"SREPROV\"] or discord = [{ guild = \"…\" }]",
+        );
+    }
     let command = Command {
         name: name?,
         summary: page.line("the summary", &raw.summary),
         pipeline: pipeline?,
         verbs,
         triggers,
+        control,
     };
     page.clean().then_some(command)
 }
@@ -266,7 +283,7 @@ fn compile_verb(
         page.say_hint(
             raw.name.span(),
             format!("nobody could say `{}` anywhere: it has no places", raw.name.get()),
-            "places = [\"github\", \"jira\", \"discord\"], here or at the top of the file",
+            "[places] at the end of the file, with github = [\"acme/deployment\"], for example",
         );
     }
     Some(Verb {
@@ -492,7 +509,14 @@ fn fits(arg: &ParamKind, param: &ParamKind) -> bool {
     }
 }
 
-fn compile_trigger(page: &mut Page, raw: &RawTrigger, names: &Names, verbs: &[Verb]) -> Option<Trigger> {
+fn compile_trigger(
+    page: &mut Page,
+    raw: &RawTrigger,
+    names: &Names,
+    verbs: &[Verb],
+    control: &[ControlPlace],
+) -> Option<Trigger> {
+    check_trigger_place(page, raw, control);
     let (on, known): (_, &[&str]) = match (&raw.ticket, &raw.pull_request) {
         (Some(ticket), None) => (on_ticket(page, ticket.get()), &["ticket", "fields"]),
         (None, Some(pr)) => (
@@ -544,6 +568,35 @@ fn compile_trigger(page: &mut Page, raw: &RawTrigger, names: &Names, verbs: &[Ve
         verb: verb?.name.clone(),
         args,
     })
+}
+
+/// A trigger for a place that is not listed would never do anything.
+fn check_trigger_place(page: &mut Page, raw: &RawTrigger, control: &[ControlPlace]) {
+    let (platform, named, span) = match (&raw.ticket, &raw.pull_request) {
+        (Some(ticket), _) => ("jira", ticket.get().project.clone(), ticket.span()),
+        (None, Some(pr)) => {
+            let repo = pr.get().repo.as_ref().map(|repo| repo.get().clone());
+            ("github", repo.unwrap_or_default(), pr.span())
+        }
+        (None, None) => return,
+    };
+    let within: Vec<String> = named.split('/').map(str::to_owned).collect();
+    let listed = control.iter().any(|place| {
+        place.platform.as_str() == platform && (named.is_empty() || place.holds(&place.platform, &within))
+    });
+    if listed || page.partial {
+        return;
+    }
+    let (message, example) = if named.is_empty() {
+        (format!("`places` lists nothing on {platform}"), "…")
+    } else {
+        (format!("`places` does not list {named}"), named.as_str())
+    };
+    page.say_hint(
+        span,
+        format!("this trigger can do nothing: {message}"),
+        format!("[places] {platform} = [\"{example}\"]"),
+    );
 }
 
 fn on_ticket(page: &mut Page, raw: &RawOnTicket) -> Option<TriggerOn> {

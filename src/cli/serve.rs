@@ -95,6 +95,9 @@ pub async fn serve(
     for (name, why) in &hands.off {
         tracing::warn!(%name, %why, "switched off");
     }
+    for warning in &catalog.warnings {
+        tracing::warn!(%warning, "configuration allows more than may be meant");
+    }
     let server = catalog.settings.server.clone();
     let (metrics, wake, catalog) = (Arc::new(Metrics::default()), Arc::new(Notify::new()), Arc::new(catalog));
     let engine = Engine::new(

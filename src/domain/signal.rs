@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Platform, PrRef, Repo, Sha, ThreadRef, TicketKey};
+use super::places::Within;
 
 /// How a delivery proved where it comes from, and thereby how much of it is proved. The weakest comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +98,8 @@ pub struct Said {
     pub actor: Actor,
     /// Where.
     pub thread: ThreadRef,
+    /// Where that thread lies.
+    pub within: Within,
     /// What.
     pub text: Text,
     /// When, by the platform's clock.
@@ -134,6 +137,8 @@ pub struct Invoked {
     pub actor: Actor,
     /// Where.
     pub thread: ThreadRef,
+    /// Where that thread lies.
+    pub within: Within,
     /// Command name without the slash; not yet known to exist.
     pub command: String,
     /// Verb; not yet known to exist.

@@ -11,9 +11,10 @@ use crate::domain::decide::{
 use crate::domain::edit;
 use crate::domain::ids::{ParamName, PrRef, RoleName, ThreadRef};
 use crate::domain::pipeline::Pipeline;
+use crate::domain::places::any_holds;
 use crate::domain::policy::{self, Permission, SamePerson};
 use crate::domain::question;
-use crate::domain::run::{By, Run};
+use crate::domain::run::{By, Run, RunState};
 use crate::domain::signal::Actor;
 use crate::domain::start::{self, FileWanted, Params};
 use crate::store::{ClaimedDelivery, Committed, MayBeVoided, Place, RunFilter, StoreError, Voided};
@@ -28,7 +29,10 @@ impl Engine {
         for _ in 0..STALE_MAX {
             let mut meant = self.meant_run(ask, invocation, command).await?;
             let run = meant.as_ref().ok().and_then(Option::as_ref);
-            let permission = match self.permission(ask, roles(invocation, verb, run)).await {
+            let permission = match self
+                .permission(ask.actor, ask.delivery, roles(invocation, verb, run))
+                .await
+            {
                 Ok(permission) => permission,
                 Err(Wait::Later { why, .. }) if said.is_too_old(invocation.action, self.clock.now()) => {
                     // Whether they may cannot be told in time, so nothing is done and nothing is said.
@@ -56,7 +60,11 @@ impl Engine {
                 said,
                 known,
             };
-            let decision = decide(run, &Event::Asked(Box::new(asked)), &self.facts());
+            let mut decision = decide(run, &Event::Asked(Box::new(asked)), &self.facts());
+            let nobody = !granted && !self.has_any_role(ask.actor, ask.delivery).await?;
+            if !self.settle_answers(ask, nobody, &mut decision) {
+                return Ok(format!("/{} {}: answered", invocation.command, invocation.verb));
+            }
             let started = decision
                 .run
                 .as_ref()
@@ -70,7 +78,7 @@ impl Engine {
                 unless_voided: start.clone(),
                 ..Cause::keyed(&ask.via.key)
             };
-            match self.commit(decision, run, cause).await? {
+            match self.commit_answer(&ask.via, ask.actor, decision, run, cause).await? {
                 Committed::Voided => return self.answer_voided(ask, start).await,
                 Committed::Stale => {}
                 Committed::AlreadyDone => return Ok("had already taken effect".to_owned()),
@@ -125,8 +133,10 @@ impl Engine {
         let said = format!(
             "Not started: {by} said stop for /{command} here at {at}, while this waited. Say it again if it is still wanted."
         );
-        self.commit(answer(&ask.via, &said), None, Cause::keyed(&ask.via.key))
-            .await?;
+        let mut decision = answer(&ask.via, &said, false);
+        if self.settle_answers(ask, false, &mut decision) {
+            self.commit(decision, None, Cause::keyed(&ask.via.key)).await?;
+        }
         Ok(format!("/{command}: stopped while it waited"))
     }
 
@@ -140,14 +150,26 @@ impl Engine {
         Some((command, verb))
     }
 
-    /// The run an invocation means; `Ok(None)` for those that mean none.
+    /// The run an invocation means; `Ok(None)` for those that mean none. Whether a run exists that this thread may not
+    /// speak of is never told.
     async fn meant_run(
         &self,
         ask: &Ask<'_>,
         invocation: &Invocation,
         command: &Command,
     ) -> Result<Result<Option<Run>, NoRun>, StoreError> {
-        if matches!(invocation.action, Action::Start | Action::List | Action::Help) {
+        let control = any_holds(&command.control, &ask.via.thread.platform, ask.within);
+        if ask.within.is_empty() || (invocation.action == Action::Start && !control) {
+            return Ok(Err(NoRun::NotHere));
+        }
+        if invocation.action == Action::Start || (control && matches!(invocation.action, Action::List | Action::Help)) {
+            return Ok(Ok(None));
+        }
+        let here = self.runs_here(ask, command).await?;
+        if here.is_empty() && !control {
+            return Ok(Err(NoRun::NotHere));
+        }
+        if matches!(invocation.action, Action::List | Action::Help) {
             return Ok(Ok(None));
         }
         if let Some(id) = arg(invocation, "run") {
@@ -156,14 +178,11 @@ impl Engine {
                 Err(_) => None,
             };
             let run = run.filter(|run| run.plan.command == invocation.command);
+            let run = match run {
+                Some(run) if control || self.belongs_here(ask, &run).await? => Some(run),
+                _ => None,
+            };
             return Ok(run.map(Some).ok_or_else(|| NoRun::Unknown(id.to_owned())));
-        }
-        let mut here = self.runs_in(&ask.via.thread, command).await?;
-        if here.is_empty()
-            && let Some(pr) = ask.pr
-        {
-            // A review thread: it belongs to the runs of its pull request.
-            here = self.runs_on(pr, command).await?;
         }
         if let Some(id) = arg(invocation, "question")
             && let Some(run) = here.iter().find(|run| question::is_of(run, id))
@@ -171,6 +190,15 @@ impl Engine {
             return Ok(Ok(Some(run.clone())));
         }
         Ok(target(invocation.action, &here, self.said_at(ask).at).map(|run| Some(run.clone())))
+    }
+
+    /// The command's runs that belong to the thread, or to the pull request that it is a review thread of.
+    async fn runs_here(&self, ask: &Ask<'_>, command: &Command) -> Result<Vec<Run>, StoreError> {
+        let here = self.runs_in(&ask.via.thread, command).await?;
+        match ask.pr {
+            Some(pr) if here.is_empty() => self.runs_on(pr, command).await,
+            _ => Ok(here),
+        }
     }
 
     /// The command's runs that belong to this thread, newest first: all that are live, however many have come and gone
@@ -190,6 +218,23 @@ impl Engine {
             here.retain(|run| run.plan.command == command.name);
         }
         Ok(here)
+    }
+
+    /// Whether the run belongs to the thread, to its pull request or to its ticket.
+    async fn belongs_here(&self, ask: &Ask<'_>, run: &Run) -> Result<bool, StoreError> {
+        let thread = &ask.via.thread;
+        let tracker = self.hands.tracker.as_ref().map(|tracker| tracker.platform());
+        let ticket = run.subject.ticket.as_ref().map(|ticket| ticket.as_str());
+        if tracker.as_ref() == Some(&thread.platform) && ticket == Some(thread.place.as_str()) {
+            return Ok(true);
+        }
+        let places = [Some(Place::Thread(thread.clone())), ask.pr.cloned().map(Place::Pr)];
+        for place in places.into_iter().flatten() {
+            if self.store.belongs(&run.id, &place).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The command's live runs that were asked for on this pull request or opened it, newest first.
@@ -212,6 +257,11 @@ impl Engine {
     ) -> Result<Known, Wait> {
         Ok(match (invocation.action, run) {
             (Action::Start, _) => Known::Start(Box::new(self.start_facts(ask, invocation, command).await?)),
+            (Action::List, _) if !any_holds(&command.control, &ask.via.thread.platform, ask.within) => {
+                let mut here = self.runs_here(ask, command).await?;
+                here.retain(|run| !matches!(run.state, RunState::Finished { .. }));
+                Known::List(here)
+            }
             (Action::List, _) => {
                 let filter = RunFilter {
                     pipeline: Some(command.pipeline.to_string()),

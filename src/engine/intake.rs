@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::answers::Answers;
 use super::deliveries::Piece;
 use super::pauses::{later, next_try};
 use super::{Cause, Engine};
@@ -14,6 +16,7 @@ use crate::domain::decide::{Decision, Via, misread};
 use crate::domain::effect::{Effect, Reply};
 use crate::domain::grammar::{self, Found};
 use crate::domain::ids::{PrRef, Sha, ThreadRef};
+use crate::domain::places::Within;
 use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChange, PrChanged, Said, Signal, TicketMoved};
 use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Place, RunFilter, StoreError};
 use futures_util::FutureExt as _;
@@ -53,6 +56,8 @@ pub(super) struct Ask<'a> {
     pub(super) found: Found,
     pub(super) via: Via,
     pub(super) actor: &'a Actor,
+    /// Where the thread lies that it was said in.
+    pub(super) within: &'a [String],
     /// The pull request it was said on.
     pub(super) pr: Option<&'a PrRef>,
     /// The head commit that the event itself names, for commands without words.
@@ -63,6 +68,8 @@ pub(super) struct Ask<'a> {
     pub(super) stands: bool,
     /// What it came in.
     pub(super) delivery: &'a Piece,
+    /// Where answers are gathered, if several commands came together.
+    pub(super) together: Option<&'a Mutex<Answers>>,
 }
 
 impl Engine {
@@ -166,11 +173,16 @@ impl Engine {
         if self.is_own(&said.actor, delivery).await? {
             return Ok("written by stepherd itself: never obeyed".to_owned());
         }
+        if !self.is_somebody(&said.actor, delivery).await? {
+            return self.ignored(said, &found).await;
+        }
         if !self.still_stands(said, delivery).await? {
             return Ok("edited, deleted or not by its author: ignored".to_owned());
         }
         let mut notes = Vec::new();
         let mut names = BTreeMap::new();
+        let answers = Mutex::default();
+        let together = (found.len() > 1).then_some(&answers);
         for found in found {
             let via = Via {
                 key: format!("{}:{}", said.key, name_within(&found, &mut names)),
@@ -183,15 +195,19 @@ impl Engine {
                     found,
                     via,
                     actor: &said.actor,
+                    within: &said.within,
                     pr: said.pr.as_ref(),
                     head: None,
                     at: said.at,
                     stands: false,
                     delivery,
+                    together,
                 })
                 .await?,
             );
         }
+        let answers = answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.answer_together(said, answers).await?;
         Ok(notes.join("; "))
     }
 
@@ -275,6 +291,7 @@ impl Engine {
     }
 
     async fn invoked(&self, invoked: &Invoked, delivery: &Piece) -> Result<String, Wait> {
+        self.is_somebody(&invoked.actor, delivery).await?;
         let Some(found) = self.resolve(invoked) else {
             // It existed when the platform was told of it, and somebody waits for an answer.
             let via = Via {
@@ -287,7 +304,8 @@ impl Engine {
                 "There is no command /{} any more; the list of commands that you see is out of date.",
                 invoked.command
             );
-            self.commit(answer(&via, &said), None, Cause::keyed(&via.key)).await?;
+            self.commit(answer(&via, &said, true), None, Cause::keyed(&via.key))
+                .await?;
             return Ok(format!("no command is called /{}", invoked.command));
         };
         let via = Via {
@@ -300,11 +318,13 @@ impl Engine {
             found,
             via,
             actor: &invoked.actor,
+            within: &invoked.within,
             pr: None,
             head: None,
             at: invoked.at,
             stands: false,
             delivery,
+            together: None,
         })
         .await
     }
@@ -313,8 +333,12 @@ impl Engine {
         match &ask.found {
             Found::Invocation(invocation) => self.invoke(&ask, invocation).await,
             Found::Misread(text) => {
-                self.commit(misread(text, &ask.via), None, Cause::keyed(&ask.via.key))
-                    .await?;
+                let nobody = !self.has_any_role(ask.actor, ask.delivery).await?;
+                let mut decision = misread(text, &ask.via);
+                if self.settle_answers(&ask, nobody, &mut decision) {
+                    self.commit_answer(&ask.via, ask.actor, decision, None, Cause::keyed(&ask.via.key))
+                        .await?;
+                }
                 Ok(format!("misread: {}", text.problem))
             }
         }
@@ -341,6 +365,7 @@ impl Engine {
             key: &moved.key,
             thread: &moved.thread,
             actor: &moved.actor,
+            within: vec![moved.ticket.project().to_owned()],
             pr: None,
             head: None,
             at: moved.at,
@@ -373,6 +398,7 @@ impl Engine {
             key: &changed.key,
             thread: &changed.thread,
             actor: &changed.actor,
+            within: vec![changed.pr.repo.owner().to_owned(), changed.pr.repo.name().to_owned()],
             pr: Some(&changed.pr),
             // Whoever adds a label may have looked at an older head; only who pushes is sure to know the new one.
             head: matches!(changed.change, PrChange::Opened | PrChange::Pushed).then_some(&changed.head),
@@ -420,6 +446,7 @@ impl Engine {
         if self.is_own(event.actor, event.delivery).await? {
             return Ok("done by stepherd itself: triggers nothing".to_owned());
         }
+        self.is_somebody(event.actor, event.delivery).await?;
         let mut notes = Vec::new();
         for (command, place, trigger) in meant {
             notes.push(self.trigger(event, command, trigger, place).await?);
@@ -458,11 +485,13 @@ impl Engine {
             found,
             via,
             actor: event.actor,
+            within: &event.within,
             pr: event.pr,
             head: event.head,
             at: event.at,
             stands: matches!(trigger.on, TriggerOn::Ticket { .. }),
             delivery: event.delivery,
+            together: None,
         })
         .await
     }
@@ -470,7 +499,7 @@ impl Engine {
 
 /// Names a command within its text by what it says, not by its place among others: which lines are commands depends on
 /// what is configured now, and the same text may be read again after that has changed.
-fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) -> String {
+pub(super) fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) -> String {
     let name = match found {
         Found::Invocation(invocation) => format!("{}:{}", invocation.command, invocation.verb),
         Found::Misread(misread) => format!("{}:?", misread.command),
@@ -481,14 +510,15 @@ fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) -> String {
     named
 }
 
-/// Answers, and does nothing else.
-pub(super) fn answer(via: &Via, said: &str) -> Decision {
+/// Answers, and does nothing else; `direct_only` as in a reply.
+pub(super) fn answer(via: &Via, said: &str, direct_only: bool) -> Decision {
     Decision {
         effects: vec![Effect::Reply(Reply {
             key: via.key.clone(),
             thread: via.thread.clone(),
             handle: via.handle.clone(),
             doc: card::plain(said),
+            direct_only,
         })],
         ..Decision::default()
     }
@@ -499,6 +529,7 @@ struct TriggerEvent<'a> {
     key: &'a str,
     thread: &'a ThreadRef,
     actor: &'a Actor,
+    within: Within,
     pr: Option<&'a PrRef>,
     head: Option<&'a Sha>,
     at: Timestamp,

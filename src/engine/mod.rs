@@ -5,6 +5,7 @@
 //! that the database could not give back: kill the process at any moment and the next one goes on. Any number of
 //! processes can do so on one database: what one works on it has claimed. Each loop's `step` can be called by hand.
 
+mod answers;
 mod ask;
 mod deliveries;
 mod dispatch;
@@ -18,6 +19,7 @@ mod repair;
 mod reread;
 mod retention;
 mod rights;
+mod strangers;
 mod sweep;
 mod work;
 
@@ -103,6 +105,7 @@ pub struct Engine {
     effects: Arc<Rooms>,
     looks: Arc<Rooms>,
     pauses: Arc<pauses::Pauses>,
+    strangers: Arc<strangers::Strangers>,
     /// Names this process among those that work on the database.
     replica: Arc<str>,
 }
@@ -134,6 +137,7 @@ impl Engine {
             effects: Arc::new(Rooms::new(EFFECTS, 0)),
             looks: Arc::new(Rooms::new(LOOKS, 0)),
             pauses: Arc::default(),
+            strangers: Arc::default(),
         }
     }
 

@@ -77,6 +77,7 @@ fn commands() -> Vec<Command> {
         pipeline: "dcr".parse().expect("a pipeline"),
         verbs,
         triggers: Vec::new(),
+        control: Vec::new(),
     };
     let bare = vec![verb("go", Action::Start, vec![], "")];
     vec![command("dcr", verbs), command("release", bare)]

@@ -9,6 +9,7 @@ mod faults;
 mod jira;
 mod locks;
 mod outage;
+mod places;
 mod provision;
 mod questions;
 mod repair;

@@ -122,6 +122,7 @@ fn comment(payload: &Payload<'_>, kind: Kind, own: &OwnIdentity) -> Result<Signa
         Kind::Issue => "issue.number",
         Kind::Review => "pull_request.number",
     })?;
+    let within = vec![repo.owner().to_owned(), repo.name().to_owned()];
     let pr = PrRef { repo, number };
     let root = match kind {
         Kind::Issue => None,
@@ -133,6 +134,7 @@ fn comment(payload: &Payload<'_>, kind: Kind, own: &OwnIdentity) -> Result<Signa
     Ok(Signal::Said(Said {
         actor: speaker(payload, own, text)?,
         thread: place.thread(),
+        within,
         text: Text::Markdown(text.to_owned()),
         at: created,
         // Not the repository's name: a comment keeps its number when the repository is renamed or transferred.

@@ -146,7 +146,8 @@ fn commented(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> 
         .value()
         .and_then(lines::of_body)
         .ok_or_else(|| body.odd("text or a document"))?;
-    let thread = thread_of(&ticket_of_comment(root, &comment)?);
+    let ticket = ticket_of_comment(root, &comment)?;
+    let thread = thread_of(&ticket);
     let at = match created.moment()? {
         Some(at) => at,
         None => root.get("timestamp").moment()?.unwrap_or(context.received_at),
@@ -161,6 +162,7 @@ fn commented(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> 
             id,
         },
         thread,
+        within: vec![ticket.project().to_owned()],
         pr: None,
     }))
 }

@@ -94,6 +94,12 @@ pub fn no_run(invocation: &Invocation, why: &NoRun) -> Doc {
             Span::text(". To see the runs there are: "),
             list,
         ]),
+        NoRun::NotHere => Doc::paragraph(vec![
+            Span::code(format!("/{} {}", invocation.command, invocation.verb)),
+            Span::text(" may not be said here. An administrator lists the places in "),
+            Span::code(format!("commands/{}.toml", invocation.command)),
+            Span::text("; in a run's own threads it needs no listing."),
+        ]),
         NoRun::Several(ids) => {
             let mut spans = vec![Span::text(
                 "Several runs belong to this thread. Name the one you mean: ",

@@ -18,6 +18,7 @@ mod watched;
 use jiff::Timestamp;
 
 use super::command::{Command, Invocation, Misread};
+use super::doc::Doc;
 use super::effect::{Act, Effect, Outcome};
 use super::ids::{LockName, QuestionId, Repo, RunId, Sha};
 use super::pipeline::{Pipeline, StepKind};
@@ -129,8 +130,10 @@ pub enum NoRun {
     NoneHere,
     /// Several runs of this thread are live; one must be named.
     Several(Vec<RunId>),
-    /// There is no run with this id.
+    /// There is no run with this id, or none that may be spoken of here.
     Unknown(String),
+    /// The command may not be given here.
+    NotHere,
 }
 
 /// What a start needs.
@@ -267,7 +270,11 @@ pub fn decide(run: Option<&Run>, event: &Event, facts: &Facts) -> Decision {
 
 /// Answers text that starts like a command but is none.
 pub fn misread(misread: &Misread, via: &Via) -> Decision {
-    let doc = super::card::misread(misread);
+    reply_with(via, super::card::misread(misread))
+}
+
+/// Answers with this, and nothing else.
+pub fn reply_with(via: &Via, doc: Doc) -> Decision {
     Decision {
         effects: vec![asked::reply(via, doc)],
         ..Decision::default()

@@ -252,6 +252,7 @@ async fn a_comment_stands_until_it_is_edited_or_deleted() {
             roles: vec![],
         },
         thread: thread(&number.to_string()),
+        within: vec!["acme".to_owned(), "deploy".to_owned()],
         text: Text::Markdown(text.to_owned()),
         at: jiff::Timestamp::UNIX_EPOCH,
         key: String::new(),

@@ -245,6 +245,7 @@ fn said() -> Said {
             roles: Vec::new(),
         },
         thread: message("5").thread,
+        within: vec!["OPS".to_owned()],
         text: Text::Lines(vec!["/dcr retry".into()]),
         at: jiff::Timestamp::UNIX_EPOCH,
         key: "jira:comment:5".into(),

@@ -80,13 +80,12 @@ async fn a_comment_may_hold_several_commands() {
     [stepherd[bot]]
     - ▶️ DCR rebuild comcast · SREPROV\-3072 · RUN1 — Note the rebuild in the tenant\'s history · 0 % · since 2026\-11\-18 11\:06 UTC
 
-    [stepherd[bot]]
     `/dcr` — Rebuild a tenant\'s cache
 
-    - `/dcr retry [run=…] [failure=…]` — Resume a run that stopped, at the step that failed\. Who may\: operator\.
+    * `/dcr retry [run=…] [failure=…]` — Resume a run that stopped, at the step that failed\. Who may\: operator\.
 
-    * `run` — The run; else this thread\'s newest
-    * `failure` — The failure\'s number, as its message shows it; else the newest
+    - `run` — The run; else this thread\'s newest
+    - `failure` — The failure\'s number, as its message shows it; else the newest
 
     For example\: `/dcr retry`
 
