@@ -42,8 +42,6 @@ const SECOND: Duration = Duration::from_millis(1500);
 pub(super) const SAID: u32 = 25;
 /// The longest that a healthy replica may take no webhook, or that nothing may be dealt with, while others are hit.
 const STILL_MAX: SignedDuration = SignedDuration::from_secs(10);
-/// The longest in which no run may change: what is in a dead hand is missed after a lease, and runs rest, too.
-const UNCHANGED_MAX: SignedDuration = SignedDuration::from_secs(20);
 
 /// How it ended.
 pub(super) struct Ended {
@@ -309,21 +307,9 @@ impl Siege {
         let mut troubles = std::mem::take(&mut self.troubles);
         let longest = self.longest;
         if self.replicas.len() > 1 {
-            troubles.extend(too_long(
-                "a healthy replica took no signed webhook",
-                longest.refused,
-                STILL_MAX,
-            ));
-            troubles.extend(too_long(
-                "no healthy replica dealt with a delivery",
-                longest.stalled,
-                STILL_MAX,
-            ));
-            troubles.extend(too_long(
-                "no healthy replica changed a run",
-                longest.unchanged,
-                UNCHANGED_MAX,
-            ));
+            troubles.extend(too_long("a healthy replica took no signed webhook", longest.refused));
+            troubles.extend(too_long("no healthy replica dealt with a delivery", longest.stalled));
+            troubles.extend(too_long("no healthy replica changed a run", longest.unchanged));
         }
         for replica in &mut self.replicas {
             troubles.extend(replica.end().await.err());
@@ -368,8 +354,14 @@ impl Siege {
 }
 
 /// What is to be said of a time that others stood still for.
-fn too_long(what: &str, time: SignedDuration, most: SignedDuration) -> Option<String> {
-    (time > most).then(|| format!("{what} for {:.1} s (at most {})", time.as_secs_f64(), most.as_secs()))
+fn too_long(what: &str, time: SignedDuration) -> Option<String> {
+    (time > STILL_MAX).then(|| {
+        format!(
+            "{what} for {:.1} s (at most {})",
+            time.as_secs_f64(),
+            STILL_MAX.as_secs()
+        )
+    })
 }
 
 /// Begins to measure. A SQLite file is its one process's alone while that serves.
