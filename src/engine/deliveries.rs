@@ -87,9 +87,12 @@ impl Engine {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let now = self.clock.now();
+        let now = self.clock.moment();
         let (most, full) = (u32::try_from(limit).unwrap_or(u32::MAX), self.calls.full());
-        let claimed = self.store.claim_deliveries_except(now, LEASE, most, &full).await?;
+        let claimed = self
+            .store
+            .claim_deliveries_except(now.wall(), LEASE, most, &full)
+            .await?;
         if claimed.len() >= limit {
             // There may be more.
             self.wakes.deliveries.notify_one();
@@ -105,7 +108,10 @@ impl Engine {
                 begun: AtomicBool::new(false),
                 ended: CancellationToken::new(),
             };
-            threads.entry(order(&piece.claimed, now)).or_default().push(piece);
+            threads
+                .entry(order(&piece.claimed, now.wall()))
+                .or_default()
+                .push(piece);
         }
         Ok(threads.into_values().collect())
     }
@@ -161,7 +167,7 @@ impl Engine {
 
     /// Deals with one; whether it has to wait.
     async fn take(&self, piece: &Piece) -> Result<bool, StoreError> {
-        if piece.held.has_lapsed(self.clock.now()) {
+        if piece.held.has_lapsed(self.clock.moment()) {
             return Ok(true);
         }
         let delivery = &piece.claimed.delivery;

@@ -170,7 +170,7 @@ impl Engine {
 
     /// The last look at the lease before something is done in the world.
     pub(super) fn still_held(&self, one: &InHand) -> Result<(), Trouble> {
-        if one.held.has_lapsed(self.clock.now()) {
+        if one.held.has_lapsed(self.clock.moment()) {
             return Err(Trouble::Lapsed);
         }
         Ok(())
@@ -338,7 +338,7 @@ impl Engine {
         posted: &MessageRef,
         marker: &Marker,
     ) -> Result<(), Trouble> {
-        if !one.held.has_lapsed(self.clock.now()) {
+        if !one.held.has_lapsed(self.clock.moment()) {
             return Ok(());
         }
         let outcome = match threads.withdraw_second(posted, marker).await {

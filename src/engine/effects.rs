@@ -75,13 +75,13 @@ impl Engine {
 
     /// Claims as many as there is room for, by vendor.
     async fn claim_by_vendor(&self, hold: &Hold<EffectClaim>) -> Result<Vec<ByPlace>, StoreError> {
-        let now = self.clock.now();
+        let now = self.clock.moment();
         let rooms = Rooms {
             free: self.effects.free(),
             other: u32::try_from(EFFECTS).unwrap_or(u32::MAX),
             limit: BATCH,
         };
-        let claimed = self.store.claim_effects_within(now, LEASE, &rooms).await?;
+        let claimed = self.store.claim_effects_within(now.wall(), LEASE, &rooms).await?;
         if claimed.len() >= BATCH as usize {
             // There may be more.
             self.wakes.effects.notify_one();

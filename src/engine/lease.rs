@@ -2,17 +2,20 @@
 //!
 //! A lease is short, so that what a dead process held is taken up soon; whoever lives renews it. Who has lost one
 //! stops working: somebody else does it now, and the store takes nothing from the loser any more.
+//!
+//! A process counts its leases from the moment before it asked for them, by both of its clocks: the lease is over as
+//! soon as either says so.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::pauses::later;
+use crate::clock::Moment;
 use crate::store::{Lease, StoreError};
 
 /// How long a claim lasts if nobody renews it.
@@ -25,8 +28,14 @@ pub(super) struct Hold<C: Ord>(Arc<Mutex<BTreeMap<C, Lent>>>);
 
 /// One claim's lease.
 struct Lent {
-    until: Timestamp,
+    since: Moment,
     lost: CancellationToken,
+}
+
+impl Lent {
+    fn has_lapsed(&self, now: Moment) -> bool {
+        now.since(self.since) >= LEASE.0
+    }
 }
 
 /// One claim in hand. Dropping it lets go of it: it is renewed no more.
@@ -47,11 +56,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<C: Ord + Copy + std::fmt::Debug> Hold<C> {
-    /// Takes what was claimed at this time in hand.
-    pub(super) fn take(&self, claim: C, claimed_at: Timestamp) -> Held<C> {
+    /// Takes in hand what was asked for at this moment.
+    pub(super) fn take(&self, claim: C, asked_at: Moment) -> Held<C> {
         let lost = CancellationToken::new();
         let lent = Lent {
-            until: later(claimed_at, LEASE.0),
+            since: asked_at,
             lost: lost.clone(),
         };
         lock(&self.0).insert(claim, lent);
@@ -71,9 +80,9 @@ impl<C: Ord + Copy + std::fmt::Debug> Hold<C> {
         lock(&self.0).keys().copied().collect()
     }
 
-    fn renewed(&self, claim: C, at: Timestamp) {
+    fn renewed(&self, claim: C, asked_at: Moment) {
         if let Some(lent) = lock(&self.0).get_mut(&claim) {
-            lent.until = later(at, LEASE.0);
+            lent.since = asked_at;
         }
     }
 
@@ -85,10 +94,10 @@ impl<C: Ord + Copy + std::fmt::Debug> Hold<C> {
     }
 
     /// Not to know whether a claim is still held is to have lost it once its lease is over.
-    fn lose_lapsed(&self, now: Timestamp) {
+    fn lose_lapsed(&self, now: Moment) {
         let lapsed: Vec<C> = {
             let held = lock(&self.0);
-            let lapsed = held.iter().filter(|(_, lent)| lent.until <= now);
+            let lapsed = held.iter().filter(|(_, lent)| lent.has_lapsed(now));
             lapsed.map(|(claim, _)| *claim).collect()
         };
         for claim in lapsed {
@@ -105,8 +114,8 @@ impl<C: Ord> Held<C> {
 
     /// Whether the lease has run out, so that somebody else may have taken over. A process that stood still finds out
     /// here before it begins anything else, not by its next heartbeat.
-    pub(super) fn has_lapsed(&self, now: Timestamp) -> bool {
-        lock(&self.all).get(&self.claim).is_none_or(|lent| lent.until <= now)
+    pub(super) fn has_lapsed(&self, now: Moment) -> bool {
+        lock(&self.all).get(&self.claim).is_none_or(|lent| lent.has_lapsed(now))
     }
 }
 
@@ -150,12 +159,12 @@ impl Engine {
             if claims.is_empty() {
                 continue;
             }
-            let began = self.clock.now();
+            let asked_at = self.clock.moment();
             let renewed = tokio::select! {
                 biased;
                 renewed = renew(claims.clone()) => renewed,
                 // A renewal that hangs renews nothing.
-                () = self.clock.sleep_until(later(began, LEASE.0)) => {
+                () = self.clock.sleep_until(later(asked_at.wall(), LEASE.0)) => {
                     Err(StoreError::Unavailable("it does not answer in time".to_owned()))
                 }
             };
@@ -163,7 +172,7 @@ impl Engine {
                 Ok(still) => {
                     for claim in claims {
                         if still.contains(&claim) {
-                            hold.renewed(claim, began);
+                            hold.renewed(claim, asked_at);
                         } else {
                             hold.lose(claim);
                         }
@@ -171,7 +180,7 @@ impl Engine {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "leases cannot be renewed now");
-                    hold.lose_lapsed(self.clock.now());
+                    hold.lose_lapsed(self.clock.moment());
                 }
             }
         }

@@ -18,6 +18,7 @@ use super::lease::{HEARTBEAT, LEASE};
 use super::pauses::later;
 use super::{Engine, POLL};
 use crate::adapters::CallError;
+use crate::clock::Moment;
 use crate::domain::decide::{Event, Look, awaits_act, glance};
 use crate::domain::effect::{JobIntent, Outcome};
 use crate::domain::ids::RunId;
@@ -42,7 +43,8 @@ const AFTER_FAULT: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub struct Sweep {
     held: Shards,
-    renew_at: Option<Timestamp>,
+    /// When the shards were asked for last.
+    asked_at: Option<Moment>,
     seen_change: i64,
     agenda: BTreeSet<(Timestamp, RunId)>,
     when: HashMap<RunId, Timestamp>,
@@ -189,8 +191,8 @@ impl Engine {
 
     /// Renews the shards, takes up what changed, and begins to look at what is due; how many runs that is.
     async fn begin_looks(&self, sweep: &mut Sweep) -> Result<usize, StoreError> {
-        let now = self.clock.now();
-        if sweep.renew_at.is_none_or(|at| at <= now) {
+        let now = self.clock.moment();
+        if sweep.asked_at.is_none_or(|at| now.since(at) >= HEARTBEAT) {
             self.hold_shards(sweep, now).await?;
         }
         loop {
@@ -211,10 +213,10 @@ impl Engine {
     }
 
     /// Takes up the runs of shards that are newly held, and forgets those of shards that are no longer.
-    async fn hold_shards(&self, sweep: &mut Sweep, now: Timestamp) -> Result<(), StoreError> {
+    async fn hold_shards(&self, sweep: &mut Sweep, now: Moment) -> Result<(), StoreError> {
         // Read before the runs are: what changes in between is seen twice rather than not at all.
         let change = self.store.last_change().await?;
-        let held = self.store.hold_shards(&self.replica, now, LEASE).await?;
+        let held = self.store.hold_shards(&self.replica, now.wall(), LEASE).await?;
         let new = held.without(sweep.held);
         let (mut after, mut runs) = (None, 0);
         while !new.is_empty() {
@@ -235,7 +237,7 @@ impl Engine {
         }
         sweep.held = held;
         sweep.drop_others();
-        sweep.renew_at = Some(later(now, HEARTBEAT));
+        sweep.asked_at = Some(now);
         Ok(())
     }
 

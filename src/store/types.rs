@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 pub use crate::domain::decide::LockChange;
 use crate::domain::effect::Effect;
 use crate::domain::ids::{Platform, PrRef, RunId, Sha, ThreadRef, TicketKey};
@@ -75,15 +75,17 @@ pub enum Recorded {
 /// happened. The clock is read inside the transaction, right before the commit, so that waiting for the database counts.
 #[derive(Clone)]
 pub struct Deadline {
-    /// The first moment that is too late.
-    pub at: Timestamp,
+    /// When it arrived.
+    pub arrived: Moment,
+    /// So long after that it is too late.
+    pub within: Duration,
     /// What tells the time.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Deadline {
     pub(super) fn has_passed(&self) -> bool {
-        self.clock.now() >= self.at
+        self.clock.moment().since(self.arrived) >= self.within
     }
 }
 

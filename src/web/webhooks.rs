@@ -12,7 +12,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use jiff::Timestamp;
 
 use super::{Share, Web, peer};
 use crate::adapters::{Door, DoorAnswer, HalfTyped, RawRequest, TurnedAway};
@@ -34,7 +33,7 @@ pub(super) async fn receive(
     Path(platform): Path<String>,
     request: axum::extract::Request,
 ) -> Response {
-    let arrived_at = web.clock.now();
+    let arrived = web.clock.moment();
     let (parts, body) = request.into_parts();
     let door = platform
         .parse::<Platform>()
@@ -75,11 +74,12 @@ pub(super) async fn receive(
         target: parts.uri.path().to_owned(),
         headers: only(request.headers, door.kept_headers()),
         body: request.body,
-        received_at: arrived_at,
+        received_at: arrived.wall(),
         thread,
     };
     let deadline = verified.answer_within.map(|within| Deadline {
-        at: arrived_at.checked_add(within).unwrap_or(Timestamp::MAX),
+        arrived,
+        within,
         clock: web.clock.clone(),
     });
     store(web, (delivery, deadline), verified.answer, share).await

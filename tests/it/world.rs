@@ -29,7 +29,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A clock that moves only when told, and chance that is the same in every run of a test.
 pub struct TestClock {
-    ms: AtomicI64,
+    steady_ms: AtomicI64,
+    /// By how much the clock on the wall is ahead of the steady one.
+    wall_ms: AtomicI64,
     dice: AtomicU64,
     turned: Notify,
 }
@@ -37,29 +39,44 @@ pub struct TestClock {
 impl TestClock {
     pub fn new() -> Self {
         Self {
-            ms: AtomicI64::new(1_795_000_000_000),
+            steady_ms: AtomicI64::new(0),
+            wall_ms: AtomicI64::new(1_795_000_000_000),
             dice: AtomicU64::new(1),
             turned: Notify::new(),
         }
     }
 
     pub fn advance(&self, by: Duration) {
-        self.ms
+        self.steady_ms
             .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
         self.turned.notify_waiters();
+    }
+
+    /// Somebody sets the clock on the wall, ahead or back.
+    pub fn set_by(&self, ms: i64) {
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    fn steady_ms(&self) -> i64 {
+        self.steady_ms.load(Ordering::SeqCst)
     }
 }
 
 #[async_trait]
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.ms.load(Ordering::SeqCst)).unwrap()
+        Timestamp::from_millisecond(self.wall_ms.load(Ordering::SeqCst) + self.steady_ms()).unwrap()
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.steady_ms()).unwrap())
     }
 
     async fn sleep_until(&self, at: Timestamp) {
+        let until = at.as_millisecond() - self.wall_ms.load(Ordering::SeqCst);
         loop {
             let turned = self.turned.notified();
-            if self.now() >= at {
+            if self.steady_ms() >= until {
                 return;
             }
             turned.await;

@@ -239,6 +239,10 @@ impl Clock for Stopped {
         self.0
     }
 
+    fn steady(&self) -> Duration {
+        Duration::ZERO
+    }
+
     async fn sleep_until(&self, _: Timestamp) {
         std::future::pending().await
     }

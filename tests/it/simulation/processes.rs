@@ -25,7 +25,7 @@ const TURNS: [Turn; 3] = [Turn::Intake, Turn::Dispatch, Turn::Sweep];
 /// How often everybody may have a turn at one moment before something is wrong.
 const ROUNDS_MAX: usize = 300;
 
-/// A clock that goes wrong, and the process's own chance.
+/// A clock on the wall that goes wrong, beside a steady one that does not, and the process's own chance.
 pub struct OwnClock {
     town: Arc<TestClock>,
     /// What all processes on one machine share.
@@ -45,6 +45,10 @@ impl Clock for OwnClock {
     fn now(&self) -> Timestamp {
         let ms = self.town.now().as_millisecond() + self.wrong_by();
         Timestamp::from_millisecond(ms).unwrap()
+    }
+
+    fn steady(&self) -> Duration {
+        self.town.steady()
     }
 
     async fn sleep_until(&self, at: Timestamp) {
@@ -179,16 +183,13 @@ impl Processes {
     }
 
     /// The clock of this one is set wrong by so much at once. Where leases go by the processes' own clocks they are on
-    /// one machine, so all of their clocks are set. Nobody's clock is set who stands still: whoever goes on with a clock
-    /// that was set back takes leases that others have taken over for its own.
+    /// one machine, so all of their clocks are set. That is the database's clock, too: setting it ahead ends leases
+    /// before their time, and who stands still cannot know. So it is set ahead only while nobody does.
     pub fn step_clock(&self, at: usize, ms: i64) {
-        if self.all.iter().any(|process| process.tap.is_frozen()) {
-            return;
-        }
         if self.base.has_a_clock() {
             self.log.say(format!("the clock of number {at} is set, off by {ms} ms"));
             self.all[at].set_off(ms);
-        } else {
+        } else if ms < self.machine_ms.load(Ordering::SeqCst) || !self.all.iter().any(|one| one.tap.is_frozen()) {
             self.log.say(format!("the machine's clock is set, off by {ms} ms"));
             self.machine_ms.store(ms, Ordering::SeqCst);
         }
@@ -317,15 +318,13 @@ impl Processes {
     pub async fn heal(&mut self) {
         self.doors.disarm();
         self.hung.heal();
+        self.machine_ms.store(0, Ordering::SeqCst);
         for at in (0..self.all.len()).rev() {
             self.all[at].tap.disarm();
+            self.all[at].set_off(0);
             if self.all[at].hangs() {
                 self.go_on(at).await;
             }
-        }
-        self.machine_ms.store(0, Ordering::SeqCst);
-        for process in &self.all {
-            process.set_off(0);
         }
     }
 

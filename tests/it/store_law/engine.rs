@@ -315,7 +315,8 @@ async fn a_delivery_that_waited_too_long_for_the_file_is_not_stored() {
     let mut held = other.acquire().await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *held).await.unwrap();
     let deadline = Deadline {
-        at: clock.now() + Duration::from_millis(2500),
+        arrived: clock.moment(),
+        within: Duration::from_millis(2500),
         clock: clock.clone(),
     };
     let interaction = delivery("discord", "1", clock.now());

@@ -205,7 +205,8 @@ async fn a_delivery_that_waited_too_long_for_a_row_is_not_stored() {
     .await
     .unwrap();
     let deadline = Deadline {
-        at: clock.now() + Duration::from_millis(2500),
+        arrived: clock.moment(),
+        within: Duration::from_millis(2500),
         clock: clock.clone(),
     };
     let interaction = delivery("discord", "1", clock.now());

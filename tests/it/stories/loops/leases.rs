@@ -1,18 +1,23 @@
-//! Who has lost a claim stops, begins nothing, and takes back what came too late.
+//! Who has lost a claim stops, begins nothing, and takes back what came too late, whatever becomes of its clock
+//! meanwhile.
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use stepherd::engine::Sweep;
 use stepherd::sandbox::town::TICKET;
 use stepherd::store::{Gate, Point, StoreError};
 use tokio::sync::OnceCell;
 
 use super::{ADA, Holds, running, until};
 use crate::world::{TestClock, Turn, World};
+
+/// By how much somebody sets a clock back: far longer than a lease.
+const SET_BACK_MS: i64 = -900_000;
 
 /// Fails one verb at its commit while it is told to.
 #[derive(Default)]
@@ -83,6 +88,15 @@ async fn who_cannot_renew_the_lease_of_an_effect_lets_go_of_it() {
 }
 
 #[tokio::test]
+async fn a_lease_that_cannot_be_renewed_is_over_in_time_though_the_clock_is_set_back() {
+    let world = failing("renew_effects").await;
+    let _engine = running(&world);
+    let holds = reply_hangs(&world).await;
+    world.clock.set_by(SET_BACK_MS);
+    until(&world, "it is given up", async || holds.given_up() == 1).await;
+}
+
+#[tokio::test]
 async fn who_is_refused_the_lease_of_a_delivery_lets_go_of_it() {
     let world = World::new().await;
     let _engine = running(&world);
@@ -121,18 +135,18 @@ async fn who_renews_its_leases_keeps_what_it_holds_however_long_it_takes() {
     .await;
 }
 
-/// Stands still for longer than a lease right after effects were claimed, once.
-#[derive(Default)]
+/// Something happens to the process's clocks right after effects were claimed, once.
 struct StandsStill {
     clock: OnceCell<Arc<TestClock>>,
     on: AtomicBool,
+    happens: fn(&TestClock),
 }
 
 #[async_trait]
 impl Gate for StandsStill {
     async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
         if verb == "claim_effects" && point == Point::AfterCommit && self.on.swap(false, Ordering::SeqCst) {
-            self.clock.get().unwrap().advance(Duration::from_secs(11));
+            (self.happens)(self.clock.get().unwrap());
         }
         Ok(())
     }
@@ -140,7 +154,30 @@ impl Gate for StandsStill {
 
 #[tokio::test]
 async fn nothing_is_begun_when_the_lease_is_over() {
-    let gate = Arc::new(StandsStill::default());
+    nothing_is_begun_after(|clock| clock.advance(Duration::from_secs(11))).await;
+}
+
+#[tokio::test]
+async fn nothing_is_begun_when_the_lease_is_over_though_the_clock_was_set_back() {
+    nothing_is_begun_after(|clock| {
+        clock.advance(Duration::from_secs(11));
+        clock.set_by(SET_BACK_MS);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_begun_when_the_machine_was_suspended_for_longer_than_the_lease() {
+    // The steady clock does not count that time.
+    nothing_is_begun_after(|clock| clock.set_by(11_000)).await;
+}
+
+async fn nothing_is_begun_after(happens: fn(&TestClock)) {
+    let gate = Arc::new(StandsStill {
+        clock: OnceCell::new(),
+        on: AtomicBool::new(false),
+        happens,
+    });
     let world = World::gated(|_| {}, None, gate.clone()).await;
     gate.clock.set(world.clock.clone()).ok().unwrap();
     world.town.jira.comment(TICKET, ADA, "/dcr list").await.unwrap();
@@ -153,12 +190,57 @@ async fn nothing_is_begun_when_the_lease_is_over() {
         1,
         "somebody else may be doing it"
     );
+    // Whoever holds it next does it, when the database takes the lease for over, too.
+    world.clock.advance(Duration::from_secs(1000));
     world.settle().await;
     assert_eq!(world.town.jira.messages(TICKET).len(), 2);
 }
 
+/// Counts how often a verb is committed.
+#[derive(Default)]
+struct Counts {
+    verb: &'static str,
+    times: AtomicUsize,
+}
+
+#[async_trait]
+impl Gate for Counts {
+    async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
+        if verb == self.verb && point == Point::AfterCommit {
+            self.times.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn runs_are_held_on_to_though_the_clock_is_set_back() {
+    let gate = Arc::new(Counts {
+        verb: "hold_shards",
+        ..Counts::default()
+    });
+    let world = World::gated(|_| {}, None, gate.clone()).await;
+    let (engine, mut sweep) = (world.engine(), Sweep::default());
+    engine.sweep_step(&mut sweep).await.unwrap();
+    world.clock.set_by(SET_BACK_MS);
+    for times in 1..4 {
+        assert_eq!(gate.times.load(Ordering::SeqCst), times);
+        world.clock.advance(Duration::from_secs(3));
+        engine.sweep_step(&mut sweep).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn who_posts_after_standing_still_takes_its_message_back_if_somebody_else_has_posted_it() {
+    what_comes_too_late_is_taken_back(0).await;
+}
+
+#[tokio::test]
+async fn who_posts_after_standing_still_while_its_clock_is_set_back_takes_its_message_back_too() {
+    what_comes_too_late_is_taken_back(SET_BACK_MS).await;
+}
+
+async fn what_comes_too_late_is_taken_back(clock_set_by_ms: i64) {
     let world = World::new().await;
     let (number, _) = world.pull_request().await;
     let in_jira = Holds::first(1, "POST", "/comment");
@@ -185,6 +267,7 @@ async fn who_posts_after_standing_still_takes_its_message_back_if_somebody_else_
     while other.dispatch_step().await.unwrap() > 0 {}
     let told = || (world.town.jira.messages(TICKET).len(), world.messages(number).len());
     assert_eq!(told(), (2, 2), "the other one has told both");
+    world.clock.set_by(clock_set_by_ms);
     in_jira.let_in();
     on_github.let_in();
     frozen.await.unwrap();
