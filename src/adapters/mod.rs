@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::domain::decide::HeadThen;
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
 use crate::domain::ids::{BackendName, Platform, PrRef, Repo, Sha, ThreadRef};
@@ -180,9 +181,8 @@ pub trait Forge: Send + Sync {
     /// Whether this is one of the pull request's own commits. That it can be read from the repository proves nothing:
     /// forks share their commits with it.
     async fn has_commit(&self, pr: &PrRef, commit: &Sha) -> Result<bool, CallError>;
-    /// Where the pull request's branch stood at that time, by the forge's own record of pushes; `None` if it has none
-    /// that leads to the head as it was seen.
-    async fn head_at(&self, seen: &PrSeen, at: Timestamp) -> Result<Option<Sha>, CallError>;
+    /// Where the pull request's branch stood at that time, by the forge's own record of pushes.
+    async fn head_at(&self, seen: &PrSeen, at: Timestamp) -> Result<HeadThen, CallError>;
     /// Makes the commit's check show this.
     async fn check(&self, target: &CheckTarget, show: &CheckShow) -> Result<(), CallError>;
 }
@@ -314,8 +314,9 @@ pub trait Threads: Send + Sync {
         let _ = account;
         Ok(false)
     }
-    /// Whether the message still says what it said, unedited, by the same author.
-    async fn still_stands(&self, said: &Said) -> Result<bool, CallError>;
+    /// When the message was written, by the platform's own record, if it still says what it said, unedited, by the same
+    /// author.
+    async fn still_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError>;
     /// Whether the account has the right that is asked about.
     ///
     /// # Errors

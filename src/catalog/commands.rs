@@ -146,7 +146,7 @@ struct RawOnPr {
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum RawChange {
-    /// Opened or reopened.
+    /// Opened or reopened. Which commit is meant only opening says; who reopens may have looked at an older one.
     Opened,
     /// New commits.
     Pushed,

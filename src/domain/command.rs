@@ -129,7 +129,7 @@ impl TriggerOn {
         match self {
             Self::Pr { repo, change, label } => {
                 (repo.is_empty() || *repo == changed.pr.repo.to_string())
-                    && *change == changed.change
+                    && change.means(changed.change)
                     && (label.is_empty() || changed.labels.contains(label))
             }
             Self::Ticket { .. } => false,

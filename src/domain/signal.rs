@@ -223,8 +223,10 @@ pub struct PrChanged {
 /// What happened to a pull request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PrChange {
-    /// Opened or reopened.
+    /// Opened.
     Opened,
+    /// Opened again after it was closed. What was pushed to its branch meanwhile nothing told of.
+    Reopened,
     /// New commits.
     Pushed,
     /// A label was added.
@@ -233,6 +235,18 @@ pub enum PrChange {
     Merged,
     /// Closed without merging.
     Closed,
+}
+
+impl PrChange {
+    /// Whether the head is new with it, and is that of whoever did it.
+    pub fn brings_head(self) -> bool {
+        matches!(self, Self::Opened | Self::Pushed)
+    }
+
+    /// Whether who waits for this waits for that: what is opened again is opened.
+    pub fn means(self, happened: Self) -> bool {
+        self == happened || (self, happened) == (Self::Opened, Self::Reopened)
+    }
 }
 
 /// A commit's checks, workflows or statuses changed.

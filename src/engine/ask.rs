@@ -6,7 +6,7 @@ use super::intake::{Ask, Wait, answer};
 use super::{Cause, Engine, STALE_MAX};
 use crate::domain::command::{Action, Command, Invocation, Verb};
 use crate::domain::decide::{
-    AnswerFacts, Asked, Decision, Event, Known, NoRun, SaidAt, StartFacts, answering_roles, decide, target,
+    AnswerFacts, Asked, Decision, Event, Known, NoRun, SaidAt, StartFacts, Via, answering_roles, decide, target,
 };
 use crate::domain::edit;
 use crate::domain::ids::{ParamName, PrRef, RoleName, ThreadRef};
@@ -42,6 +42,9 @@ impl Engine {
             if granted && self.void_starts(ask, invocation).await? {
                 meant = self.meant_run(ask, invocation, command).await?;
             }
+            let Some(via) = self.via(ask, granted).await? else {
+                return Ok("had already taken effect".to_owned());
+            };
             let run = meant.as_ref().ok().and_then(Option::as_ref);
             let known = match &meant {
                 Err(why) => Known::NoRun(why.clone()),
@@ -50,7 +53,7 @@ impl Engine {
             };
             let asked = Asked {
                 invocation: invocation.clone(),
-                via: ask.via.clone(),
+                via: via.clone(),
                 by: by(ask.actor, &permission),
                 permission,
                 said,
@@ -69,7 +72,7 @@ impl Engine {
             });
             let cause = Cause {
                 unless_voided: start.clone(),
-                ..Cause::keyed(&ask.via.key)
+                ..Cause::keyed(&via.key)
             };
             match self.commit(decision, run, cause).await? {
                 Committed::Voided => return self.answer_voided(ask, start).await,
@@ -88,6 +91,18 @@ impl Engine {
             why: "what it rests on changes too fast".to_owned(),
             after: None,
         })
+    }
+
+    /// How it came, and the key that it takes effect under. One move of a ticket may be told by several (a webhook and a
+    /// rule), each with rights of its own: a telling that is refused does not use it up, and is not heard of where it has
+    /// taken effect (`None`).
+    async fn via(&self, ask: &Ask<'_>, granted: bool) -> Result<Option<Via>, StoreError> {
+        if granted || !ask.stands {
+            return Ok(Some(ask.via.clone()));
+        }
+        let taken = self.store.accepted(&ask.via.key).await?;
+        let key = format!("{}:refused:{}", ask.via.key, ask.actor.account.id);
+        Ok((!taken).then(|| Via { key, ..ask.via.clone() }))
     }
 
     fn said_at(&self, ask: &Ask<'_>) -> SaidAt {

@@ -63,6 +63,10 @@ impl Engine {
 
     /// The same, again and again, and no thread waits for another to be claimed.
     pub(super) async fn intake_loop(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = self.begin_on() => {}
+            () = stop.cancelled() => return,
+        }
         let hold = Hold::default();
         let work = self.hand_out("intake", &self.wakes.deliveries, stop, async || {
             let threads = self.claim_threads(&hold).await?;

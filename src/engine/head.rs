@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use super::Engine;
 use super::intake::{Ask, Wait};
+use super::pauses::later;
 use crate::adapters::PrSeen;
 use crate::domain::command::Invocation;
-use crate::domain::decide::{HeadKnown, Origin, PrHead};
+use crate::domain::decide::{HeadKnown, HeadThen, Origin, PrHead};
 use crate::domain::ids::{PrRef, Sha};
+
+/// How long the forge's record of pushes may lag behind what happens, and how soon it is looked at again.
+const RECORD_LAGS: Duration = Duration::from_secs(60);
+const RECORD_AGAIN: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// What whoever asked can have seen. Platforms tell times in whole seconds, so a head of the very second of the
@@ -27,25 +32,31 @@ impl Engine {
         let before = ask.at.checked_sub(Duration::from_secs(1)).unwrap_or(ask.at);
         let (recorded, at_command) = match ask.head {
             // The event itself says which one.
-            Some(head) => (Some(head.clone()), Some(head.clone())),
+            Some(head) => (Some(head.clone()), HeadThen::Commit(head.clone())),
             None => {
                 let recorded = self.store.head_before(pr, before).await?.map(|seen| seen.head);
                 let told = self
                     .ask_outside(&vendor, delivery, forge.head_at(&seen, before))
                     .await?;
-                (recorded, told.ok().flatten())
+                (recorded, told.unwrap_or(HeadThen::Unclear))
             }
         };
+        let named = named(invocation);
+        if named.is_none() && at_command == HeadThen::Behind && self.clock.now() < later(ask.at, RECORD_LAGS) {
+            return Err(Wait::Later {
+                why: "the forge's record of pushes is not up to date".to_owned(),
+                after: Some(RECORD_AGAIN),
+            });
+        }
         // Several processes take deliveries in at once: what told of another head may have come first and still be in
         // another's hands. Where the forge's own record agrees with ours there is none.
-        let agreed = recorded.is_some() && recorded == at_command;
+        let agreed = recorded.clone().map(HeadThen::Commit).as_ref() == Some(&at_command);
         if !agreed && self.store.earlier_untried(&ask.delivery.claimed).await? {
             return Err(Wait::Later {
                 why: "earlier deliveries come first".to_owned(),
                 after: None,
             });
         }
-        let named = named(invocation);
         let meant = named
             .as_ref()
             .or(recorded.as_ref())

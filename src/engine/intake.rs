@@ -14,7 +14,7 @@ use crate::domain::decide::{Decision, Via, misread};
 use crate::domain::effect::{Effect, Reply};
 use crate::domain::grammar::{self, Found};
 use crate::domain::ids::{PrRef, Sha, ThreadRef};
-use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChange, PrChanged, Said, Signal, TicketMoved};
+use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChanged, Said, Signal, TicketMoved};
 use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Place, RunFilter, StoreError};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
@@ -172,9 +172,9 @@ impl Engine {
         if self.is_own(&said.actor, delivery).await? {
             return Ok("written by stepherd itself: never obeyed".to_owned());
         }
-        if !self.still_stands(said, delivery).await? {
+        let Some(at) = self.still_stands(said, delivery).await? else {
             return Ok("edited, deleted or not by its author: ignored".to_owned());
-        }
+        };
         let mut notes = Vec::new();
         let mut names = BTreeMap::new();
         for found in found {
@@ -191,7 +191,7 @@ impl Engine {
                     actor: &said.actor,
                     pr: said.pr.as_ref(),
                     head: None,
-                    at: said.at,
+                    at,
                     stands: false,
                     delivery,
                 })
@@ -214,15 +214,16 @@ impl Engine {
         })
     }
 
-    async fn still_stands(&self, said: &Said, delivery: &Piece) -> Result<bool, Wait> {
+    /// When it was said, by the platform's own record, if it stands.
+    async fn still_stands(&self, said: &Said, delivery: &Piece) -> Result<Option<Timestamp>, Wait> {
         let platform = &said.thread.platform;
         let Some(threads) = self.hands.threads.get(platform) else {
-            return Ok(false);
+            return Ok(None);
         };
         let asked = self.ask_outside(platform.as_str(), delivery, threads.still_stands(said));
         Ok(asked.await?.unwrap_or_else(|why| {
             tracing::warn!(%why, "cannot read a message again, so it is not obeyed");
-            false
+            None
         }))
     }
 
@@ -335,7 +336,10 @@ impl Engine {
         }
         // Only now is anything asked of the platform: a move that triggers nothing costs no call.
         match self.move_stands(told, delivery).await? {
-            MoveSeen::Stands(moved) => self.moved(&moved, delivery).await,
+            MoveSeen::Stands(moved) => match self.too_old(&moved).await? {
+                Some(why) => Ok(format!("too old: {why}")),
+                None => self.moved(&moved, delivery).await,
+            },
             MoveSeen::Not(why) => Ok(format!("does not stand: {why}")),
         }
     }
@@ -357,7 +361,7 @@ impl Engine {
     }
 
     async fn pr_changed(&self, changed: &PrChanged, delivery: &Piece) -> Result<String, Wait> {
-        if matches!(changed.change, PrChange::Opened | PrChange::Pushed) {
+        if changed.change.brings_head() {
             self.store
                 .record_head(
                     &changed.pr,
@@ -380,8 +384,9 @@ impl Engine {
             thread: &changed.thread,
             actor: &changed.actor,
             pr: Some(&changed.pr),
-            // Whoever adds a label may have looked at an older head; only who pushes is sure to know the new one.
-            head: matches!(changed.change, PrChange::Opened | PrChange::Pushed).then_some(&changed.head),
+            // Whoever adds a label or reopens may have looked at an older head; only who pushes is sure to know the new
+            // one.
+            head: changed.change.brings_head().then_some(&changed.head),
             at: changed.at,
             delivery,
             context,

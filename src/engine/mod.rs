@@ -38,6 +38,7 @@ use crate::metrics::Metrics;
 use crate::store::{Commit, Committed, EffectClaim, MayBeVoided, RunWrite, Store, StoreError};
 use work::Rooms;
 
+pub use reread::begin;
 pub use sweep::Sweep;
 
 /// How often a loop looks for work that nobody told it of.

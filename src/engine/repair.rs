@@ -24,7 +24,7 @@ const LEASE: Lease = Lease(Duration::from_secs(300));
 /// What one look at one platform may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(240);
 /// How far back is looked at most: what people said a week ago and nobody answered, they have said again.
-const LOOK_BACK: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const LOOK_BACK: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What happened a moment ago may not be in a platform's lists yet, and clocks differ. This much is looked at again.
 const OVERLAP: Duration = Duration::from_secs(600);
 /// When there is more to look at, or a look failed, the next one comes this soon.
@@ -211,7 +211,7 @@ impl Engine {
 }
 
 /// The name of a platform's cursor.
-fn name(platform: &Platform) -> String {
+pub(super) fn name(platform: &Platform) -> String {
     format!("repair:{platform}")
 }
 
@@ -249,6 +249,6 @@ fn target(platform: &Platform) -> String {
     format!("/webhooks/{platform}")
 }
 
-fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+pub(super) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_sub(by).unwrap_or(Timestamp::MIN)
 }

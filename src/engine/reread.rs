@@ -1,11 +1,17 @@
 //! What a delivery says is read again on its platform before it is obeyed: it may be forged where its proof does not
 //! cover the body, and what was true when it was sent may be so no longer.
 
-use super::Engine;
+use jiff::Timestamp;
+
 use super::deliveries::Piece;
 use super::intake::Wait;
-use crate::adapters::MoveSeen;
+use super::pauses::later;
+use super::repair::{LOOK_BACK, earlier, name};
+use super::{Engine, POLL};
+use crate::adapters::{Hands, MoveSeen};
+use crate::domain::ids::Platform;
 use crate::domain::signal::TicketMoved;
+use crate::store::{Store, StoreError};
 
 impl Engine {
     /// Whether any command begins with this move.
@@ -25,4 +31,56 @@ impl Engine {
         let seen = self.ask_outside(platform, delivery, tracker.move_stands(told)).await?;
         seen.map_err(|why| Wait::Later { why, after: None })
     }
+
+    /// Why a move is not obeyed although the ticket still stands there, if so: it lies before stepherd, or further back
+    /// than anything is looked for. Its time is the tracker's own, so it does not matter who tells of it, how or when.
+    pub(super) async fn too_old(&self, moved: &TicketMoved) -> Result<Option<String>, Wait> {
+        let at = moved.at;
+        if at < earlier(self.clock.now(), LOOK_BACK) {
+            let days = LOOK_BACK.as_secs() / (24 * 3600);
+            return Ok(Some(format!("the ticket was moved at {at}, more than {days} days ago")));
+        }
+        let Some(begun) = self.store.begun(&beginning(&moved.thread.platform)).await? else {
+            return Err(Wait::Later {
+                why: "it is not known yet since when moves of tickets count".to_owned(),
+                after: None,
+            });
+        };
+        let before = at < begun;
+        Ok(before.then(|| format!("the ticket was moved at {at}, before stepherd was first started ({begun})")))
+    }
+
+    /// As `begin`, as soon as the store can be used.
+    pub(super) async fn begin_on(&self) {
+        while let Err(error) = begin(&self.store, &self.hands, self.clock.now()).await {
+            tracing::error!(%error, "the store is in trouble; trying again");
+            self.clock.sleep_until(later(self.clock.now(), POLL)).await;
+        }
+    }
+}
+
+/// Puts down since when moves of tickets count: since the first start with this tracker. Every process does this before
+/// it deals with anything.
+///
+/// # Errors
+/// When the store cannot be used now.
+pub async fn begin(store: &Store, hands: &Hands, now: Timestamp) -> Result<(), StoreError> {
+    let Some(tracker) = &hands.tracker else {
+        return Ok(());
+    };
+    let platform = tracker.platform();
+    let beginning = beginning(&platform);
+    if store.begun(&beginning).await?.is_some() {
+        return Ok(());
+    }
+    // A database that is older than this only knows that it was served before.
+    let served = store.begun(&name(&platform)).await?.is_some();
+    let since = if served { earlier(now, LOOK_BACK) } else { now };
+    store.begin(&beginning, since).await?;
+    Ok(())
+}
+
+/// The name under which it is put down since when what happens on a platform counts.
+fn beginning(platform: &Platform) -> String {
+    format!("begun:{platform}")
 }

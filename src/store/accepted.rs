@@ -4,6 +4,15 @@ use super::sql::sql;
 use super::{Store, StoreError};
 
 impl Store {
+    /// Whether a commit was made with this key.
+    pub async fn accepted(&self, key: &str) -> Result<bool, StoreError> {
+        let (found,): (i64,) = sql("SELECT COUNT(*) FROM accepted WHERE key = $1")
+            .bind(key)
+            .one(&mut self.read().await?)
+            .await?;
+        Ok(found > 0)
+    }
+
     /// Whether a commit was made whose key begins with this, which ends in `:`.
     pub async fn accepted_within(&self, prefix: &str) -> Result<bool, StoreError> {
         debug_assert!(prefix.ends_with(':'), "a key's part is whole");

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::sql::sql;
+use super::sql::{Linked, sql};
 use super::{ClaimedCursor, Lease, Store, StoreError, rows};
 
 impl Store {
@@ -48,6 +48,24 @@ impl Store {
             .collect())
     }
 
+    /// When what has this name was begun: `now`, if it was not before.
+    pub async fn begin(&self, name: &str, now: Timestamp) -> Result<Timestamp, StoreError> {
+        let mut tx = self.write("begin").await?;
+        sql("INSERT INTO cursors (name, value, due, epoch) VALUES ($1, $2, 0, 0) ON CONFLICT (name) DO NOTHING")
+            .bind(name)
+            .bind(now.to_string())
+            .execute(&mut tx)
+            .await?;
+        let begun = begun(name, &mut tx).await?;
+        tx.commit().await?;
+        Ok(begun.unwrap_or(now))
+    }
+
+    /// When what has this name was begun, if it was.
+    pub async fn begun(&self, name: &str) -> Result<Option<Timestamp>, StoreError> {
+        begun(name, &mut self.read().await?).await
+    }
+
     /// Makes the work of this name due now, unless it already is or was never begun. Whoever holds it keeps it.
     pub async fn hasten_cursor(&self, name: &str, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.write("hasten_cursor").await?;
@@ -83,4 +101,13 @@ impl Store {
         tx.commit().await?;
         Ok(settled == 1)
     }
+}
+
+async fn begun(name: &str, on: &mut impl Linked) -> Result<Option<Timestamp>, StoreError> {
+    let found: Option<(Option<String>,)> = sql("SELECT value FROM cursors WHERE name = $1")
+        .bind(name)
+        .optional(on)
+        .await?;
+    let value = found.and_then(|(value,)| value);
+    value.map(|value| rows::name(name, &value)).transpose()
 }

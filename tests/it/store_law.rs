@@ -100,6 +100,7 @@ laws! {
         what_comes_too_late_is_not_stored_and_takes_nothing_with_it;
     cursors:
         hastened_work_is_due_unless_somebody_does_it
+        what_was_begun_once_is_not_begun_again
         what_was_accepted_is_known_by_the_whole_parts_of_its_key;
     commits:
         a_commit_stores_all_of_its_parts

@@ -16,7 +16,7 @@ use stepherd::catalog::{self, Catalog};
 use stepherd::clock::{Clock, SystemClock};
 use stepherd::domain::ids::RunId;
 use stepherd::domain::run::Run;
-use stepherd::engine::{Engine, Sweep};
+use stepherd::engine::{self, Engine, Sweep};
 use stepherd::metrics::Metrics;
 use stepherd::sandbox::keys::AppKeys;
 use stepherd::sandbox::town::{GUILD, Town, TownOptions, now_from};
@@ -203,11 +203,12 @@ impl World {
         let store = Store::open(url).await.unwrap();
         // Not kept: a world that is left behind has not ended when the next one begins.
         drop(store.serve(clock.now()).await.unwrap());
+        let hands = Arc::new(wiring::hands(&catalog.settings).await.unwrap());
+        engine::begin(&store, &hands, clock.now()).await.unwrap();
         let store = match gate {
             Some(gate) => store.gated(gate),
             None => store,
         };
-        let hands = Arc::new(wiring::hands(&catalog.settings).await.unwrap());
         let (metrics, wake, stop) = (
             Arc::new(Metrics::default()),
             Arc::new(Notify::new()),
@@ -231,7 +232,11 @@ impl World {
             wake,
             api_token: server.api_token.clone(),
             body_limit_bytes: server.body_limit_bytes,
-            budget: Budget::new(server.body_budget_bytes, server.body_limit_bytes),
+            budget: Budget::new(
+                server.body_budget_bytes,
+                server.body_limit_bytes,
+                server.connections_max,
+            ),
             read_timeout: server.read_timeout,
             body_rate_min: server.body_rate_min,
             trusted_proxies: server.trusted_proxies.as_deref().map(Arc::from),

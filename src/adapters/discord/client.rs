@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use reqwest::Method;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -283,9 +284,8 @@ impl Threads for Discord {
     }
 
     /// An interaction is signed and cannot be edited.
-    async fn still_stands(&self, said: &Said) -> Result<bool, CallError> {
-        let _ = said;
-        Ok(true)
+    async fn still_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError> {
+        Ok(Some(said.at))
     }
 
     /// Roles come with every interaction, so there is nothing to look up.

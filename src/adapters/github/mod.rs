@@ -33,6 +33,7 @@ pub use door::{GithubDoor, OwnIdentity};
 pub use markdown::render;
 
 use super::{CallError, CheckShow, Forge, Marker, Posted, PrSeen, Threads};
+use crate::domain::decide::HeadThen;
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, MergeIntent, Outcome};
 use crate::domain::ids::{Platform, PrRef, Repo, Sha, ThreadRef};
@@ -169,7 +170,7 @@ impl Forge for Github {
         self.pull_has(pr, commit).await
     }
 
-    async fn head_at(&self, seen: &PrSeen, at: Timestamp) -> Result<Option<Sha>, CallError> {
+    async fn head_at(&self, seen: &PrSeen, at: Timestamp) -> Result<HeadThen, CallError> {
         self.head_then(seen, at).await
     }
 
@@ -207,7 +208,7 @@ impl Threads for Github {
         self.is_own_account(account).await
     }
 
-    async fn still_stands(&self, said: &Said) -> Result<bool, CallError> {
+    async fn still_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError> {
         self.comment_stands(said).await
     }
 

@@ -180,7 +180,8 @@ fn sender(payload: &Payload<'_>, own: &OwnIdentity) -> Result<Actor, Unreadable>
 
 fn pull_request(payload: &Payload<'_>, own: &OwnIdentity) -> Result<Signal, Unreadable> {
     let change = match payload.text("action")? {
-        "opened" | "reopened" => PrChange::Opened,
+        "opened" => PrChange::Opened,
+        "reopened" => PrChange::Reopened,
         "synchronize" => PrChange::Pushed,
         "labeled" => PrChange::Labeled,
         "closed" if payload.flag("pull_request.merged")? => PrChange::Merged,
@@ -196,6 +197,7 @@ fn pull_request(payload: &Payload<'_>, own: &OwnIdentity) -> Result<Signal, Unre
     let at = payload.time("pull_request.updated_at")?;
     let word = match change {
         PrChange::Opened => "opened",
+        PrChange::Reopened => "reopened",
         PrChange::Pushed => "pushed",
         PrChange::Labeled => "labeled",
         PrChange::Merged => "merged",

@@ -8,6 +8,7 @@ use super::Github;
 use super::client::{Reply, undocumented};
 use super::token::{Need, Scope};
 use crate::adapters::{CallError, PrSeen};
+use crate::domain::decide::HeadThen;
 use crate::domain::ids::{PrRef, Repo, Sha};
 
 /// The most that GitHub puts on a page. Whoever pushed more often than this since the command was given is asked which
@@ -70,15 +71,17 @@ impl Github {
         Ok(self.client.find(scope, &list, search).await?.is_some())
     }
 
-    /// By the repository's list of activities, which Enterprise Server has only lately. Whatever is odd about it means
-    /// that it tells nothing.
-    pub(super) async fn head_then(&self, seen: &PrSeen, at: Timestamp) -> Result<Option<Sha>, CallError> {
+    /// By the repository's list of activities, which Enterprise Server has only lately, and whose older branches it knows
+    /// nothing of. A list that is there and does not lead to the head as it was seen is not as good as none.
+    pub(super) async fn head_then(&self, seen: &PrSeen, at: Timestamp) -> Result<HeadThen, CallError> {
         #[derive(Deserialize)]
         struct Activity {
             after: Sha,
             timestamp: Timestamp,
         }
-        let Some(repo) = &seen.head_repo else { return Ok(None) };
+        let Some(repo) = &seen.head_repo else {
+            return Ok(HeadThen::NoRecord);
+        };
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("ref", &format!("refs/heads/{}", seen.branch))
             .append_pair("per_page", &PUSHES_MAX.to_string())
@@ -87,17 +90,19 @@ impl Github {
         let reply = match self.client.get(Scope::Repo(repo, Need::ReadContents), &target).await {
             Ok(reply) if reply.is_success() => reply,
             // Not there, or not for stepherd.
-            Ok(_) | Err(CallError::Permanent { .. }) => return Ok(None),
+            Ok(_) | Err(CallError::Permanent { .. }) => return Ok(HeadThen::NoRecord),
             Err(error) => return Err(error),
         };
         let Ok(newest_first) = reply.json::<Vec<Activity>>() else {
-            return Ok(None);
+            return Ok(HeadThen::Unclear);
         };
-        // A list that does not lead to the head as it is has not caught up yet.
-        if newest_first.first().is_none_or(|last| last.after != seen.head) {
-            return Ok(None);
+        match newest_first.first() {
+            None => return Ok(HeadThen::NoRecord),
+            // It has not caught up yet, or the branch has moved on since it was seen.
+            Some(last) if last.after != seen.head => return Ok(HeadThen::Behind),
+            Some(_) => {}
         }
         let then = newest_first.into_iter().find(|activity| activity.timestamp <= at);
-        Ok(then.map(|activity| activity.after))
+        Ok(then.map_or(HeadThen::Unclear, |activity| HeadThen::Commit(activity.after)))
     }
 }

@@ -1,6 +1,7 @@
 //! Comments on pull requests. Each ends in a hidden marker, so that a comment whose answer was lost is found
 //! instead of posted again.
 
+use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -162,26 +163,28 @@ impl Github {
         }
     }
 
-    pub(super) async fn comment_stands(&self, said: &Said) -> Result<bool, CallError> {
+    pub(super) async fn comment_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError> {
         let Text::Markdown(text) = &said.text else {
-            return Ok(false);
+            return Ok(None);
         };
         let comment = Comment::parse(&said.message)?;
         let scope = Scope::Repo(&comment.repo, Need::ReadPulls);
         let reply = self.client.get(scope, &comment.target()).await?;
         if matches!(reply.status, 404 | 410) {
-            return Ok(false);
+            return Ok(None);
         }
         let now: Posting = reply.json()?;
         // Another program wrote it in the person's name. Review comments do not tell.
         if now.performed_via_github_app.is_some() {
-            return Ok(false);
+            return Ok(None);
         }
         let same_author = now
             .user
             .is_some_and(|user| user.id.to_string() == said.actor.account.id);
         let same_text = unix(now.body.as_deref().unwrap_or_default()) == unix(text);
-        Ok(same_author && same_text && now.created_at == now.updated_at)
+        let stands = same_author && same_text && now.created_at == now.updated_at;
+        // Without a time of its own it is as good as edited.
+        Ok(now.created_at.parse().ok().filter(|_| stands))
     }
 
     async fn find_comment(&self, place: &Place, marker: &Marker) -> Result<Option<u64>, CallError> {

@@ -5,7 +5,7 @@
 //! newest ones of our own.
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -75,9 +75,9 @@ impl Threads for Jira {
         self.put(&comments, &message.id, doc).await
     }
 
-    async fn still_stands(&self, said: &Said) -> Result<bool, CallError> {
+    async fn still_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError> {
         let Text::Lines(said_lines) = &said.text else {
-            return Ok(false);
+            return Ok(None);
         };
         // Nobody's word counts before it is known which is stepherd's own.
         let own = self.known_self().await?;
@@ -85,13 +85,13 @@ impl Threads for Jira {
         let issue = self.issue(&said.message.thread)?;
         let answered = self.get(&self.path(&format!("{issue}?fields=status"))).await?;
         if answered.status == 404 {
-            return Ok(false);
+            return Ok(None);
         }
         let shown = success(answered)?;
         let issue_id = id_of(&shown).ok_or_else(|| odd("the ticket's id is missing from the answer"))?;
         // A ticket that was moved to another project answers under its old key, too.
         if shown.get("key").and_then(Value::as_str) != Some(ticket.as_str()) {
-            return Ok(false);
+            return Ok(None);
         }
         let rest = comment_path(&issue, &said.message.id);
         let native = self.path(&rest);
@@ -104,17 +104,17 @@ impl Threads for Jira {
         for target in targets {
             let answered = self.get(&target).await?;
             if answered.status == 404 {
-                return Ok(false);
+                return Ok(None);
             }
             let comment = success(answered)?;
-            if !told_truly(said, &comment, &issue_id, own) {
-                return Ok(false);
-            }
+            let Some(created) = told_truly(said, &comment, &issue_id, own) else {
+                return Ok(None);
+            };
             if comment.get("body").and_then(lines::of_body).as_ref() == Some(said_lines) {
-                return Ok(true);
+                return Ok(Some(created));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     async fn answer_lookup(&self, lookup: &Lookup) -> Result<bool, CallError> {
@@ -248,18 +248,18 @@ impl Jira {
     }
 }
 
-/// Whether the comment is what it was said to be: unedited, on this ticket, by a person and by this one, for all to
+/// When the comment was written, if it is what it was said to be: unedited, on this ticket, by a person and by this one, for all to
 /// see, and neither older nor younger than was said: who makes it older would have it refused as too old, for good.
-fn told_truly(said: &Said, comment: &Value, issue_id: &str, own: &str) -> bool {
+fn told_truly(said: &Said, comment: &Value, issue_id: &str, own: &str) -> Option<Timestamp> {
     let author = comment.get("author").filter(|author| author.is_object());
     let by_them = author
         .and_then(|author| read::actor_of(&At::root(author), Some(own)).ok())
         .is_some_and(|author| author.account == said.actor.account && author.kind == ActorKind::Human);
     let address = comment.get("self").and_then(Value::as_str).unwrap_or_default();
     let is_there = address.contains(&format!("/issue/{issue_id}/comment/"));
-    let then = history::created(comment).is_some_and(|at| said.at.duration_since(at).abs() <= APART_AT_MOST);
+    let created = history::created(comment).filter(|at| said.at.duration_since(*at).abs() <= APART_AT_MOST);
     let unedited = comment.get("created") == comment.get("updated");
-    by_them && is_there && then && unedited && read::is_open(comment)
+    created.filter(|_| by_them && is_there && unedited && read::is_open(comment))
 }
 
 /// The marker in the properties that came with a comment. `None` if none came: a site may leave them out or empty

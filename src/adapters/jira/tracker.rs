@@ -98,7 +98,6 @@ impl Tracker for Jira {
             // Rules see what stepherd moves, too.
             None if seen.actor.kind == ActorKind::Ours => not("stepherd itself moved it"),
             None => {
-                seen.key = format!("{}:{}", seen.key, told.actor.account.id);
                 seen.actor = Actor {
                     name: format!("{} (moved by {})", told.actor.name, seen.actor.name),
                     ..told.actor.clone()

@@ -12,8 +12,8 @@ use crate::catalog::Catalog;
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::command::{Action, Invocation};
 use crate::domain::decide::{
-    Asked, Decision, Event, Facts, HeadKnown, Known, Look, Origin, PrHead, SaidAt, StartFacts, Via, decide, glance,
-    next_wake,
+    Asked, Decision, Event, Facts, HeadKnown, HeadThen, Known, Look, Origin, PrHead, SaidAt, StartFacts, Via, decide,
+    glance, next_wake,
 };
 use crate::domain::effect::{Act, Deed, Effect, Outcome};
 use crate::domain::ids::{PrRef, QuestionId, RunId, Sha, ThreadRef};
@@ -165,7 +165,7 @@ async fn begin(store: &Store, catalog: &Catalog, token: u64) -> Result<RunId, St
             origin: Origin::Trusted,
             live: head.clone(),
             recorded: Some(head.clone()),
-            at_command: Some(head),
+            at_command: HeadThen::Commit(head),
             belongs: true,
         })),
     }));

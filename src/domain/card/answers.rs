@@ -121,6 +121,7 @@ pub fn unknown_head(invocation: &Invocation, pr: &PrRef, doubt: Doubt) -> Doc {
         Doubt::Untold => "it had not heard of that commit before you wrote, and cannot read when it was pushed",
         Doubt::Pushed => "commits were pushed after you wrote or in that very second",
         Doubt::Unheard => "its branch was moved in ways that stepherd had not heard of when you wrote",
+        Doubt::Unsure => "it cannot read whether the branch was still where it had last heard of when you wrote",
     };
     Doc::paragraph(vec![
         Span::text(format!(

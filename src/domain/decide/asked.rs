@@ -2,7 +2,7 @@
 
 use super::answering;
 use super::draft::Draft;
-use super::{Asked, Decision, Doubt, Facts, HeadKnown, Known, LockChange, Origin, PrHead, StartFacts, Via};
+use super::{Asked, Decision, Doubt, Facts, HeadKnown, HeadThen, Known, LockChange, Origin, PrHead, StartFacts, Via};
 use super::{age, jobs, steps};
 use crate::domain::card;
 use crate::domain::command::Action;
@@ -199,15 +199,19 @@ fn pin(head: &HeadKnown, asked: &Asked) -> Result<Option<Pinned>, Doc> {
 }
 
 /// The head when the command was given. What was recorded and what the forge says must agree: a webhook may have been
-/// lost or late, and a branch may have been moved there and back.
+/// lost or late, and a branch may have been moved there and back. A forge that keeps no record says at least where the
+/// branch is now: if that is what was recorded before the command, nothing speaks against it. It takes a lost webhook and
+/// a push back within the moment between command and start to be wrong then, and what is pinned was the head, in the
+/// open, before the command was given. A record that contradicts, or that cannot be read, is no missing one.
 fn before_command(head: &PrHead) -> Result<Sha, Doubt> {
     match (&head.recorded, &head.at_command) {
-        (Some(recorded), Some(told)) if recorded == told => Ok(recorded.clone()),
-        (Some(_), Some(_)) => Err(Doubt::Unheard),
-        (Some(recorded), None) if *recorded == head.live => Ok(recorded.clone()),
-        (None, Some(told)) if *told == head.live => Ok(told.clone()),
-        (None, Some(_)) => Err(Doubt::Pushed),
-        (_, None) => Err(Doubt::Untold),
+        (Some(recorded), HeadThen::Commit(told)) if recorded == told => Ok(recorded.clone()),
+        (Some(_), HeadThen::Commit(_)) => Err(Doubt::Unheard),
+        (Some(recorded), HeadThen::NoRecord) if *recorded == head.live => Ok(recorded.clone()),
+        (Some(_), HeadThen::NoRecord | HeadThen::Behind | HeadThen::Unclear) => Err(Doubt::Unsure),
+        (None, HeadThen::Commit(told)) if *told == head.live => Ok(told.clone()),
+        (None, HeadThen::Commit(_)) => Err(Doubt::Pushed),
+        (None, HeadThen::NoRecord | HeadThen::Behind | HeadThen::Unclear) => Err(Doubt::Untold),
     }
 }
 

@@ -180,10 +180,23 @@ pub struct PrHead {
     pub live: Sha,
     /// The head that was recorded before the command was given.
     pub recorded: Option<Sha>,
-    /// The head before the command was given by the forge's own record, if it has one.
-    pub at_command: Option<Sha>,
+    /// The head before the command was given, by the forge's own record.
+    pub at_command: HeadThen,
     /// Whether the commit that the command names, or else the recorded one, is among the pull request's own.
     pub belongs: bool,
+}
+
+/// The head of a pull request at some time, by the forge's own record of pushes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadThen {
+    /// This commit.
+    Commit(Sha),
+    /// The record does not lead to the head as it is: it lags.
+    Behind,
+    /// The record does not lead back to that time, or cannot be read.
+    Unclear,
+    /// The forge keeps no record, or none that stepherd may see.
+    NoRecord,
 }
 
 /// Where the commits of a pull request come from.
@@ -206,6 +219,8 @@ pub enum Doubt {
     Pushed,
     /// By the forge's record the branch stood elsewhere than what was recorded.
     Unheard,
+    /// A head was recorded in time, but whether it was still the head then cannot be told.
+    Unsure,
 }
 
 /// What every decision may use.

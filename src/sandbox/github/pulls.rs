@@ -277,15 +277,17 @@ impl World {
 
     pub(super) fn reopen(&mut self, repo: u64, number: u64, actor: u64) -> Result<(), Refusal> {
         let pull = self.pull(repo, number)?;
-        let gone = self.branch_head(pull.head_repo, &pull.head_ref).is_none();
-        if pull.merged.is_some() || gone {
+        let tip = self.branch_head(pull.head_repo, &pull.head_ref);
+        let Some(tip) = tip.filter(|_| pull.merged.is_none()) else {
             return Err(Refusal::custom(
                 "PullRequest",
                 Some("state"),
                 "state cannot be changed.",
             ));
-        }
+        };
         let pull = self.pull_mut(repo, number)?;
+        // What was pushed while it was closed counts from now on; no `synchronize` tells of it.
+        pull.head_sha = tip;
         pull.open = true;
         pull.closed_at = None;
         self.emit_pull("reopened", repo, number, actor, json!({}));

@@ -202,7 +202,7 @@ fn pull_request_changes_are_told_apart() {
     labeled["label"] = json!({"name": "dcr"});
     let cases = [
         (pull_request("opened"), PrChange::Opened, "opened"),
-        (pull_request("reopened"), PrChange::Opened, "opened"),
+        (pull_request("reopened"), PrChange::Reopened, "reopened"),
         (pull_request("synchronize"), PrChange::Pushed, "pushed"),
         (labeled, PrChange::Labeled, "labeled"),
         (merged, PrChange::Merged, "merged"),

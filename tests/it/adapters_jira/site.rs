@@ -358,12 +358,12 @@ async fn a_comment_says_what_it_says_until_it_is_edited() {
             (said.message.id.as_str(), said.thread.place.as_str()),
             (id.as_str(), "OPS-1")
         );
-        assert_eq!(set.jira.still_stands(&said).await, Ok(true), "{flavor:?}");
+        assert_eq!(set.jira.still_stands(&said).await, Ok(Some(said.at)), "{flavor:?}");
         let mut claimed = said.clone();
         claimed.text = Text::Lines(vec!["/dcr stop".into()]);
-        assert_eq!(set.jira.still_stands(&claimed).await, Ok(false));
+        assert_eq!(set.jira.still_stands(&claimed).await, Ok(None));
         set.site.delete_comment("OPS-1", &id, "eve").await.unwrap();
-        assert_eq!(set.jira.still_stands(&said).await, Ok(false));
+        assert_eq!(set.jira.still_stands(&said).await, Ok(None));
         assert!(
             matches!(set.read_last(), Ok(Signal::Nothing(_))),
             "a deletion says nothing"

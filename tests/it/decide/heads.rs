@@ -1,7 +1,7 @@
 //! Which commit a command on a pull request means: the one that was reviewed, never simply the newest.
 
 use stepherd::domain::command::Action;
-use stepherd::domain::decide::{HeadKnown, Known, Origin, PrHead, StartFacts};
+use stepherd::domain::decide::{HeadKnown, HeadThen, Known, Origin, PrHead, StartFacts};
 use stepherd::domain::effect::{Effect, Outcome};
 use stepherd::domain::ids::{PrRef, Sha};
 use stepherd::domain::run::FailureClass;
@@ -15,6 +15,10 @@ fn pr() -> PrRef {
     }
 }
 
+fn at(digit: char) -> HeadThen {
+    HeadThen::Commit(sha(digit))
+}
+
 /// The pull request as everybody has known it since before the command: at this commit.
 fn seen(digit: char) -> PrHead {
     PrHead {
@@ -22,7 +26,7 @@ fn seen(digit: char) -> PrHead {
         origin: Origin::Trusted,
         live: sha(digit),
         recorded: Some(sha(digit)),
-        at_command: Some(sha(digit)),
+        at_command: at(digit),
         belongs: true,
     }
 }
@@ -76,25 +80,30 @@ fn the_recorded_head_is_pinned_and_a_named_one_must_agree() {
 #[test]
 fn a_head_is_taken_only_if_nothing_speaks_against_its_having_been_reviewed() {
     let cases = [
-        (Some('a'), Some('a'), 'a', Some('a')),
+        (Some('a'), at('a'), 'a', Some('a')),
         // Pushed since, which is known.
-        (Some('a'), Some('a'), 'b', Some('a')),
+        (Some('a'), at('a'), 'b', Some('a')),
         // A webhook was lost or is late, or the branch was moved there and back.
-        (Some('a'), Some('b'), 'b', None),
-        (Some('a'), Some('b'), 'a', None),
-        // A forge without a record of pushes.
-        (Some('a'), None, 'a', Some('a')),
-        (Some('a'), None, 'b', None),
+        (Some('a'), at('b'), 'b', None),
+        (Some('a'), at('b'), 'a', None),
+        // A forge without a record of pushes: the branch is where it was heard of before the command.
+        (Some('a'), HeadThen::NoRecord, 'a', Some('a')),
+        (Some('a'), HeadThen::NoRecord, 'b', None),
+        // A record that does not bear it out is no missing one.
+        (Some('a'), HeadThen::Behind, 'a', None),
+        (Some('a'), HeadThen::Unclear, 'a', None),
         // Never recorded.
-        (None, Some('a'), 'a', Some('a')),
-        (None, Some('a'), 'b', None),
-        (None, None, 'a', None),
+        (None, at('a'), 'a', Some('a')),
+        (None, at('a'), 'b', None),
+        (None, HeadThen::NoRecord, 'a', None),
+        (None, HeadThen::Behind, 'a', None),
+        (None, HeadThen::Unclear, 'a', None),
     ];
     for (recorded, at_command, live, expected) in cases {
         let head = || PrHead {
             live: sha(live),
             recorded: recorded.map(sha),
-            at_command: at_command.map(sha),
+            at_command: at_command.clone(),
             ..seen('f')
         };
         let case = format!("{recorded:?} {at_command:?} {live}");
@@ -111,18 +120,19 @@ fn a_head_is_taken_only_if_nothing_speaks_against_its_having_been_reviewed() {
 
 #[test]
 fn a_head_that_was_not_known_is_never_filled_in() {
-    let unknown = |recorded: Option<char>, at_command: Option<char>| {
+    let unknown = |recorded: Option<char>, at_command: HeadThen| {
         let head = PrHead {
             live: sha('b'),
             recorded: recorded.map(sha),
-            at_command: at_command.map(sha),
+            at_command,
             ..seen('f')
         };
         refused(start(known(head), None))
     };
-    insta::assert_snapshot!(unknown(None, None), @"Nothing was started: stepherd cannot tell which commit of acme/app#1 you reviewed, because it had not heard of that commit before you wrote, and cannot read when it was pushed. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
-    insta::assert_snapshot!(unknown(None, Some('a')), @"Nothing was started: stepherd cannot tell which commit of acme/app#1 you reviewed, because commits were pushed after you wrote or in that very second. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
-    insta::assert_snapshot!(unknown(Some('a'), Some('b')), @"Nothing was started: stepherd cannot tell which commit of acme/app#1 you reviewed, because its branch was moved in ways that stepherd had not heard of when you wrote. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
+    insta::assert_snapshot!(unknown(None, HeadThen::NoRecord), @"Nothing was started: stepherd cannot tell which commit of acme/app#1 you reviewed, because it had not heard of that commit before you wrote, and cannot read when it was pushed. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
+    insta::assert_snapshot!(unknown(None, at('a')), @"Nothing was started: stepherd cannot tell which commit of acme/app#1 you reviewed, because commits were pushed after you wrote or in that very second. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
+    insta::assert_snapshot!(unknown(Some('a'), HeadThen::Unclear), @"Nothing was started: stepherd cannot tell which commit of acme/app#1 you reviewed, because it cannot read whether the branch was still where it had last heard of when you wrote. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
+    insta::assert_snapshot!(unknown(Some('a'), at('b')), @"Nothing was started: stepherd cannot tell which commit of acme/app#1 you reviewed, because its branch was moved in ways that stepherd had not heard of when you wrote. Say it again with that commit: `/zap start sha=<the full SHA you reviewed>`");
 }
 
 #[test]
@@ -130,7 +140,7 @@ fn only_the_pull_requests_own_commits_are_pinned() {
     // Named, and nowhere to be found on the pull request.
     let nowhere = PrHead {
         recorded: None,
-        at_command: None,
+        at_command: HeadThen::NoRecord,
         belongs: false,
         ..seen('a')
     };

@@ -13,6 +13,7 @@ use stepherd::adapters::{
     Backend, CallError, CheckShow, Direct, Forge, Hands, Marker, MoveSeen, Posted, PrSeen, Threads, Tracker,
 };
 use stepherd::clock::Clock as _;
+use stepherd::domain::decide::HeadThen;
 use stepherd::domain::doc::Doc;
 use stepherd::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
 use stepherd::domain::ids::{Platform, PrRef, Repo, RunId, Sha, ThreadRef};
@@ -202,7 +203,7 @@ impl Forge for Tapped<dyn Forge> {
         self.front.call(self.port.has_commit(pr, commit)).await
     }
 
-    async fn head_at(&self, seen: &PrSeen, at: Timestamp) -> Result<Option<Sha>, CallError> {
+    async fn head_at(&self, seen: &PrSeen, at: Timestamp) -> Result<HeadThen, CallError> {
         self.front.call(self.port.head_at(seen, at)).await
     }
 
@@ -261,7 +262,7 @@ impl Threads for Tapped<dyn Threads> {
         self.front.call(self.port.is_own(account)).await
     }
 
-    async fn still_stands(&self, said: &Said) -> Result<bool, CallError> {
+    async fn still_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError> {
         self.front.call(self.port.still_stands(said)).await
     }
 

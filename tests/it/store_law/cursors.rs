@@ -35,4 +35,25 @@ pub(super) async fn what_was_accepted_is_known_by_the_whole_parts_of_its_key(sto
     ] {
         assert_eq!(store.accepted_within(prefix).await.unwrap(), there, "{prefix}");
     }
+    for (key, there) in [
+        ("github:acme/x:issue_comment:12:dcr:retry:0", true),
+        ("github:acme/x:issue_comment:12:dcr:retry:", false),
+        ("github:acme/x:issue_comment:12:dcr:retry:00", false),
+    ] {
+        assert_eq!(store.accepted(key).await.unwrap(), there, "{key}");
+    }
+}
+
+pub(super) async fn what_was_begun_once_is_not_begun_again(store: Store) {
+    assert_eq!(store.begun("begun:jira").await.unwrap(), None);
+    assert_eq!(store.begin("begun:jira", at(7)).await.unwrap(), at(7));
+    assert_eq!(store.begin("begun:jira", at(3)).await.unwrap(), at(7));
+    assert_eq!(store.begin("begun:jira", at(9)).await.unwrap(), at(7));
+    assert_eq!(store.begun("begun:jira").await.unwrap(), Some(at(7)));
+    assert_eq!(store.begun("begun:github").await.unwrap(), None);
+    assert_eq!(
+        store.cursors("repair:").await.unwrap(),
+        [],
+        "it is no cursor of anybody's"
+    );
 }

@@ -4,6 +4,8 @@
 mod believed;
 mod proofs;
 
+pub(super) use proofs::automation_may;
+
 use serde_json::{Map, Value, json};
 use stepherd::domain::run::RunState;
 use stepherd::sandbox::jira::{Flavour, Jira, JiraOptions, JiraUser, Shape, Signing, Status, Transition, Workflow};

@@ -203,3 +203,131 @@ async fn a_fork_that_changes_its_base_stays_a_fork() {
     world.say(number, "ada", START).await;
     assert!(world.runs().await.is_empty());
 }
+
+#[tokio::test]
+async fn reopening_makes_no_head_known_that_was_pushed_while_it_was_closed() {
+    for activity in [true, false] {
+        let world = World::new().await;
+        let (number, reviewed) = world.pull_request().await;
+        let github = &world.town.github;
+        github.close_pr(REPO, number, "eve").unwrap();
+        world.settle().await;
+        // Nothing tells of pushes to the branch of a closed pull request.
+        let branch = world.pull(number).branch;
+        let tip = github.push("eve", REPO, &branch, &EVIL).unwrap();
+        github.reopen_pr(REPO, number, "eve").unwrap();
+        assert_eq!(world.pull(number).head, tip);
+        world.settle().await;
+        world.clock.advance(Duration::from_secs(2));
+        if !activity {
+            without_activity(&world);
+        }
+        world.say(number, "ada", START).await;
+        assert!(world.runs().await.is_empty(), "activity: {activity}");
+        let reply = world.last_reply(number).await;
+        assert!(reply.contains("which commit"), "{reply}");
+        world.say(number, "ada", &format!("{START} sha={reviewed}")).await;
+        assert_eq!(pinned(&world).await, reviewed);
+    }
+}
+
+#[tokio::test]
+async fn whoever_reopens_has_not_said_that_the_head_is_theirs() {
+    let trigger = r#"
+[[on]]
+pull_request = { change = "opened" }
+verb = "start"
+args = { tenant = "comcast", ticket = "SREPROV-3072" }
+"#;
+    let world = World::with(|dir| {
+        let path = dir.join("commands/dcr.toml");
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push_str(trigger);
+        std::fs::write(path, text).unwrap();
+    })
+    .await;
+    let github = &world.town.github;
+    // Eve may start nothing, and what she opened starts nothing.
+    let pr = NewPr {
+        branch: "wish",
+        base: "main",
+        title: "A wish",
+        body: "",
+        files: &EVIL,
+        fork: None,
+    };
+    let number = github.open_pr_by_person(REPO, "eve", pr).unwrap();
+    world.settle().await;
+    github.close_pr(REPO, number, "eve").unwrap();
+    world.settle().await;
+    let more = [("MORE.md", Some("more\n"))];
+    github.push("eve", REPO, "wish", &more).unwrap();
+    world.clock.advance(Duration::from_secs(2));
+    // Ada opens it again; she has seen the first commit.
+    github.reopen_pr(REPO, number, "ada").unwrap();
+    world.settle().await;
+    let reply = world.last_reply(number).await;
+    assert!(world.runs().await.is_empty(), "{reply}");
+    assert!(reply.contains("which commit"), "{reply}");
+}
+
+#[tokio::test]
+async fn without_a_list_of_pushes_a_head_that_was_heard_of_before_the_comment_and_still_stands_is_pinned() {
+    let world = World::new().await;
+    let (number, head) = world.pull_request().await;
+    without_activity(&world);
+    world.say(number, "ada", START).await;
+    assert_eq!(pinned(&world).await, head);
+}
+
+#[tokio::test]
+async fn without_a_list_of_pushes_a_branch_that_was_moved_back_to_an_older_head_is_asked_about() {
+    let world = World::new().await;
+    let (number, bad) = world.pull_request().await;
+    let better = [("WISH.md", Some("Better.\n"))];
+    let github = &world.town.github;
+    github.push_to_pr(REPO, number, "ada", &better).unwrap();
+    world.settle().await;
+    world.clock.advance(Duration::from_secs(2));
+    without_activity(&world);
+    world.write(number, "ada", START);
+    github.push_to(REPO, number, "eve", &bad).unwrap();
+    world.settle().await;
+    assert!(world.runs().await.is_empty());
+    assert!(world.last_reply(number).await.contains("which commit"));
+}
+
+/// GitHub's list of pushes lags: it does not know of the newest one.
+fn lagging(world: &World) {
+    let before = format!(
+        r#"[{{"after":"{}","timestamp":"2026-11-18T11:00:00Z"}}]"#,
+        "0".repeat(40)
+    );
+    let lags = Fault::answer("GET", "/activity", 1_000, 200, vec![], &before);
+    world.town.github.stage().misbehave(lags);
+}
+
+#[tokio::test]
+async fn a_list_of_pushes_that_lags_is_waited_for_and_does_not_count_as_none() {
+    for catches_up in [true, false] {
+        let world = World::new().await;
+        let (number, head) = world.pull_request().await;
+        lagging(&world);
+        world.say(number, "ada", START).await;
+        assert!(world.runs().await.is_empty(), "it may have been moved there and back");
+        world.pass(Duration::from_secs(20)).await;
+        assert_eq!(world.messages(number).len(), 1, "nobody is asked yet");
+        if catches_up {
+            world.town.github.stage().behave();
+            world.pass(Duration::from_secs(40)).await;
+            assert_eq!(pinned(&world).await, head);
+        } else {
+            world.pass(Duration::from_secs(60)).await;
+            assert!(world.runs().await.is_empty());
+            assert!(world.last_reply(number).await.contains("which commit"));
+            // Whoever names the commit does not wait.
+            world.say(number, "ada", &format!("{START} sha={head}")).await;
+            assert_eq!(pinned(&world).await, head);
+        }
+    }
+}

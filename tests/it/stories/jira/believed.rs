@@ -350,3 +350,76 @@ async fn what_only_some_may_see_is_neither_obeyed_nor_answered_where_all_can_see
         assert_eq!(jira.comments(TICKET).len(), 2, "{members:?}");
     }
 }
+
+/// One approval, told by Jira's webhook and by a rule, each as it sends it.
+async fn told_twice(world: &World, who: &str) -> [(Signing, Value); 2] {
+    world.town.jira.transition(TICKET, who, "Approved").await.unwrap();
+    let webhook = lost_webhook(world);
+    let form = json!({ "issue": webhook["issue"] });
+    [(admin("jira-webhook-secret"), webhook), (automation(SECRET), form)]
+}
+
+#[tokio::test]
+async fn a_move_that_the_webhook_and_a_rule_tell_takes_effect_once() {
+    for rule_first in [false, true] {
+        let world = of_four_proofs().await;
+        let mut told = told_twice(&world, ADA).await;
+        if rule_first {
+            told.reverse();
+        }
+        for (proof, body) in &told {
+            send(&world, proof, body).await;
+        }
+        assert_eq!(world.runs().await.len(), 1, "rule first: {rule_first}");
+        assert_eq!(notes(&world, 1).await, ["had already taken effect"]);
+    }
+}
+
+#[tokio::test]
+async fn a_telling_that_was_refused_does_not_use_up_the_move() {
+    // Eve may not, the rule's account may.
+    for rule_first in [false, true] {
+        let world = of_four_proofs().await;
+        let mut told = told_twice(&world, EVE).await;
+        if rule_first {
+            told.reverse();
+        }
+        for (proof, body) in told.iter().chain(&told) {
+            send(&world, proof, body).await;
+        }
+        let runs = world.runs().await;
+        assert_eq!(runs.len(), 1, "rule first: {rule_first}: {:?}", notes(&world, 4).await);
+        assert_eq!(runs[0].asked_by.name, "automation (moved by Eve)");
+        let refused = world.town.jira.messages(TICKET).into_iter();
+        let refused = refused.filter(|message| message.body.contains("may not say")).count();
+        assert_eq!(
+            refused,
+            usize::from(!rule_first),
+            "once, and not where it has begun already"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_comment_is_as_old_as_jira_says_it_is() {
+    use stepherd::clock::Clock as _;
+    let world = of_four_proofs().await;
+    world
+        .town
+        .jira
+        .comment(TICKET, ADA, "/dcr start comcast")
+        .await
+        .unwrap();
+    let said_at = world.clock.now();
+    let mut told = lost_webhook(&world);
+    // A webhook that does not say when the comment was written but when it was sent, most of a minute later.
+    for name in ["created", "updated"] {
+        told["comment"].as_object_mut().unwrap().remove(name);
+    }
+    told["timestamp"] = (said_at.as_millisecond() + 59_000).into();
+    world.clock.advance(std::time::Duration::from_secs(3_630));
+    send(&world, &admin("jira-webhook-secret"), &told).await;
+    assert!(world.runs().await.is_empty(), "{:?}", notes(&world, 1).await);
+    let said = world.town.jira.messages(TICKET).pop().unwrap().body;
+    assert!(said.contains("Nothing was done"), "{said}");
+}

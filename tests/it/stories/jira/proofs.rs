@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use stepherd::sandbox::jira::{Automation, Shape, Signing};
-use stepherd::sandbox::town::TICKET;
+use stepherd::sandbox::town::{TICKET, Town};
 use url::Url;
 
 use super::{ADA, newest, notes};
@@ -26,7 +26,7 @@ pub(super) async fn of_four_proofs() -> World {
 }
 
 /// The account of Automation's rules may do what Ada may.
-pub(super) fn automation_may(dir: &Path) {
+pub(in crate::stories) fn automation_may(dir: &Path) {
     let path = dir.join("config/people.toml");
     let mut people = std::fs::read_to_string(&path).unwrap();
     people.push_str("\n[[person]]\nname = \"automation\"\njira = \"automation\"\n");
@@ -181,7 +181,7 @@ async fn a_verified_but_unreadable_delivery_is_parked_listed_and_replayable_and_
     assert_eq!(parked[0].attempts, 1, "looked at once");
     insta::assert_snapshot!(parked[0].note, @"$.issue: expected an object, found a number");
     let attention = async || {
-        let ready: Value = serde_json::from_str(&world.get("/readyz", None).await.1).unwrap();
+        let ready: Value = serde_json::from_str(&world.get("/readyz", Some(Town::api_token())).await.1).unwrap();
         ready["attention"]["deliveries_parked"].clone()
     };
     assert_eq!(attention().await, 1);

@@ -1,5 +1,6 @@
 //! What was said long ago and only found now: nothing begins from it, and whoever said it is told so once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stepherd::domain::run::RunState;
@@ -8,7 +9,10 @@ use stepherd::sandbox::stage::Fault;
 use stepherd::sandbox::town::{SECOND_TICKET, TENANT, Town};
 
 use super::{ADA, look, lose, watched};
-use crate::world::World;
+use crate::stories::jira::automation_may;
+use crate::world::{TestClock, World};
+
+const SECRET: &str = "automation-secret";
 
 const START: &str = "/dcr start comcast ticket=SREPROV-3072";
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -168,6 +172,84 @@ async fn an_approval_counts_as_long_as_the_ticket_stands_there() {
     world.clock.advance(DAY * 3);
     look(&world).await;
     assert_eq!(world.runs().await.len(), 1);
+}
+
+/// What became of the newest delivery.
+async fn newest_note(world: &World) -> String {
+    let newest = world.store.deliveries(None, 1).await.unwrap().pop();
+    newest.expect("a delivery").note
+}
+
+#[tokio::test]
+async fn an_approval_from_before_stepherd_was_first_started_starts_nothing_however_it_is_told() {
+    let clock = Arc::new(TestClock::new());
+    let town = World::town(&clock).await;
+    let moved = town.jira.transition(SECOND_TICKET, ADA, "Approved").await.unwrap();
+    town.jira.lose_pending();
+    clock.advance(DAY / 24);
+    let world = World::in_town(town, clock, automation_may, |env| {
+        env.insert("STEPHERD__JIRA__AUTOMATION_SECRET".into(), SECRET.into());
+    })
+    .await;
+    world.repair_at_start().await;
+    world.clock.advance(Duration::from_secs(60));
+    world.town.jira.redeliver(&moved).await.unwrap();
+    world.settle().await;
+    assert!(world.runs().await.is_empty());
+    insta::assert_snapshot!(newest_note(&world).await, @"too old: the ticket was moved at 2026-11-18T11:06:40Z, before stepherd was first started (2026-11-18T12:06:40Z)");
+    // A rule tells of the ticket as it stands now; when it came there Jira knows.
+    let told = world.town.jira.deliveries().pop().unwrap().body;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let form = serde_json::json!({ "issue": told["issue"] }).to_string();
+    let request = world.http.post(format!("{}/webhooks/jira", world.url));
+    let request = request.header("x-automation-webhook-token", SECRET);
+    let request = request.header("content-type", "application/json").body(form);
+    assert_eq!(request.send().await.unwrap().status(), 202);
+    world.settle().await;
+    assert!(world.runs().await.is_empty());
+    assert!(newest_note(&world).await.starts_with("too old: "));
+    assert!(world.town.jira.messages(SECOND_TICKET).is_empty(), "nothing is said");
+    // Moved again, it starts.
+    for to in ["Open", "Approved"] {
+        world.town.jira.transition(SECOND_TICKET, ADA, to).await.unwrap();
+    }
+    world.settle().await;
+    assert_eq!(world.runs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_approval_that_is_told_after_more_than_a_week_starts_nothing() {
+    for (days, runs) in [(6.9, 1), (7.1, 0)] {
+        let world = watched().await;
+        let moved = world
+            .town
+            .jira
+            .transition(SECOND_TICKET, ADA, "Approved")
+            .await
+            .unwrap();
+        lose(&world);
+        world.clock.advance(DAY.mul_f64(days));
+        world.town.jira.redeliver(&moved).await.unwrap();
+        world.settle().await;
+        assert_eq!(world.runs().await.len(), runs, "{days}: {}", newest_note(&world).await);
+    }
+}
+
+#[tokio::test]
+async fn an_approval_counts_for_a_stepherd_that_was_restarted_after_it() {
+    let world = watched().await;
+    let moved = world
+        .town
+        .jira
+        .transition(SECOND_TICKET, ADA, "Approved")
+        .await
+        .unwrap();
+    lose(&world);
+    world.clock.advance(DAY);
+    let world = world.restart().await;
+    world.town.jira.redeliver(&moved).await.unwrap();
+    world.settle().await;
+    assert_eq!(world.runs().await.len(), 1, "{}", newest_note(&world).await);
 }
 
 #[tokio::test]
