@@ -66,8 +66,9 @@ pub(super) struct RawServer {
     #[schemars(range(min = 1, max = 1_048_576))]
     pub(super) body_rate_min: Option<u32>,
     /// The proxies in front of stepherd, as addresses or networks (10.0.0.0/8): their X-Forwarded-For, read from the
-    /// right, says who sends a request, and no sender takes more than a quarter of `body_budget_bytes`. An empty list:
-    /// there are none, whoever connects is the sender. Without it senders are not told apart.
+    /// right, says who sends a request, and no sender takes more than a quarter of `body_budget_bytes`, or of
+    /// `connections_max` with requests that are still being read. An empty list: there are none, whoever connects is the
+    /// sender. Without it senders are not told apart.
     pub(super) trusted_proxies: Option<Vec<At<String>>>,
 }
 

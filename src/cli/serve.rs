@@ -80,7 +80,12 @@ pub async fn serve(
     let (why, told) = watch::channel("waiting for the database");
     let begun = CancellationToken::new();
     // Until stepherd can work it says so, rather than nothing at all.
-    let waiting = tokio::spawn(web::serve(waiting, web::waiting(told), limits, begun.clone()));
+    let waiting = tokio::spawn(web::serve(
+        waiting,
+        web::waiting(told, catalog.settings.server.api_token.clone()),
+        limits,
+        begun.clone(),
+    ));
     let _ended = begun.clone().drop_guard();
     let url = catalog.settings.database.url.expose_secret();
     let Some((store, _serving)) = database(url, address, clock.as_ref(), &stop).await? else {
@@ -114,7 +119,11 @@ pub async fn serve(
         wake,
         api_token: server.api_token,
         body_limit_bytes: server.body_limit_bytes,
-        budget: Budget::new(server.body_budget_bytes, server.body_limit_bytes),
+        budget: Budget::new(
+            server.body_budget_bytes,
+            server.body_limit_bytes,
+            limits.connections_max,
+        ),
         read_timeout: server.read_timeout,
         body_rate_min: server.body_rate_min,
         trusted_proxies: server.trusted_proxies.as_deref().map(Arc::from),

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -31,7 +32,16 @@ pub(super) struct RunsQuery {
     limit: Option<u32>,
 }
 
-/// Whether the caller showed the token.
+/// Whether the caller shows this token; nobody shows one that is not configured.
+pub(super) fn shows(token: Option<&SecretString>, headers: &HeaderMap) -> bool {
+    let shown = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|v| v.strip_prefix("Bearer "));
+    shown.zip(token).is_some_and(|(shown, token)| same_secret(token, shown))
+}
+
+/// Refuses whoever does not show the token.
 pub(super) fn authorize(web: &Web, headers: &HeaderMap) -> Result<(), Response> {
     let Some(token) = &web.api_token else {
         return Err(problem(
@@ -39,11 +49,7 @@ pub(super) fn authorize(web: &Web, headers: &HeaderMap) -> Result<(), Response> 
             "the API is closed: no server.api_token is configured",
         ));
     };
-    let shown = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|v| v.strip_prefix("Bearer "));
-    if shown.is_some_and(|shown| same_secret(token, shown)) {
+    if shows(Some(token), headers) {
         return Ok(());
     }
     let mut refused = problem(

@@ -7,7 +7,8 @@
 //! A request counts in three scopes at once: all requests, those of its platform, and those of its peer, where the
 //! peer is known. Each scope bounds all its bytes, and within them the bytes and the number of its large bodies. So
 //! the last quarter of every scope is left to small bodies, which is what commands and buttons come in; no platform
-//! takes more than half of the budget, and no peer more than a quarter.
+//! takes more than half of the budget, and no peer more than a quarter. Nor has a peer more than a quarter of the
+//! places for connections taken by requests that are still being read, however little they send.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -35,6 +36,7 @@ struct Limit {
     bytes: usize,
     large_bytes: usize,
     large_bodies: usize,
+    reading: usize,
 }
 
 impl Limit {
@@ -45,11 +47,15 @@ impl Limit {
             bytes,
             large_bytes: (bytes - bytes / 4).max(body_max),
             large_bodies,
+            reading: usize::MAX,
         }
     }
 
     fn allows(&self, held: Held) -> bool {
-        held.bytes <= self.bytes && held.large_bytes <= self.large_bytes && held.large_bodies <= self.large_bodies
+        held.bytes <= self.bytes
+            && held.large_bytes <= self.large_bytes
+            && held.large_bodies <= self.large_bodies
+            && held.reading <= self.reading
     }
 }
 
@@ -59,6 +65,8 @@ struct Held {
     bytes: usize,
     large_bytes: usize,
     large_bodies: usize,
+    /// Requests whose bodies have not come yet.
+    reading: usize,
 }
 
 impl Held {
@@ -67,6 +75,7 @@ impl Held {
             bytes,
             large_bytes: if large { bytes } else { 0 },
             large_bodies: usize::from(large),
+            reading: 1,
         }
     }
 
@@ -76,6 +85,7 @@ impl Held {
             bytes: (self.bytes - old.bytes).checked_add(new.bytes)?,
             large_bytes: (self.large_bytes - old.large_bytes).checked_add(new.large_bytes)?,
             large_bodies: self.large_bodies - old.large_bodies + new.large_bodies,
+            reading: self.reading - old.reading + new.reading,
         })
     }
 }
@@ -99,12 +109,15 @@ pub struct Share {
 
 impl Budget {
     /// A budget of so many bytes, for bodies of at most `body_max`. It should be four times that, so that the part of
-    /// one peer still takes a body of the greatest length.
-    pub fn new(bytes: usize, body_max: usize) -> Self {
+    /// one peer still takes a body of the greatest length. `places` is how many connections there may be.
+    pub fn new(bytes: usize, body_max: usize, places: usize) -> Self {
         Self {
             all: Limit::part(bytes, body_max, LARGE_BODIES_MAX),
             platform: Limit::part(bytes / 2, body_max, LARGE_BODIES_MAX / 2),
-            peer: Limit::part(bytes / 4, body_max, LARGE_BODIES_MAX / 4),
+            peer: Limit {
+                reading: (places / 4).max(1),
+                ..Limit::part(bytes / 4, body_max, LARGE_BODIES_MAX / 4)
+            },
             books: Arc::default(),
         }
     }
@@ -131,12 +144,22 @@ impl Budget {
 }
 
 impl Share {
-    /// Says how long the body will be, before its first byte: a large one takes a place among the large ones. `false`
-    /// if there is none left.
+    /// Says how long the body will be, before its first byte: the request takes a place among those that are being read,
+    /// and a large one among the large ones. `false` if there is none left.
     #[must_use]
     pub fn announce(&mut self, length: u64) -> bool {
-        let large = length > SMALL_BODY_BYTES_MAX as u64;
-        !large || self.become_(Held::of_request(self.held.bytes, true))
+        let large = self.held.large_bodies > 0 || length > SMALL_BODY_BYTES_MAX as u64;
+        self.become_(Held::of_request(self.held.bytes, large))
+    }
+
+    /// The body has come: it holds its room, but is no longer being read.
+    pub fn arrived(&mut self) {
+        let new = Held {
+            reading: 0,
+            ..self.held
+        };
+        // Less is always allowed.
+        let _ = self.become_(new);
     }
 
     /// Takes this many bytes more; `false`, and nothing taken, if there is not that much room left.

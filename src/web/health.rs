@@ -3,6 +3,9 @@
 //! A load balancer takes away whoever is not ready. So only what this process itself cannot do makes it unready: reach
 //! the database, turn its loops. What is wrong for all processes alike (work that waits, a platform that asks to be
 //! left alone) makes it degraded, which is said and measured, or all of them would be taken away at once.
+//!
+//! Anybody may ask whether it is ready, and is told how its parts are in words of its own, which name nothing. What is
+//! switched off, what is parked and why is for those who have the API's token.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared as SharedFuture};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Web, api};
 use crate::store::{Counts, Overdue, StoreError};
@@ -31,8 +34,28 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
+const READY: &str = "ready";
+const DEGRADED: &str = "degraded";
+const NOT_READY: &str = "not ready";
+
 /// What `/readyz` answers.
-type Ready = (StatusCode, Value);
+#[derive(Clone)]
+struct Ready {
+    status: StatusCode,
+    /// To anybody.
+    open: Map<String, Value>,
+    /// To whoever has the token, besides.
+    more: Map<String, Value>,
+}
+
+impl Ready {
+    fn answer(mut self, whole: bool) -> Response {
+        if whole {
+            self.open.extend(self.more);
+        }
+        (self.status, Json(self.open)).into_response()
+    }
+}
 
 /// The look of `/readyz` that is under way. Anybody may ask, as often as they like: who asks meanwhile gets the same
 /// answer, so that a flood of them holds one connection to the database at a time.
@@ -53,11 +76,11 @@ impl Probe {
     }
 }
 
-/// 503 with the reason if this process cannot work; else 200, with what is on, what is off and why, what is wrong, and
-/// what needs somebody's attention.
-pub(super) async fn readyz(State(web): State<Web>) -> Response {
-    let (status, body) = web.probe.join(&web).await;
-    (status, Json(body)).into_response()
+/// 503 if this process cannot work, else 200, and how its parts are. With the token also why, what is on, what is off
+/// and why, what is wrong, and what needs somebody's attention.
+pub(super) async fn readyz(State(web): State<Web>, headers: HeaderMap) -> Response {
+    let whole = api::shows(web.api_token.as_ref(), &headers);
+    web.probe.join(&web).await.answer(whole)
 }
 
 async fn look(web: &Web) -> Ready {
@@ -65,11 +88,15 @@ async fn look(web: &Web) -> Ready {
     let standing = web.metrics.standing_since(earlier(now, LOOP_STANDS));
     if !standing.is_empty() {
         tracing::error!(loops = ?standing, "not ready: loops stand still");
-        return unready(&format!("these loops stand still: {}", standing.join(", ")));
+        let why = format!("these loops stand still: {}", standing.join(", "));
+        return unready(&[("loops", NOT_READY)], &why);
     }
     if let Err(error) = in_time(web.store.ping()).await {
         tracing::error!(%error, "not ready");
-        return unready("the database cannot be used now");
+        return unready(
+            &[("loops", READY), ("database", NOT_READY)],
+            "the database cannot be used now",
+        );
     }
     let on: Vec<String> = web
         .hands
@@ -78,32 +105,61 @@ async fn look(web: &Web) -> Ready {
         .map(ToString::to_string)
         .chain(web.hands.backends.keys().map(ToString::to_string))
         .collect();
+    let mut parts = vec![("loops", READY)];
     let (counts, wrong) = match in_time(shared(web, now)).await {
-        Ok(shared) => (shared.counts, shared.wrong()),
+        Ok(shared) => {
+            parts.push(("database", READY));
+            parts.extend(shared.parts());
+            (shared.counts, shared.wrong())
+        }
         Err(error) => {
             tracing::warn!(%error, "ready, but what waits cannot be counted now");
+            parts.push(("database", DEGRADED));
             (Counts::default(), vec!["what waits cannot be counted now".to_owned()])
         }
     };
-    let ready = json!({
-        "ready": true,
-        "degraded": !wrong.is_empty(),
-        "wrong": wrong,
-        "on": on,
-        "off": web.hands.off,
-        "attention": { "deliveries_parked": counts.deliveries_parked, "effects_parked": counts.effects_parked },
-    });
-    (StatusCode::OK, ready)
+    let more = [
+        ("wrong", json!(wrong)),
+        ("on", json!(on)),
+        ("off", json!(web.hands.off)),
+        (
+            "attention",
+            json!({ "deliveries_parked": counts.deliveries_parked, "effects_parked": counts.effects_parked }),
+        ),
+    ];
+    Ready {
+        status: StatusCode::OK,
+        open: open(true, &parts),
+        more: named(more),
+    }
 }
 
-fn unready(why: &str) -> Ready {
-    (StatusCode::SERVICE_UNAVAILABLE, json!({ "ready": false, "why": why }))
+fn open(ready: bool, parts: &[(&str, &str)]) -> Map<String, Value> {
+    let degraded = ready && parts.iter().any(|(_, state)| *state != READY);
+    let parts = named(parts.iter().map(|(part, state)| (*part, json!(state))));
+    named([
+        ("ready", json!(ready)),
+        ("degraded", json!(degraded)),
+        ("parts", json!(parts)),
+    ])
 }
 
-/// 503, and why.
-pub(super) fn not_ready(why: &str) -> Response {
-    let (status, body) = unready(why);
-    (status, Json(body)).into_response()
+fn named<'a>(values: impl IntoIterator<Item = (&'a str, Value)>) -> Map<String, Value> {
+    let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
+    values.collect()
+}
+
+fn unready(parts: &[(&str, &str)], why: &str) -> Ready {
+    Ready {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        open: open(false, parts),
+        more: named([("why", json!(why))]),
+    }
+}
+
+/// 503 before there is anything to look at, and with the token why.
+pub(super) fn starting(why: &str, whole: bool) -> Response {
+    unready(&[("start", NOT_READY)], why).answer(whole)
 }
 
 /// Prometheus' text format; behind the API token like everything that tells about runs.
@@ -148,6 +204,16 @@ struct Shared {
 }
 
 impl Shared {
+    /// How they are, in words that name nothing.
+    fn parts(&self) -> [(&'static str, &'static str); 3] {
+        let state = |well: bool| if well { READY } else { DEGRADED };
+        [
+            ("deliveries", state(self.overdue.deliveries < OVERDUE)),
+            ("effects", state(self.overdue.effects < OVERDUE)),
+            ("platforms", state(self.paused.is_empty())),
+        ]
+    }
+
     fn wrong(&self) -> Vec<String> {
         let waiting = [
             ("deliveries wait", self.overdue.deliveries),

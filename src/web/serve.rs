@@ -2,8 +2,8 @@
 //!
 //! Whoever keeps a connection without using it holds a place, so places are many but counted, and a head that does not
 //! come in time ends its connection. When all places are taken a reserve is left, where heads must come within a
-//! second and each connection serves one request: `/healthz` and webhooks still get through while somebody holds the
-//! rest.
+//! second and bodies within two, and each connection serves one request: `/healthz` and webhooks still get through
+//! while somebody holds the rest.
 
 use std::future::Future;
 use std::io;
@@ -34,6 +34,8 @@ const AGE_MAX: Duration = Duration::from_secs(300);
 const BUFFER_BYTES_MAX: usize = 16 * 1024;
 /// How long a head may take when only the reserve is left.
 const RESERVE_HEADER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a body may take there. What commands and buttons come in takes a small part of this on any line.
+const RESERVE_READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many of the places are the reserve: one of so many, but not fewer than `RESERVE_MIN`.
 const RESERVE_SHARE: usize = 16;
 const RESERVE_MIN: usize = 8;
@@ -46,6 +48,10 @@ pub struct Limits {
     /// How many connections there may be at once, the reserve not counted.
     pub connections_max: usize,
 }
+
+/// How long the body of this request may take, if less than others: it came in at a place of the reserve.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hurry(pub(super) Duration);
 
 /// Serves until told to stop, then lets requests under way finish.
 ///
@@ -76,8 +82,12 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits, stop: 
             () = stop.cancelled() => break,
         };
         let Some((place, reserve)) = place else { break };
-        let http = if reserve { &hurried } else { &usual };
-        let connection = connection(http, (stream, peer), routes.clone(), stop.clone());
+        let (http, hurry) = if reserve {
+            (&hurried, Some(Hurry(RESERVE_READ_TIMEOUT)))
+        } else {
+            (&usual, None)
+        };
+        let connection = connection(http, (stream, peer, hurry), routes.clone(), stop.clone());
         open.spawn(async move {
             connection.await;
             drop(place);
@@ -101,7 +111,7 @@ fn http(header_timeout: Duration, keep_alive: bool) -> http1::Builder {
 /// Serves one connection to its end: its own, that of the program, or that of its time.
 fn connection(
     http: &http1::Builder,
-    (stream, peer): (TcpStream, SocketAddr),
+    (stream, peer, hurry): (TcpStream, SocketAddr, Option<Hurry>),
     routes: Router,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<> {
@@ -110,6 +120,9 @@ fn connection(
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        if let Some(hurry) = hurry {
+            request.extensions_mut().insert(hurry);
+        }
         routes.call(request)
     });
     let connection = http.serve_connection(TokioIo::new(stream), service);

@@ -1,17 +1,19 @@
 //! What is served while the program cannot work yet: that it lives, why it waits, and that webhooks shall come again.
 
 use axum::Router;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
+use secrecy::SecretString;
 use tokio::sync::watch;
 
-use super::{health, webhooks};
+use super::{api, health, webhooks};
 
-/// The routes until the real ones can be served. `why` says what is waited for, in words that anybody may read.
-pub fn waiting(why: watch::Receiver<&'static str>) -> Router {
-    let readyz = move || {
-        let why = *why.borrow();
-        async move { health::not_ready(why) }
+/// The routes until the real ones can be served. `why` says what is waited for, to whoever has the API's token.
+pub fn waiting(why: watch::Receiver<&'static str>, api_token: Option<SecretString>) -> Router {
+    let readyz = move |headers: HeaderMap| {
+        let (why, whole) = (*why.borrow(), api::shows(api_token.as_ref(), &headers));
+        async move { health::starting(why, whole) }
     };
     Router::new()
         .route("/healthz", get(health::healthz))

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 
+use super::serve::Hurry;
 use super::{Share, Web, peer};
 use crate::adapters::{Door, DoorAnswer, HalfTyped, RawRequest, TurnedAway};
 use crate::domain::card;
@@ -47,7 +48,11 @@ pub(super) async fn receive(
         return turn_away(&web, &platform, &turned_away);
     }
     let share = web.budget.share(platform.clone(), sender(&web, &parts));
-    let (body, share) = match read(&web, share, body).await {
+    let within = parts
+        .extensions
+        .get::<Hurry>()
+        .map_or(web.read_timeout, |hurry| hurry.0.min(web.read_timeout));
+    let (body, share) = match read(&web, share, body, within).await {
         Ok(read) => read,
         Err(unread) => {
             web.metrics.delivery(&platform, unread.outcome());
@@ -192,7 +197,7 @@ pub(super) fn later(why: &'static str) -> Response {
 
 /// The body, with its share of the budget. A length that is announced and too large, or for which there is no place, is
 /// refused before the first byte.
-async fn read(web: &Web, mut share: Share, body: Body) -> Result<(Bytes, Share), Unread> {
+async fn read(web: &Web, mut share: Share, body: Body, within: Duration) -> Result<(Bytes, Share), Unread> {
     let announced = body.size_hint().lower();
     if announced > web.body_limit_bytes as u64 {
         return Err(Unread::TooLarge);
@@ -200,7 +205,7 @@ async fn read(web: &Web, mut share: Share, body: Body) -> Result<(Bytes, Share),
     if !share.announce(announced) {
         return Err(Unread::Overloaded);
     }
-    tokio::time::timeout(web.read_timeout, collect(web, share, body))
+    tokio::time::timeout(within, collect(web, share, body))
         .await
         .unwrap_or(Err(Unread::TooSlow))
 }
@@ -217,6 +222,7 @@ async fn collect(web: &Web, mut share: Share, mut body: Body) -> Result<(Bytes, 
             () = too_slow.as_mut() => return Err(Unread::TooSlow),
         };
         let Some(frame) = frame else {
+            share.arrived();
             return Ok((whole.into(), share));
         };
         // What is no data are trailers, which say nothing to us.

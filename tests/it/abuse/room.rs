@@ -218,6 +218,70 @@ async fn one_sender_leaves_room_for_others_where_the_proxies_name_it() {
 }
 
 #[tokio::test]
+async fn one_sender_has_few_requests_being_read_where_the_proxies_name_it() {
+    let limits = [
+        ("READ_TIMEOUT_S", "600"),
+        ("TRUSTED_PROXIES", "127.0.0.1"),
+        ("CONNECTIONS_MAX", "40"),
+    ];
+    let world = with(&limits).await;
+    let from = |who: &str| format!("x-forwarded-for: {who}\r\n");
+    let mut holders = Vec::new();
+    // All addresses of one network are one sender.
+    for n in 0..10 {
+        let who = from(&format!("2001:db8::{n}"));
+        holders.push(hold(&world, &format!("d-{n}"), 500, 1, &who).await.expect("taken"));
+    }
+    let refused = hold(&world, "d-x", 500, 1, &from("2001:db8::a")).await.unwrap_err();
+    assert!(
+        refused.starts_with("HTTP/1.1 503 "),
+        "a quarter of the places is what one may have: {refused}"
+    );
+    let other = hold(&world, "d-y", 500, 1, &from("192.0.2.1")).await.expect("taken");
+    // What has come is no longer being read.
+    let mut first = holders.remove(0);
+    first.write_all(&ping(500)[1..]).await.unwrap();
+    let said = answer(&mut first).await;
+    assert!(said.starts_with("HTTP/1.1 202 "), "{said}");
+    let again = hold(&world, "d-z", 500, 1, &from("2001:db8::a")).await.expect("taken");
+    // Where nobody names senders they are not told apart.
+    let world = with(&[("READ_TIMEOUT_S", "600"), ("CONNECTIONS_MAX", "40")]).await;
+    let mut all = Vec::new();
+    for n in 0..30 {
+        let one = hold(&world, &format!("d-{n}"), 500, 1, &from("192.0.2.1")).await;
+        all.push(one.expect("taken"));
+    }
+    drop((holders, other, again, all));
+}
+
+#[tokio::test]
+async fn whoever_gets_a_place_of_the_reserve_has_little_time_for_a_body() {
+    let world = with(&[
+        ("CONNECTIONS_MAX", "16"),
+        ("HEADER_TIMEOUT_S", "600"),
+        ("READ_TIMEOUT_S", "600"),
+        ("BODY_RATE_MIN", "1"),
+    ])
+    .await;
+    // All places are taken by idlers, and the reserve by bodies that come very slowly.
+    let mut idle = Vec::new();
+    for n in 0..16 {
+        idle.push(hold(&world, &format!("d-{n}"), 9_000, 1, "").await.expect("taken"));
+    }
+    let mut slow = Vec::new();
+    for n in 0..8 {
+        slow.push(hold(&world, &format!("r-{n}"), 9_000, 8_000, "").await.expect("taken"));
+    }
+    for stream in &mut slow {
+        let said = rest(stream).await;
+        assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
+    }
+    let whole = deliver(&world, "whole", 50_000).await;
+    assert!(whole.starts_with("HTTP/1.1 202 "), "who sends is served: {whole}");
+    drop(idle);
+}
+
+#[tokio::test]
 async fn a_body_has_to_keep_coming() {
     // Two seconds are free; then a byte earns a ten-thousandth of one.
     let world = with(&[("READ_TIMEOUT_S", "12"), ("BODY_RATE_MIN", "10000")]).await;
@@ -281,7 +345,7 @@ proptest! {
             (0..24_usize, prop_oneof![0..90_000_usize, Just(usize::MAX)], 0..4_u8), 0..80,
         ),
     ) {
-        let budget = Budget::new(quarters * 4, body_max);
+        let budget = Budget::new(quarters * 4, body_max, 1000);
         let who = |n: usize| {
             let platform: Platform = ["github", "jira", "discord"][n % 3].parse().unwrap();
             let peer: Option<IpAddr> = [None, Some("192.0.2.1"), Some("2001:db8::1"), Some("2001:db8::2")][n % 4]

@@ -163,6 +163,12 @@ fn while_it_waits_for_the_database_it_lives_and_asks_webhooks_to_come_again() {
     assert!(ask(&address, "GET /healthz").starts_with("HTTP/1.1 200 "));
     let ready = ask(&address, "GET /readyz");
     assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
+    assert!(
+        ready.ends_with(r#"{"ready":false,"degraded":false,"parts":{"start":"not ready"}}"#),
+        "{ready}"
+    );
+    let authorization = "authorization: Bearer a-token-for-the-metrics-of-the-cli-tests\r\nx-rest:";
+    let ready = ask(&address, &format!("GET /readyz HTTP/1.1\r\n{authorization}"));
     assert!(ready.contains(r#""why":"waiting for the database""#), "{ready}");
     let webhook = ask(&address, "POST /webhooks/github");
     assert!(webhook.starts_with("HTTP/1.1 503 "), "{webhook}");

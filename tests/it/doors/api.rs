@@ -1,6 +1,10 @@
 //! The API, health and metrics: closed unless a token is configured, and reading only.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde_json::Value;
+use stepherd::clock::Clock as _;
 use stepherd::sandbox::town::{TICKET, Town};
 
 use crate::world::World;
@@ -49,7 +53,7 @@ async fn with_a_token_only_that_token_opens_it() {
 }
 
 #[tokio::test]
-async fn health_is_open_and_says_what_is_off_and_why() {
+async fn health_is_open_and_whoever_has_the_token_is_told_what_is_off_and_why() {
     let world = World::with_settings(
         |_| {},
         |env| {
@@ -58,7 +62,7 @@ async fn health_is_open_and_says_what_is_off_and_why() {
     )
     .await;
     assert_eq!(world.get("/healthz", None).await, (200, "ok\n".to_owned()));
-    let (status, text) = world.get("/readyz", None).await;
+    let (status, text) = world.get("/readyz", Some(Town::api_token())).await;
     let ready: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &ready["ready"]), (200, &Value::Bool(true)));
     assert_eq!(ready["on"], serde_json::json!(["github", "jira", "argocd", "dcr"]));
@@ -66,6 +70,38 @@ async fn health_is_open_and_says_what_is_off_and_why() {
         ready["off"]["discord"].as_str().is_some_and(|why| !why.is_empty()),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn without_the_token_readyz_says_what_a_balancer_needs_and_nothing_else() {
+    let off = |env: &mut BTreeMap<String, String>| {
+        env.insert("STEPHERD__DISCORD__ENABLED".into(), "false".into());
+    };
+    let world = World::with_settings(|_| {}, off).await;
+    let asked = async |token: Option<&str>| world.get("/readyz", token).await;
+    let well = r#"{"ready":true,"degraded":false,"parts":{"loops":"ready","database":"ready","deliveries":"ready","effects":"ready","platforms":"ready"}}"#;
+    for token in [None, Some(""), Some("guessed")] {
+        assert_eq!(asked(token).await, (200, well.to_owned()), "{token:?}");
+    }
+    // GitHub is paused, and a delivery has waited for long.
+    let until = world.clock.now() + jiff::SignedDuration::from_mins(10);
+    world.store.pause("github", until).await.unwrap();
+    let told = world.town.jira.transition(TICKET, "557058:ada", "Approved").await;
+    told.unwrap();
+    world.deliver().await;
+    world.clock.advance(Duration::from_secs(120));
+    let degraded = r#"{"ready":true,"degraded":true,"parts":{"loops":"ready","database":"ready","deliveries":"degraded","effects":"ready","platforms":"degraded"}}"#;
+    assert_eq!(asked(None).await, (200, degraded.to_owned()));
+    let (status, whole) = asked(Some(Town::api_token())).await;
+    assert_eq!(status, 200);
+    for word in ["github asked to be left alone", "discord", "attention", "\"parts\""] {
+        assert!(whole.contains(word), "{word} is not in {whole}");
+    }
+    // Nothing opens it where no token is configured.
+    let world = World::with_settings(|_| {}, |env| drop(env.remove("STEPHERD__SERVER__API_TOKEN"))).await;
+    for token in [None, Some(""), Some(Town::api_token())] {
+        assert_eq!(world.get("/readyz", token).await, (200, well.to_owned()), "{token:?}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use stepherd::sandbox::town::Town;
 use stepherd::store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -140,7 +141,7 @@ async fn verified_but_unreadable_is_parked_listed_and_never_loops() {
             .all(|delivery| !delivery.note.is_empty() && delivery.attempts == 1),
         "{parked:?}"
     );
-    let (_, ready) = world.get("/readyz", None).await;
+    let (_, ready) = world.get("/readyz", Some(Town::api_token())).await;
     assert!(ready.contains(r#""deliveries_parked":3"#), "{ready}");
 }
 

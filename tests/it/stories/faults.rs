@@ -467,7 +467,7 @@ async fn a_message_that_keeps_failing_is_parked_where_people_see_it_and_can_be_r
         .unwrap();
     approve(&world).await;
     let attention = |text: &str| serde_json::from_str::<Value>(text).unwrap()["attention"]["effects_parked"].clone();
-    assert_eq!(attention(&world.get("/readyz", None).await.1), 0);
+    assert_eq!(attention(&world.get("/readyz", Some(Town::api_token())).await.1), 0);
     for _ in 0..400 {
         world.clock.advance(Duration::from_secs(320));
         world.settle().await;
@@ -480,7 +480,7 @@ async fn a_message_that_keeps_failing_is_parked_where_people_see_it_and_can_be_r
     let run = world.run().await;
     assert_eq!(parked[0].key, format!("report:{}:discord:{CHANNEL}", run.id));
     assert!(parked[0].reason.contains("500"), "{parked:?}");
-    assert_eq!(attention(&world.get("/readyz", None).await.1), 1);
+    assert_eq!(attention(&world.get("/readyz", Some(Town::api_token())).await.1), 1);
     let (_, detail) = world
         .get(&format!("/api/v1/runs/{}", run.id), Some(Town::api_token()))
         .await;
@@ -505,7 +505,7 @@ async fn a_message_that_keeps_failing_is_parked_where_people_see_it_and_can_be_r
             .iter()
             .any(|m| m.text.contains(run.id.as_str()))
     );
-    assert_eq!(attention(&world.get("/readyz", None).await.1), 0);
+    assert_eq!(attention(&world.get("/readyz", Some(Town::api_token())).await.1), 0);
 }
 
 #[tokio::test]

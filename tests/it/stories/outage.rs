@@ -130,7 +130,7 @@ async fn settle_again(world: &World) {
 }
 
 async fn ready(world: &World) -> (u16, serde_json::Value) {
-    let (status, text) = world.get("/readyz", None).await;
+    let (status, text) = world.get("/readyz", Some(Town::api_token())).await;
     (status, serde_json::from_str(&text).unwrap())
 }
 

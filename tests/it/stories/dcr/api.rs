@@ -242,19 +242,12 @@ async fn without_a_token_the_api_is_closed_and_health_is_not() {
     {
       "ready": true,
       "degraded": false,
-      "wrong": [],
-      "on": [
-        "github",
-        "jira",
-        "argocd",
-        "dcr"
-      ],
-      "off": {
-        "discord": "no token"
-      },
-      "attention": {
-        "deliveries_parked": 0,
-        "effects_parked": 0
+      "parts": {
+        "loops": "ready",
+        "database": "ready",
+        "deliveries": "ready",
+        "effects": "ready",
+        "platforms": "ready"
       }
     }
     "#);

@@ -2,7 +2,7 @@
 
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use stepherd::domain::run::RunState;
-use stepherd::sandbox::town::TICKET;
+use stepherd::sandbox::town::{TICKET, Town};
 
 use super::{ADA, START};
 use crate::world::World;
@@ -31,7 +31,7 @@ async fn a_run_that_cannot_be_read_keeps_nobody_else_waiting() {
             .iter()
             .all(|effect| effect.reason.contains("a newer stepherd wrote it"))
     );
-    let (_, ready) = world.get("/readyz", None).await;
+    let (_, ready) = world.get("/readyz", Some(Town::api_token())).await;
     assert!(!ready.contains(r#""effects_parked":0"#), "{ready}");
     assert!(
         world
