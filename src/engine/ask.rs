@@ -31,10 +31,7 @@ impl Engine {
             let permission = match self.permission(ask, roles(invocation, verb, run)).await {
                 Ok(permission) => permission,
                 Err(Wait::Later { why, .. }) if said.is_too_old(invocation.action, self.clock.now()) => {
-                    // Whether they may cannot be told in time, so nothing is done and nothing is said.
-                    self.commit(Decision::default(), None, Cause::keyed(&ask.via.key))
-                        .await?;
-                    return Ok(format!("too old by now, and it is not known whether they may: {why}"));
+                    return self.give_up(ask, &why).await;
                 }
                 Err(wait) => return Err(wait),
             };
@@ -91,6 +88,13 @@ impl Engine {
             why: "what it rests on changes too fast".to_owned(),
             after: None,
         })
+    }
+
+    /// Whether they may cannot be told in time, so nothing is done and nothing is said.
+    async fn give_up(&self, ask: &Ask<'_>, why: &str) -> Result<String, Wait> {
+        self.commit(Decision::default(), None, Cause::keyed(&ask.via.key))
+            .await?;
+        Ok(format!("too old by now, and it is not known whether they may: {why}"))
     }
 
     /// How it came, and the key that it takes effect under. One move of a ticket may be told by several (a webhook and a
