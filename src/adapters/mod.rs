@@ -13,7 +13,7 @@ pub mod jira;
 pub mod mask;
 pub mod signature;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -368,13 +368,31 @@ pub struct Missed {
     pub trouble: Option<CallError>,
 }
 
+/// Whose repositories are known to be ours: the owners that configuration and runs name. On some platforms anybody may
+/// have stepherd look at what is theirs, and as much of it as they like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ours(BTreeSet<String>);
+
+impl Ours {
+    /// The owner of this repository is one of us.
+    pub fn add(&mut self, repo: &Repo) {
+        self.0.insert(repo.owner().to_owned());
+    }
+
+    /// Whether this owner is one of us. Where nobody is known to be, everybody may be.
+    pub fn is_one(&self, owner: &str) -> bool {
+        self.0.is_empty() || self.0.contains(&owner.to_ascii_lowercase())
+    }
+}
+
 /// What happened while nobody listened.
 #[async_trait]
 pub trait Catchup: Send + Sync {
     /// Where it looks.
     fn platform(&self) -> Platform;
-    /// Looks for what happened since then, and has failed deliveries delivered again.
-    async fn missed(&self, since: Timestamp, now: Timestamp) -> Missed;
+    /// Looks for what happened since then, and has failed deliveries delivered again. Where strangers can have it look
+    /// at what is theirs, it looks at what is ours only.
+    async fn missed(&self, ours: &Ours, since: Timestamp, now: Timestamp) -> Missed;
 }
 
 /// Every adapter that is switched on, by what it is asked for. Built by `wiring`, nowhere else.

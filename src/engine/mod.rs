@@ -12,6 +12,7 @@ mod effects;
 mod head;
 mod intake;
 mod lease;
+mod ours;
 mod pauses;
 mod question;
 mod repair;

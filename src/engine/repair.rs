@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Engine;
 use super::pauses::later;
-use crate::adapters::{CallError, Catchup, Missed, MissedDelivery, RawRequest};
+use crate::adapters::{CallError, Catchup, Missed, MissedDelivery, Ours, RawRequest};
 use crate::domain::grammar;
 use crate::domain::ids::Platform;
 use crate::domain::signal::{ActorKind, Proof, Said, Signal, TicketMoved};
@@ -98,8 +98,14 @@ impl Engine {
             self.settle(&cursor, now, later(now, interval)).await?;
             return Ok(0);
         };
+        // Only forges let strangers in.
+        let ours = if platform.as_str() == self.forge_vendor() {
+            self.ours().await?
+        } else {
+            Ours::default()
+        };
         let missed = tokio::select! {
-            missed = catchup.missed(since, now) => Some(missed),
+            missed = catchup.missed(&ours, since, now) => Some(missed),
             () = self.clock.sleep_until(later(now, LOOK_TIMEOUT)) => None,
         };
         let Some(missed) = missed else {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use stepherd::adapters::discord::{Discord, registration};
-use stepherd::adapters::{Hands, Missed};
+use stepherd::adapters::{Hands, Missed, Ours};
 use stepherd::catalog::{self, Catalog};
 use stepherd::clock::{Clock, SystemClock};
 use stepherd::domain::ids::RunId;
@@ -382,7 +382,7 @@ impl World {
     /// All that a platform can be seen to have told since then, by webhooks or not.
     pub async fn missed(&self, platform: &str, since: Timestamp) -> Missed {
         let catchup = &self.hands.catchups[&platform.parse().unwrap()];
-        catchup.missed(since, self.clock.now()).await
+        catchup.missed(&Ours::default(), since, self.clock.now()).await
     }
 
     /// Another stepherd on the same database, with connections and clients of its own.

@@ -4,7 +4,7 @@
 //! The lists are GitHub's "List issue comments for a repository" and "List review comments in a repository". What a
 //! comment means, and whether it counts, is not judged here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use super::Github;
 use super::client::undocumented;
 use super::place::{Kind, platform};
 use super::token::{Need, Scope};
-use crate::adapters::{CallError, Catchup, Missed, MissedDelivery};
+use crate::adapters::{CallError, Catchup, Missed, MissedDelivery, Ours};
 use crate::domain::ids::{Platform, PrRef, Repo};
 use crate::domain::run::FailureClass;
 
@@ -46,6 +46,34 @@ struct Listed {
     archived: bool,
 }
 
+impl Listed {
+    fn owner(&self) -> &str {
+        self.full_name.split('/').next().unwrap_or_default()
+    }
+}
+
+/// Where the app is installed.
+#[derive(Debug, Deserialize)]
+struct Installation {
+    id: u64,
+    account: Option<Account>,
+    suspended_at: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Account {
+    #[serde(default)]
+    login: String,
+}
+
+impl Installation {
+    /// Whose repositories it is for. An enterprise has no login, and no repositories of its own either.
+    fn login(&self) -> Option<&str> {
+        let account = self.account.as_ref().filter(|account| !account.login.is_empty());
+        account.map(|account| account.login.as_str())
+    }
+}
+
 /// A comment and when it was made.
 type Found = (Timestamp, MissedDelivery);
 
@@ -59,17 +87,15 @@ impl GithubCatchup {
         }
     }
 
-    async fn repositories(&self) -> Result<Vec<Repo>, CallError> {
+    async fn repositories(&self, ours: &Ours, installations: Option<&[Installation]>) -> Result<Vec<Repo>, CallError> {
         if !self.repositories.is_empty() {
             return Ok(self.repositories.clone());
         }
-        let mut listed = if self.github.app_id.is_some() {
-            self.installed_on().await?
-        } else {
-            let list = "/user/repos?sort=pushed";
-            self.listed(Scope::Own, list).await?
+        let mut listed = match installations {
+            Some(installations) => self.installed_on(installations).await?,
+            None => self.listed(Scope::Own, "/user/repos?sort=pushed").await?,
         };
-        listed.retain(|repo| !repo.archived);
+        listed.retain(|repo| !repo.archived && ours.is_one(repo.owner()));
         listed.sort_by(|a, b| (b.pushed_at, &b.full_name).cmp(&(a.pushed_at, &a.full_name)));
         if listed.len() > REPOSITORIES_MAX {
             tracing::warn!(
@@ -86,32 +112,34 @@ impl GithubCatchup {
             .map_err(|e| undocumented("GET repositories", &format!("{e}")))
     }
 
-    /// The repositories of all installations of the app. One that was suspended, or whose account is gone, does not
-    /// keep the others from being looked through.
-    async fn installed_on(&self) -> Result<Vec<Listed>, CallError> {
-        #[derive(Deserialize)]
-        struct Installation {
-            id: u64,
-            account: Option<Account>,
-            suspended_at: Option<String>,
-        }
-        #[derive(Deserialize)]
-        struct Account {
-            #[serde(default)]
-            login: String,
+    /// The app's installations on accounts of ours; `None` if stepherd is no app. Anybody may install one that is public,
+    /// and would have their own repositories looked through instead of ours.
+    async fn installations(&self, ours: &Ours) -> Result<Option<Vec<Installation>>, CallError> {
+        if self.github.app_id.is_none() {
+            return Ok(None);
         }
         let list = "/app/installations";
-        let mut installations: Vec<Installation> = Vec::new();
-        let collect = |page| collect(list, page, &mut installations);
+        let mut all: Vec<Installation> = Vec::new();
+        let collect = |page| collect(list, page, &mut all);
         self.github.client.find(Scope::Own, list, collect).await?;
+        let seen = all.len();
+        all.retain(|installation| installation.login().is_none_or(|login| ours.is_one(login)));
+        if all.len() < seen {
+            tracing::info!(
+                left_out = seen - all.len(),
+                "installations on accounts that neither configuration nor any run names are not looked through for \
+                 missed comments"
+            );
+        }
+        Ok(Some(all))
+    }
+
+    /// The repositories of these installations. One that was suspended, or whose account is gone, does not keep the
+    /// others from being looked through.
+    async fn installed_on(&self, installations: &[Installation]) -> Result<Vec<Listed>, CallError> {
         let mut all = Vec::new();
         for installation in installations.iter().filter(|i| i.suspended_at.is_none()) {
-            // An enterprise has no login, and no repositories of its own either.
-            let account = installation
-                .account
-                .as_ref()
-                .filter(|account| !account.login.is_empty());
-            let Some(login) = account.map(|account| account.login.as_str()) else {
+            let Some(login) = installation.login() else {
                 continue;
             };
             let scope = Scope::Installation(installation.id);
@@ -176,7 +204,11 @@ impl Catchup for GithubCatchup {
         platform()
     }
 
-    async fn missed(&self, since: Timestamp, now: Timestamp) -> Missed {
+    async fn missed(&self, ours: &Ours, since: Timestamp, now: Timestamp) -> Missed {
+        let mut ours = ours.clone();
+        for repo in &self.repositories {
+            ours.add(repo);
+        }
         // GitHub tells whole seconds.
         let since_second = Timestamp::from_second(since.as_second()).unwrap_or(since);
         let mut missed = Missed {
@@ -185,7 +217,16 @@ impl Catchup for GithubCatchup {
             seen_to: now,
             trouble: None,
         };
-        let again = self.redeliver(since_second).await;
+        let installations = match self.installations(&ours).await {
+            Ok(installations) => installations,
+            Err(error) => {
+                missed.trouble = Some(error);
+                missed.seen_to = since;
+                return missed;
+            }
+        };
+        let installed: BTreeSet<u64> = installations.iter().flatten().map(|i| i.id).collect();
+        let again = self.redeliver(since_second, &installed).await;
         missed.redelivered = again.asked;
         missed.trouble = again.trouble;
         if again.wait_for_it {
@@ -195,7 +236,7 @@ impl Catchup for GithubCatchup {
             return missed;
         }
         let mut found = Vec::new();
-        match self.repositories().await {
+        match self.repositories(&ours, installations.as_deref()).await {
             Err(error) => worst(&mut missed.trouble, error),
             Ok(repositories) => {
                 let mut troubles = 0;

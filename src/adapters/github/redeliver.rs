@@ -49,6 +49,8 @@ struct Attempt {
     #[serde(default)]
     status_code: Option<u16>,
     event: String,
+    #[serde(default)]
+    installation_id: Option<u64>,
 }
 
 impl Attempt {
@@ -67,14 +69,18 @@ fn page_from(cursor: Option<&str>) -> String {
 }
 
 impl GithubCatchup {
-    /// Asks for the deliveries since then of which no try succeeded, the oldest first. Only an app can.
-    pub(super) async fn redeliver(&self, since: Timestamp) -> Again {
+    /// Asks for the deliveries since then of which no try succeeded, the oldest first, as far as they are about these
+    /// installations. Only an app can.
+    pub(super) async fn redeliver(&self, since: Timestamp, installations: &BTreeSet<u64>) -> Again {
         let mut again = Again::default();
         if self.github.app_id.is_none() {
             return again;
         }
         let attempts = match self.attempts(since).await {
-            Ok(attempts) => attempts,
+            Ok(mut attempts) => {
+                attempts.retain(|attempt| attempt.installation_id.is_none_or(|id| installations.contains(&id)));
+                attempts
+            }
             Err(CallError::Permanent { why, .. }) => {
                 tracing::warn!(%why, "failed deliveries cannot be listed; comments are looked for all the same");
                 return again;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::client::{Jira, encoded, id_of, odd, success};
 use super::history::{API, Move, Ticket, created, list, moment, text};
 use super::{Flavor, platform};
-use crate::adapters::{CallError, Catchup, Missed, MissedDelivery};
+use crate::adapters::{CallError, Catchup, Missed, MissedDelivery, Ours};
 use crate::domain::ids::Platform;
 
 /// How the names of what was found here begin.
@@ -148,7 +148,7 @@ impl Catchup for JiraCatchup {
         platform()
     }
 
-    async fn missed(&self, since: Timestamp, now: Timestamp) -> Missed {
+    async fn missed(&self, _ours: &Ours, since: Timestamp, now: Timestamp) -> Missed {
         let mut missed = Missed {
             deliveries: Vec::new(),
             redelivered: 0,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use stepherd::adapters::github::{GithubCatchup, GithubDoor, OwnIdentity};
-use stepherd::adapters::{CallError, Catchup, Door, Missed, RawRequest};
+use stepherd::adapters::{CallError, Catchup, Door, Missed, Ours, RawRequest};
 use stepherd::domain::run::FailureClass;
 use stepherd::domain::signal::{Proof, Signal};
 use stepherd::sandbox::stage::{Fault, FaultKind};
@@ -23,7 +23,7 @@ fn catchup(scene: &Scene) -> GithubCatchup {
 }
 
 async fn missed(catchup: &GithubCatchup) -> Missed {
-    catchup.missed(at(LONG_AGO), at(NOW)).await
+    catchup.missed(&Ours::default(), at(LONG_AGO), at(NOW)).await
 }
 
 fn read(headers: Vec<(String, String)>, body: Vec<u8>) -> Vec<Signal> {
@@ -148,7 +148,7 @@ async fn only_what_was_said_since_then_is_found_however_many_pages_it_takes() {
         .edit_comment(REPO, old, "octocat", "/dcr after")
         .expect("an edit");
     let since = at(1_760_000_010) + jiff::SignedDuration::from_millis(900);
-    let missed = catchup(&scene).missed(since, at(NOW)).await;
+    let missed = catchup(&scene).missed(&Ours::default(), since, at(NOW)).await;
     assert_eq!(missed.deliveries.len(), 230);
     let ids: std::collections::BTreeSet<&str> = missed.deliveries.iter().map(|d| d.delivery_id.as_str()).collect();
     assert_eq!(ids.len(), 230);
@@ -338,4 +338,50 @@ async fn where_nothing_ever_gets_through_nothing_is_waited_for() {
         let missed = missed(&catchup).await;
         assert_eq!(missed.deliveries.len(), if said == 1 { 0 } else { said });
     }
+}
+
+#[tokio::test]
+async fn what_strangers_installed_the_app_on_is_neither_asked_for_again_nor_looked_through() {
+    const TRAP: &str = "eve/trap";
+    let scene = Scene::app().await;
+    listen_nowhere(&scene);
+    scene.github.add_repo(TRAP, &[]).expect("a repository");
+    let write = stepherd::sandbox::github::Level::Write;
+    scene.github.set_permission(TRAP, "octocat", write).expect("an account");
+    let pr = stepherd::sandbox::github::NewPr {
+        branch: "b",
+        base: "main",
+        title: "Something",
+        body: "",
+        files: &[("src.txt", Some("one"))],
+        fork: None,
+    };
+    let theirs = scene
+        .github
+        .open_pr_by_person(TRAP, "octocat", pr)
+        .expect("a pull request");
+    let pr = scene.somebodys_pr("b");
+    for (repo, number) in [(TRAP, theirs), (REPO, pr)] {
+        scene
+            .github
+            .comment(repo, number, "octocat", "/dcr list")
+            .expect("a comment");
+    }
+    scene.github.deliver_pending().await;
+    let mut ours = Ours::default();
+    ours.add(&super::scene::repo());
+    let catchup = catchup(&scene);
+    let first = catchup.missed(&ours, at(LONG_AGO), at(NOW)).await;
+    assert_eq!(first.redelivered, 2, "only what happened in our own repository");
+    scene.github.deliver_pending().await;
+    let second = catchup.missed(&ours, at(LONG_AGO), at(NOW)).await;
+    assert_eq!((second.trouble, second.deliveries.len()), (None, 1));
+    let there = scene.github.stage().calls_to("GET", "/eve/trap/");
+    assert!(there.is_empty(), "{there:?}");
+    assert_eq!(scene.calls("GET", "/installation/repositories"), 1);
+    // Who is named in the settings is one of us, too; and where nobody is known, everybody may be.
+    let named = GithubCatchup::new(scene.ours.clone(), vec![TRAP.parse().expect("a name")]);
+    let named = named.missed(&ours, at(LONG_AGO), at(NOW)).await;
+    assert_eq!((named.redelivered, named.seen_to), (4, at(LONG_AGO)));
+    assert_eq!(missed(&catchup).await.redelivered, 4);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::Timestamp;
 use serde_json::{Map, json};
 use stepherd::adapters::jira::{Flavor, Jira, JiraCatchup, JiraConfig, JiraDoor, JiraProofs};
-use stepherd::adapters::{CallError, Catchup, Door, Missed, RawRequest};
+use stepherd::adapters::{CallError, Catchup, Door, Missed, Ours, RawRequest};
 use stepherd::domain::signal::{Proof, Signal};
 use stepherd::sandbox::jira::{self as site, Flavour, JiraOptions, JiraUser, Signing, Workflow};
 use stepherd::sandbox::stage::{Fault, FaultKind};
@@ -71,7 +71,7 @@ impl Set {
     async fn missed_in(&self, projects: &[&str], transitions: bool, since: Timestamp) -> Missed {
         let projects = projects.iter().map(|p| (*p).to_owned()).collect();
         JiraCatchup::new(self.jira.clone(), projects, transitions)
-            .missed(since, self.now())
+            .missed(&Ours::default(), since, self.now())
             .await
     }
 

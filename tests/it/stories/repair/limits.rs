@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use stepherd::adapters::{Catchup, Missed};
+use stepherd::adapters::{Catchup, Missed, Ours};
 use stepherd::domain::ids::Platform;
 use stepherd::sandbox::stage::{Fault, FaultKind};
 use stepherd::sandbox::town::{CLUSTER_REPO, REPO, TICKET};
@@ -60,7 +60,7 @@ impl Catchup for Hangs {
         "github".parse().unwrap()
     }
 
-    async fn missed(&self, _since: Timestamp, _now: Timestamp) -> Missed {
+    async fn missed(&self, _ours: &Ours, _since: Timestamp, _now: Timestamp) -> Missed {
         self.asked.notify_one();
         std::future::pending().await
     }
@@ -217,4 +217,21 @@ async fn what_a_list_shows_late_is_found_all_the_same() {
     assert_eq!(look(&world).await, 0);
     world.town.jira.hide(TICKET, false);
     assert_eq!(look(&world).await, 1);
+}
+
+#[tokio::test]
+async fn a_stranger_with_a_hundred_repositories_does_not_keep_ours_from_being_looked_through() {
+    let world = watched().await;
+    let number = world.open_pull("wish");
+    world.settle().await;
+    world.clock.advance(Duration::from_secs(2));
+    // Anybody may install the app on repositories of their own, and push there as often as they like.
+    for n in 0..101 {
+        world.town.github.add_repo(&format!("eve/r{n}"), &[]).unwrap();
+    }
+    world.write(number, "ada", "/dcr list");
+    lose(&world);
+    assert_eq!(look(&world).await, 1);
+    let there = world.town.github.stage().calls_to("GET", "/repos/eve/");
+    assert!(there.is_empty(), "{there:?}");
 }
