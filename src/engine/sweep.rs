@@ -3,7 +3,7 @@
 //! Each process looks at the runs of the shards it holds. When to look next is stored with every change of a run, and
 //! kept in memory from one look to the next: an observation that changes nothing writes nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::pin;
 use std::time::Duration;
@@ -54,7 +54,38 @@ pub struct Sweep {
     looking: JoinSet<Looking>,
     blind: BTreeMap<(RunId, String), u32>,
     /// Runs whose turn it is once there is room with a vendor.
-    waiting: BTreeMap<String, VecDeque<RunId>>,
+    waiting: BTreeMap<String, Line>,
+}
+
+/// Who waits for the same, first come first served; nobody stands in it twice.
+#[derive(Default)]
+struct Line {
+    order: BTreeMap<u64, RunId>,
+    places: HashMap<RunId, u64>,
+    next: u64,
+}
+
+impl Line {
+    /// Whoever is in it already keeps the place.
+    fn join(&mut self, run: &RunId) {
+        if !self.places.contains_key(run) {
+            self.places.insert(run.clone(), self.next);
+            self.order.insert(self.next, run.clone());
+            self.next += 1;
+        }
+    }
+
+    fn leave(&mut self, run: &RunId) {
+        if let Some(place) = self.places.remove(run) {
+            self.order.remove(&place);
+        }
+    }
+
+    fn first(&mut self) -> Option<RunId> {
+        let (_, run) = self.order.pop_first()?;
+        self.places.remove(&run);
+        Some(run)
+    }
 }
 
 /// A look that has ended.
@@ -75,20 +106,29 @@ impl Sweep {
     fn take_up(&mut self, wake: RunWake) {
         match self.busy.get_mut(&wake.run) {
             Some(meanwhile) => *meanwhile = Some(wake),
+            None if wake.at.is_none() => self.forget(&wake.run),
             None => self.set(&wake.run, wake.at),
+        }
+    }
+
+    /// It is not to be looked at any more.
+    fn forget(&mut self, run: &RunId) {
+        self.set(run, None);
+        for line in self.waiting.values_mut() {
+            line.leave(run);
         }
     }
 
     /// Makes those due for whom there is room now: so many with each vendor.
     fn let_in(&mut self, free: &BTreeMap<String, u32>, now: Timestamp) {
         let mut let_in = Vec::new();
-        for (vendor, runs) in &mut self.waiting {
-            let room = free.get(vendor).map_or(runs.len(), |free| *free as usize);
-            let_in.extend(runs.drain(..room.min(runs.len())));
+        for (vendor, line) in &mut self.waiting {
+            let room = free.get(vendor).map_or(usize::MAX, |free| *free as usize);
+            let_in.extend(std::iter::from_fn(|| line.first()).take(room));
         }
-        self.waiting.retain(|_, runs| !runs.is_empty());
+        self.waiting.retain(|_, line| !line.order.is_empty());
         for run in let_in {
-            // Who is gone is in nobody's calendar, and who is being looked at has got in some other way.
+            // Who is being looked at right now has come back without being let in, and joins again if there is no room.
             if self.when.contains_key(&run) {
                 self.set(&run, Some(now));
             }
@@ -126,7 +166,19 @@ impl Sweep {
     fn drop_others(&mut self) {
         let gone: Vec<RunId> = self.when.keys().filter(|run| !self.held.have(run)).cloned().collect();
         for run in &gone {
-            self.set(run, None);
+            self.forget(run);
+        }
+    }
+
+    /// Puts it in line with those vendors where there was no room for it, and with no other.
+    fn wait_for(&mut self, run: &RunId, full: &[String]) {
+        for (vendor, line) in &mut self.waiting {
+            if !full.contains(vendor) {
+                line.leave(run);
+            }
+        }
+        for vendor in full {
+            self.waiting.entry(vendor.clone()).or_default().join(run);
         }
     }
 
@@ -281,11 +333,9 @@ impl Engine {
         let soon = Some(later(self.clock.now(), Duration::from_secs(1)));
         let next = looked.as_ref().map_or(soon, |looked| looked.next);
         sweep.set(&run, meanwhile.map_or(next, |wake| wake.at));
-        for vendor in looked.iter().flat_map(|looked| &looked.full) {
-            sweep.waiting.entry(vendor.clone()).or_default().push_back(run.clone());
-        }
+        sweep.wait_for(&run, looked.as_ref().map_or(&[], |looked| &looked.full));
         if !sweep.held.have(&run) {
-            sweep.set(&run, None);
+            sweep.forget(&run);
         }
         if !sweep.when.contains_key(&run) {
             sweep.blind.retain(|(id, _), _| *id != run);
