@@ -173,7 +173,7 @@ impl Answered {
         (200..300).contains(&self.status)
     }
 
-    /// The body of a 2xx as a type; any other status is a permanent failure in the vendor's words.
+    /// The body of a 2xx as a type; any other status is a failure in the vendor's words.
     ///
     /// # Errors
     /// As said; a 2xx whose body lacks what the type needs counts as an answer that was cut.
@@ -191,10 +191,11 @@ impl Answered {
         })
     }
 
-    /// This answer as a permanent failure.
+    /// This answer as a failure: a permanent one, unless it is stepherd's credentials that are refused.
     pub fn refusal(&self) -> CallError {
         let class = match self.status {
-            401 | 403 => FailureClass::Permission,
+            401 => return unauthorized(&self.describe()),
+            403 => FailureClass::Permission,
             _ => FailureClass::User,
         };
         permanent(self.describe(), class)
@@ -254,6 +255,13 @@ pub fn retry(why: String, after: Option<Duration>, class: FailureClass) -> CallE
         after,
         class,
     }
+}
+
+/// stepherd's own credentials are refused (401). That says nothing about what was asked, nor about anybody, and it passes
+/// when somebody has mended them: later, not no. It had no effect.
+pub fn unauthorized(why: &str) -> CallError {
+    let why = format!("stepherd's own credentials are refused: {why}");
+    retry(why, None, FailureClass::Permission)
 }
 
 /// A failure that another try will not mend.

@@ -140,7 +140,8 @@ pub trait Door: Send + Sync {
 /// Why a call to the outside did not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// It may work later: 429, secondary limits, 5xx, time-outs, cut connections. The call may have taken effect.
+    /// It may work later: 429, secondary limits, 5xx, time-outs, cut connections, and 401: a credential of stepherd's own
+    /// that is refused says nothing about what was asked. The call may have taken effect.
     #[error("{why}")]
     Retry {
         /// What happened, without secrets.

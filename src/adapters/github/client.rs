@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::token::{Refused, Scope, Tokens};
 use super::{Credentials, GithubConfig};
 use crate::adapters::CallError;
-use crate::adapters::http::{permanent, retry, seconds};
+use crate::adapters::http::{permanent, retry, seconds, unauthorized};
 use crate::adapters::mask::Mask;
 use crate::domain::run::FailureClass;
 
@@ -122,8 +122,8 @@ impl Client {
     /// Makes one call on behalf of whoever may in this scope; `target` is percent-encoded and starts with `/`.
     ///
     /// # Errors
-    /// `Retry` when no whole answer came or GitHub asks to come back; `Permanent` for 401 and 403. Every other
-    /// status is a `Reply`.
+    /// `Retry` when no whole answer came, GitHub asks to come back, or refuses stepherd's credentials (401); `Permanent`
+    /// for 403. Every other status is a `Reply`.
     pub(super) async fn call(
         &self,
         scope: Scope<'_>,
@@ -223,7 +223,7 @@ impl Reply {
     /// This answer as a permanent failure. 404 is also GitHub's way of saying "not for you".
     pub(super) fn refusal(&self) -> CallError {
         let class = match self.status {
-            401 | 403 | 404 | 410 | 451 => FailureClass::Permission,
+            403 | 404 | 410 | 451 => FailureClass::Permission,
             _ => FailureClass::User,
         };
         permanent(self.describe(), class)
@@ -376,7 +376,8 @@ fn judge(call: &str, status: u16, headers: Option<&HeaderMap>, message: &str) ->
     match status {
         429 => {}
         403 if after.is_some() || spent || limited => {}
-        401 | 403 => return Some(permanent(why, FailureClass::Permission)),
+        401 => return Some(unauthorized(&why)),
+        403 => return Some(permanent(why, FailureClass::Permission)),
         408 | 500.. => return Some(retry(why, after, FailureClass::Infrastructure)),
         _ => return None,
     }

@@ -183,11 +183,7 @@ async fn a_fault_is_waited_out_for_as_long_as_github_says() {
 
 #[tokio::test]
 async fn refusals_are_final_and_say_why() {
-    for (status, class) in [
-        (401, FailureClass::Permission),
-        (403, FailureClass::Permission),
-        (422, FailureClass::User),
-    ] {
+    for (status, class) in [(403, FailureClass::Permission), (422, FailureClass::User)] {
         let body = r#"{"message":"No, because","errors":[{"message":"of this"},{"code":"invalid"},"plain"]}"#;
         match failure(Fault::answer("GET", "/contents", 1, status, vec![], body)).await {
             CallError::Permanent { why, class: got } => {
@@ -197,6 +193,20 @@ async fn refusals_are_final_and_say_why() {
             }
             other => panic!("{status}: {other:?}"),
         }
+    }
+}
+
+/// Whoever has to mend it is told what GitHub said; whoever was asked about is not refused for it.
+#[tokio::test]
+async fn refused_credentials_are_no_answer() {
+    let body = r#"{"message":"Bad credentials"}"#;
+    match failure(Fault::answer("GET", "/contents", 1, 401, vec![], body)).await {
+        CallError::Retry { why, after, class } => {
+            assert_eq!((after, class), (None, FailureClass::Permission));
+            assert!(why.contains("stepherd's own credentials are refused"), "{why}");
+            assert!(why.contains("401 Bad credentials"), "{why}");
+        }
+        other => panic!("{other:?}"),
     }
 }
 
@@ -272,7 +282,17 @@ async fn an_app_that_is_installed_again_is_found_again() {
     for _ in 0..2 {
         scene.stage.misbehave(refused("GET", "/contents", 401));
     }
-    assert!(matches!(read().await, Err(CallError::Permanent { .. })));
+    let refused = read().await;
+    assert!(
+        matches!(
+            refused,
+            Err(CallError::Retry {
+                class: FailureClass::Permission,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

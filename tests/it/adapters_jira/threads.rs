@@ -402,7 +402,13 @@ async fn cloud_is_asked_for_an_accounts_groups() {
 
 #[tokio::test]
 async fn a_limit_or_a_fault_is_no_answer_about_groups() {
-    for (status, body) in [(429, json!({})), (500, json!({})), (503, json!({})), (200, Value::Null)] {
+    for (status, body) in [
+        (401, json!({})),
+        (429, json!({})),
+        (500, json!({})),
+        (503, json!({})),
+        (200, Value::Null),
+    ] {
         let line = ("GET", "/rest/api/3/user/groups?accountId=eve".to_owned(), status, body);
         let peer = cloud(vec![line]).await;
         let found = peer.jira.answer_lookup(&in_group("ops")).await;

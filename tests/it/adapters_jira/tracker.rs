@@ -157,11 +157,9 @@ async fn trouble_on_the_way_is_classed_by_whether_it_may_pass() {
         404,
         json!({ "errorMessages": ["Issue does not exist"] }),
     );
-    let unauthorized = ("GET", format!("{ISSUE}?fields=status"), 401, Value::Null);
     let no_right = posted_transition(403, Value::Null);
     for (script, class) in [
         (vec![not_found], FailureClass::User),
-        (vec![unauthorized], FailureClass::Permission),
         (
             vec![status_is("1", "Open"), two_ways(), no_right],
             FailureClass::Permission,

@@ -40,6 +40,29 @@ async fn nobody_is_obeyed_before_github_has_said_which_account_is_stepherds_own(
     assert_eq!(by, ["ada"]);
 }
 
+/// Somebody rotates stepherd's key, and for a while GitHub knows neither the old one nor the new one.
+#[tokio::test]
+async fn while_stepherds_own_credentials_are_refused_a_command_waits_and_nobody_is_refused() {
+    for refused in ["/issues/comments/", "/memberships/", ""] {
+        let world = World::new().await;
+        let (number, _) = world.pull_request().await;
+        let bad = r#"{"message":"Bad credentials"}"#;
+        let unauthorized = Fault::answer("GET", refused, 10_000, 401, vec![], bad);
+        world.town.github.stage().misbehave(unauthorized);
+        world.say(number, "grace", START).await;
+        world.pass(Duration::from_secs(60)).await;
+        assert_eq!(world.messages(number).len(), 1, "{refused}: nobody is refused");
+        let waiting = world.store.deliveries(Some("pending"), 9).await.unwrap();
+        assert_eq!(waiting.len(), 1, "{refused}: it is kept");
+        let note = &waiting[0].note;
+        let named = note.contains("stepherd's own credentials are refused") && note.contains("401 Bad credentials");
+        assert!(named, "{refused}: {note}");
+        world.town.github.stage().behave();
+        world.pass(Duration::from_secs(200)).await;
+        assert_eq!(world.run().await.asked_by.name, "grace", "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn what_another_app_writes_in_a_persons_name_is_not_obeyed() {
     let world = World::new().await;

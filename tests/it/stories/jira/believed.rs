@@ -314,6 +314,27 @@ async fn who_does_not_know_itself_obeys_nobody_until_it_does() {
 }
 
 #[tokio::test]
+async fn while_its_token_is_refused_a_command_in_a_comment_waits() {
+    for refused in [format!("/issue/{TICKET}"), format!("/issue/{TICKET}/comment/")] {
+        let world = World::new().await;
+        let stage = &world.town.jira.stage;
+        stage.misbehave(Fault::answer("GET", &refused, 10_000, 401, Vec::new(), "{}"));
+        let before = world.town.jira.messages(TICKET).len();
+        world.town.jira.comment(TICKET, ADA, "/dcr list").await.unwrap();
+        minutes(&world, 1).await;
+        let pending = world.store.deliveries(Some("pending"), 9).await.unwrap();
+        assert_eq!(pending.len(), 1, "{refused}: it is kept");
+        stage.behave();
+        minutes(&world, 3).await;
+        assert_eq!(
+            world.town.jira.messages(TICKET).len(),
+            before + 2,
+            "{refused}: Ada is answered"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_signed_webhook_needs_no_token_and_is_looked_up_all_the_same() {
     let world = of_four_proofs().await;
     world

@@ -101,6 +101,26 @@ async fn with_an_interval_of_zero_nothing_is_looked_for() {
 }
 
 #[tokio::test]
+async fn what_was_missed_while_stepherds_own_credentials_are_refused_is_found_when_they_are_mended() {
+    let world = watched().await;
+    asked_unheard(&world).await;
+    // Longer ago than is looked at twice anyway.
+    world.clock.advance(Duration::from_secs(3600));
+    for (stage, path) in [
+        (world.town.github.stage(), "/issues/comments"),
+        (&*world.town.jira.stage, "/issue/"),
+    ] {
+        stage.misbehave(Fault::answer("GET", path, 10_000, 401, vec![], "{}"));
+    }
+    for _ in 0..5 {
+        assert_eq!(look(&world).await, 0);
+    }
+    world.town.github.stage().behave();
+    world.town.jira.stage.behave();
+    assert_eq!(look(&world).await, 2);
+}
+
+#[tokio::test]
 async fn a_platform_in_trouble_hinders_no_other_and_loses_nothing() {
     let world = watched().await;
     let number = asked_unheard(&world).await;
