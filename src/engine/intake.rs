@@ -77,18 +77,18 @@ impl Engine {
                 return Ok(DeliverySettled::Parked { reason: reason.clone() });
             }
         };
-        let dealt = tokio::time::timeout(TRY_TIMEOUT, self.deal_with(piece, signals, since));
-        let dealt = AssertUnwindSafe(dealt).catch_unwind();
-        match dealt.await {
-            Ok(Ok(settled)) => settled,
-            Ok(Err(_)) => {
-                let at = next_try(self.clock.now(), piece.claimed.attempts, None, self.clock.random());
-                let reason = format!("it took longer than {} s", TRY_TIMEOUT.as_secs());
-                Ok(DeliverySettled::RetryAt { at, reason, since })
-            }
-            Err(_) => Ok(DeliverySettled::Parked {
-                reason: PANICKED.to_owned(),
+        let dealt = AssertUnwindSafe(self.deal_with(piece, signals, since)).catch_unwind();
+        tokio::select! {
+            biased;
+            dealt = dealt => dealt.unwrap_or_else(|_| {
+                Ok(DeliverySettled::Parked {
+                    reason: PANICKED.to_owned(),
+                })
             }),
+            () = self.clock.sleep_until(later(since, TRY_TIMEOUT)) => {
+                let why = format!("it took longer than {} s", TRY_TIMEOUT.as_secs());
+                Ok(self.put_off(piece, why, None, since))
+            }
         }
     }
 
@@ -120,7 +120,6 @@ impl Engine {
         signals: &[Signal],
         since: Timestamp,
     ) -> Result<DeliverySettled, StoreError> {
-        let attempts = piece.claimed.attempts;
         let mut notes = Vec::new();
         for signal in signals {
             match self.signal(signal, piece).await {
@@ -133,20 +132,27 @@ impl Engine {
                 }
                 Err(Wait::Store(error)) => return Err(error),
                 Err(Wait::Full(room)) => return Ok(DeliverySettled::WaitsFor { room, since }),
-                Err(Wait::Later { why, .. }) if attempts >= TRIES_MAX => {
-                    return Ok(DeliverySettled::Parked {
-                        reason: format!("keeps failing: {why}"),
-                    });
-                }
-                Err(Wait::Later { why, after }) => {
-                    tracing::warn!(reason = %why, "a delivery has to wait");
-                    let at = next_try(self.clock.now(), attempts, after, self.clock.random());
-                    let reason = why;
-                    return Ok(DeliverySettled::RetryAt { at, reason, since });
-                }
+                Err(Wait::Later { why, after }) => return Ok(self.put_off(piece, why, after, since)),
             }
         }
         Ok(DeliverySettled::Done { note: notes.join("; ") })
+    }
+
+    /// Another try later, or the end of tries.
+    fn put_off(&self, piece: &Piece, why: String, after: Option<Duration>, since: Timestamp) -> DeliverySettled {
+        let attempts = piece.claimed.attempts;
+        if attempts >= TRIES_MAX {
+            tracing::error!(reason = %why, "a delivery keeps failing; parked");
+            return DeliverySettled::Parked {
+                reason: format!("keeps failing: {why}"),
+            };
+        }
+        tracing::warn!(reason = %why, "a delivery has to wait");
+        DeliverySettled::RetryAt {
+            at: next_try(self.clock.now(), attempts, after, self.clock.random()),
+            reason: why,
+            since,
+        }
     }
 
     async fn signal(&self, signal: &Signal, delivery: &Piece) -> Result<String, Wait> {
