@@ -1,12 +1,14 @@
 //! Which delivery is dealt with when: claimed, kept in order within its thread, settled one by one.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -32,7 +34,8 @@ pub(super) struct Piece {
     pub(super) stops: bool,
     held: Held<DeliveryClaim>,
     begun: AtomicBool,
-    ended: CancellationToken,
+    /// How it ended, if it was taken out of turn: whether it has to wait.
+    ended: SetOnce<Result<bool, StoreError>>,
 }
 
 impl Piece {
@@ -110,7 +113,7 @@ impl Engine {
                 reading,
                 claimed,
                 begun: AtomicBool::new(false),
-                ended: CancellationToken::new(),
+                ended: SetOnce::new(),
             };
             threads
                 .entry(order(&piece.claimed, now.wall()))
@@ -126,23 +129,25 @@ impl Engine {
         tokio::select! {
             biased;
             done = self.take_each(&thread) => done,
-            error = self.take_stops(&thread) => Err(error),
+            never = self.take_stops(&thread) => match never {},
         }
     }
 
     async fn take_each(&self, thread: &Thread) -> Result<(), StoreError> {
         let (mut waits, mut back) = (false, Vec::new());
         let mut failed = Ok(());
-        for piece in thread {
-            if !piece.begin() {
-                piece.ended.cancelled().await;
+        for piece in going_first(thread) {
+            let taken = if !piece.begin() {
+                piece.ended.wait().await.clone()
             } else if failed.is_err() || ((waits || piece.claimed.early) && !piece.stops) {
                 back.push(piece);
+                continue;
             } else {
-                match self.take(piece).await {
-                    Ok(has_to_wait) => waits |= has_to_wait,
-                    Err(error) => failed = Err(error),
-                }
+                self.take(piece).await
+            };
+            match taken {
+                Ok(has_to_wait) => waits |= has_to_wait,
+                Err(error) => failed = Err(error),
             }
         }
         // Others may have them at once. If that does not work, they have them when the leases end.
@@ -153,20 +158,17 @@ impl Engine {
         failed.and(back.map(|_| ()))
     }
 
-    /// Takes the stops that still wait for their turn after a moment. Ends only with an error.
-    async fn take_stops(&self, thread: &Thread) -> StoreError {
+    /// Takes the stops that still wait for their turn after a moment. Whoever goes through the thread hears how it ended.
+    async fn take_stops(&self, thread: &Thread) -> Infallible {
         self.clock.sleep_until(later(self.clock.now(), STOP_WAITS)).await;
         let stops = thread.iter().filter(|piece| piece.stops && piece.begin());
         let taken = stops.map(|piece| async {
             let taken = self.take(piece).await;
-            piece.ended.cancel();
-            taken
+            // It is set once, by whoever has begun.
+            piece.ended.set(taken).ok();
         });
-        let failed = join_all(taken).await.into_iter().find_map(Result::err);
-        match failed {
-            Some(error) => error,
-            None => std::future::pending().await,
-        }
+        join_all(taken).await;
+        std::future::pending().await
     }
 
     /// Deals with one; whether it has to wait.
@@ -193,6 +195,14 @@ impl Engine {
         let (claim, now) = (piece.claimed.claim, self.clock.now());
         self.store.settle_delivery(claim, settled, now).await.map(|_| ())
     }
+}
+
+/// In the order of arrival; but a stop that was claimed before its turn has waited for long enough, and goes before
+/// those that it may be about.
+fn going_first(thread: &Thread) -> impl Iterator<Item = &Piece> {
+    let is_first = |piece: &&Piece| piece.stops && piece.claimed.early;
+    let rest = thread.iter().filter(move |piece| !is_first(piece));
+    thread.iter().filter(is_first).chain(rest)
 }
 
 /// Whether it has waited for so long that it holds nobody back any more.

@@ -87,10 +87,11 @@ impl Engine {
             self.wakes.effects.notify_one();
         }
         let mut vendors: BTreeMap<String, ByPlace> = BTreeMap::new();
+        let mut too_many = Vec::new();
         for effect in claimed {
             let Some(place) = self.effects.try_enter(&effect.effect.room()) else {
                 // Two that claim at once had one count of what was free.
-                self.put_back(&effect).await?;
+                too_many.push(effect);
                 continue;
             };
             let places = vendors.entry(self.vendor(&effect.effect)).or_default();
@@ -101,13 +102,22 @@ impl Engine {
                 ended: CancellationToken::new().drop_guard(),
             });
         }
+        self.put_back(too_many).await;
         Ok(vendors.into_values().collect())
     }
 
-    async fn put_back(&self, effect: &ClaimedEffect) -> Result<(), StoreError> {
+    /// Others may have these at once. Where that does not work, they have them when the leases end.
+    async fn put_back(&self, effects: Vec<ClaimedEffect>) {
         let now = self.clock.now();
-        let not_yet = EffectSettled::NotBefore { at: now };
-        self.store.settle_effect(&effect.claim, not_yet, now).await.map(|_| ())
+        let back = effects.iter().map(|effect| {
+            let not_yet = EffectSettled::NotBefore { at: now };
+            self.store.settle_effect(&effect.claim, not_yet, now)
+        });
+        for back in join_all(back).await {
+            if let Err(error) = back {
+                tracing::warn!(%error, "a claim cannot be given back before its lease ends");
+            }
+        }
     }
 
     /// Carries out what goes to one vendor.
@@ -130,9 +140,8 @@ impl Engine {
                     () = self.clock.sleep_until(all_start) => {}
                 }
                 if let Err(error) = self.carry_out_held(&one).await {
-                    // Others may have the rest at once. If that does not work either, they have it when leases end.
                     drop(one);
-                    join_all(effects.map(async |one| self.put_back(&one.effect).await.ok())).await;
+                    self.put_back(effects.map(|one| one.effect).collect()).await;
                     return Err(error);
                 }
             }

@@ -53,7 +53,7 @@ const CLAIM: Text = Text::Two {
     ),
 };
 
-/// Who has been behind others for so long is claimed early once.
+/// Who has been behind others for so long is claimed early.
 const EARLY: Duration = Duration::from_secs(1);
 
 /// $1 row numbers with epochs, as a JSON array, $2 end of the lease.
@@ -187,7 +187,7 @@ impl Store {
     /// read any more is parked instead, so that it does not stand in the way.
     ///
     /// Nobody overtakes in a thread: while one is under way, or has waited for the outside for less than [`HOLD`],
-    /// later ones are left alone, except that each is claimed `early` once.
+    /// later ones are left alone, except that each is claimed `early`, until it is put back.
     pub async fn claim_deliveries(
         &self,
         now: Timestamp,

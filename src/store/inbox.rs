@@ -46,9 +46,11 @@ macro_rules! settle {
                 due = COALESCE(",
             $due,
             ", deliveries.due), lease_until = NULL, epoch = deliveries.epoch + 1,
-                settled_at = settled.at, attempts = deliveries.attempts - settled.untried,
+                settled_at = CASE WHEN settled.untried = 1 THEN deliveries.settled_at ELSE settled.at END,
+                attempts = deliveries.attempts - settled.untried,
                 room = COALESCE(settled.room, deliveries.room),
-                held_since = COALESCE(deliveries.held_since, settled.since)
+                held_since = COALESCE(deliveries.held_since, settled.since),
+                early = CASE WHEN settled.since IS NULL THEN deliveries.early ELSE 0 END
              FROM ",
             $settled,
             " WHERE deliveries.seq = settled.seq AND deliveries.epoch = settled.epoch
@@ -58,7 +60,8 @@ macro_rules! settle {
     };
 }
 
-/// $1 the settlements as JSON. What is due again is so by the clock that it will be claimed by.
+/// $1 the settlements as JSON. Who was heard and has to wait for the outside may be heard before its turn again; who was
+/// only put back may not. When it was settled says that it was tried. What is due again is so by the clock that it will be claimed by.
 const SETTLE: Text = Text::Two {
     sqlite: settle!(
         "settled.due",

@@ -105,8 +105,8 @@ pub struct ClaimedDelivery {
     pub claim: DeliveryClaim,
     /// How often it was claimed before this.
     pub attempts: u32,
-    /// Whether it was claimed before its turn: an earlier one of its thread is not dealt with. Happens to each once, so
-    /// that what must not wait can be told from what must.
+    /// Whether it was claimed before its turn: an earlier one of its thread is not dealt with. Happens to each until it
+    /// is put back, so that what must not wait can be told from what must.
     pub early: bool,
     /// Since when it has had to wait for the outside, if it has.
     pub held_since: Option<Timestamp>,

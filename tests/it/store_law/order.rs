@@ -102,6 +102,54 @@ pub(super) async fn what_waits_for_the_outside_holds_its_thread_back_for_two_min
     );
 }
 
+pub(super) async fn what_was_heard_early_and_has_to_wait_is_heard_early_again(store: Store) {
+    record(&store, &[("t", "1"), ("t", "2")]).await;
+    let first = claim_delivery(&store, at(0)).await.unwrap();
+    let later = |seconds| DeliverySettled::RetryAt {
+        at: at(seconds),
+        reason: "502".to_owned(),
+        since: at(0),
+    };
+    store.settle_delivery(first.claim, later(100), at(0)).await.unwrap();
+    let waits = DeliverySettled::WaitsFor {
+        room: "github".to_owned(),
+        since: at(5),
+    };
+    for (now, settled) in [(5, later(10)), (10, waits), (11, DeliverySettled::PutBack)] {
+        let early = claim_delivery(&store, at(now)).await.expect("it may go first");
+        assert_eq!((early.delivery.delivery_id.as_str(), early.early), ("2", true));
+        store.settle_delivery(early.claim, settled, at(now)).await.unwrap();
+    }
+    assert!(
+        claim_delivery(&store, at(12)).await.is_none(),
+        "who may not go first is not asked again"
+    );
+}
+
+pub(super) async fn what_was_only_put_back_has_not_been_tried(store: Store) {
+    record(&store, &[("t", "1"), ("u", "2")]).await;
+    let waits = DeliverySettled::WaitsFor {
+        room: "github".to_owned(),
+        since: at(0),
+    };
+    for settled in [DeliverySettled::PutBack, waits] {
+        let claimed = store.claim_deliveries(at(0), LEASE, 9).await.unwrap();
+        assert_eq!(ids(&claimed), ["1", "2"]);
+        store.settle_delivery(claimed[0].claim, settled, at(0)).await.unwrap();
+        assert!(store.earlier_untried(&claimed[1]).await.unwrap());
+        let back = DeliverySettled::PutBack;
+        store.settle_delivery(claimed[1].claim, back, at(0)).await.unwrap();
+    }
+    let claimed = store.claim_deliveries(at(0), LEASE, 9).await.unwrap();
+    let tried = DeliverySettled::RetryAt {
+        at: at(1),
+        reason: "502".to_owned(),
+        since: at(0),
+    };
+    store.settle_delivery(claimed[0].claim, tried, at(0)).await.unwrap();
+    assert!(!store.earlier_untried(&claimed[1]).await.unwrap());
+}
+
 pub(super) async fn what_waits_for_room_is_left_until_there_is_some(store: Store) {
     record(&store, &[("t", "1"), ("u", "2"), ("t", "3")]).await;
     let first = claim_delivery(&store, at(0)).await.unwrap();

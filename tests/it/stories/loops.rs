@@ -2,16 +2,18 @@
 //! stand-ins' doors until the story lets them in; time is turned.
 
 mod leases;
+mod order;
 mod pace;
 mod parked;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use stepherd::sandbox::stage::{Attendant, Call, Fault, FaultKind};
 use stepherd::sandbox::town::TICKET;
+use stepherd::store::{Gate, Point, StoreError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::world::World;
@@ -80,6 +82,41 @@ impl Attendant for Holds {
     }
 
     async fn leaves(&self, _: &Call) {}
+}
+
+/// Fails one verb at its commit while it is told to.
+pub(super) struct Fails {
+    verb: &'static str,
+    once: bool,
+    pub(super) on: AtomicBool,
+}
+
+impl Fails {
+    pub(super) fn always(verb: &'static str) -> Self {
+        let (once, on) = (false, AtomicBool::new(true));
+        Self { verb, once, on }
+    }
+
+    /// Once it is switched on, the first time only.
+    pub(super) fn once(verb: &'static str) -> Self {
+        let (once, on) = (true, AtomicBool::new(false));
+        Self { verb, once, on }
+    }
+}
+
+#[async_trait]
+impl Gate for Fails {
+    async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
+        let is_it = verb == self.verb && point == Point::BeforeCommit;
+        let fails = is_it && self.on.load(Ordering::SeqCst);
+        if fails && self.once {
+            self.on.store(false, Ordering::SeqCst);
+        }
+        if fails {
+            return Err(StoreError::Unavailable("on purpose".to_owned()));
+        }
+        Ok(())
+    }
 }
 
 /// The engine runs by itself until this is dropped.

@@ -13,34 +13,14 @@ use stepherd::sandbox::town::TICKET;
 use stepherd::store::{Gate, Point, StoreError};
 use tokio::sync::OnceCell;
 
-use super::{ADA, Holds, running, until};
+use super::{ADA, Fails, Holds, running, until};
 use crate::world::{TestClock, Turn, World};
 
 /// By how much somebody sets a clock back: far longer than a lease.
 const SET_BACK_MS: i64 = -900_000;
 
-/// Fails one verb at its commit while it is told to.
-#[derive(Default)]
-struct Fails {
-    verb: &'static str,
-    on: AtomicBool,
-}
-
-#[async_trait]
-impl Gate for Fails {
-    async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
-        if verb == self.verb && point == Point::BeforeCommit && self.on.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable("on purpose".to_owned()));
-        }
-        Ok(())
-    }
-}
-
 async fn failing(verb: &'static str) -> World {
-    let gate = Arc::new(Fails {
-        verb,
-        on: AtomicBool::new(true),
-    });
+    let gate = Arc::new(Fails::always(verb));
     World::gated(|_| {}, None, gate).await
 }
 
