@@ -63,12 +63,13 @@ impl Engine {
             .filter(|commit| **commit != seen.head);
         let belongs = match meant {
             None => true,
-            Some(commit) => {
-                let told = self
-                    .ask_outside(&vendor, delivery, forge.has_commit(pr, commit))
-                    .await?;
-                told.unwrap_or(false)
-            }
+            Some(commit) => match self
+                .ask_outside(&vendor, delivery, forge.has_commit(pr, commit))
+                .await?
+            {
+                Ok(is_one) => is_one,
+                Err(why) => return unseen(why),
+            },
         };
         Ok(HeadKnown::Seen(Box::new(PrHead {
             pr: pr.clone(),

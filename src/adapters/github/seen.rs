@@ -7,13 +7,17 @@ use serde_json::Value;
 use super::Github;
 use super::client::{Reply, undocumented};
 use super::token::{Need, Scope};
+use crate::adapters::http::permanent;
 use crate::adapters::{CallError, PrSeen};
 use crate::domain::decide::HeadThen;
 use crate::domain::ids::{PrRef, Repo, Sha};
+use crate::domain::run::FailureClass;
 
 /// The most that GitHub puts on a page. Whoever pushed more often than this since the command was given is asked which
 /// commit was meant.
 const PUSHES_MAX: usize = 100;
+/// GitHub lists no more commits of a pull request than this (GitHub docs, "List commits on a pull request").
+const COMMITS_LISTED_MAX: usize = 250;
 
 impl Github {
     pub(super) async fn see_pull(&self, pr: &PrRef) -> Result<PrSeen, CallError> {
@@ -58,7 +62,9 @@ impl Github {
             sha: Sha,
         }
         let list = format!("/repos/{}/pulls/{}/commits", pr.repo, pr.number);
+        let mut told = 0;
         let search = |page: Vec<Value>| {
+            told += page.len();
             for item in page {
                 let listed: Listed = serde_json::from_value(item).map_err(|e| undocumented(&list, &e.to_string()))?;
                 if listed.sha == *commit {
@@ -68,7 +74,18 @@ impl Github {
             Ok(None)
         };
         let scope = Scope::Repo(&pr.repo, Need::ReadPulls);
-        Ok(self.client.find(scope, &list, search).await?.is_some())
+        if self.client.find(scope, &list, search).await?.is_some() {
+            return Ok(true);
+        }
+        if told >= COMMITS_LISTED_MAX {
+            let why = format!(
+                "GitHub lists no more than {COMMITS_LISTED_MAX} commits of a pull request, and {} is not among them, so \
+                 that stepherd cannot tell whether it belongs there. Say it again with the newest commit, the head.",
+                commit.short()
+            );
+            return Err(permanent(why, FailureClass::User));
+        }
+        Ok(false)
     }
 
     /// By the repository's list of activities, which Enterprise Server has only lately, and whose older branches it knows

@@ -331,3 +331,23 @@ async fn a_list_of_pushes_that_lags_is_waited_for_and_does_not_count_as_none() {
         }
     }
 }
+
+#[tokio::test]
+async fn of_more_commits_than_github_lists_stepherd_says_that_it_cannot_tell() {
+    let (world, number, _) = deaf().await;
+    without_activity(&world);
+    let listed: Vec<_> = (0..250)
+        .map(|n| serde_json::json!({ "sha": format!("{n:040x}") }))
+        .collect();
+    for page in listed.chunks(100) {
+        let body = serde_json::to_string(page).unwrap();
+        let page = Fault::answer("GET", "/commits", 1, 200, vec![], &body);
+        world.town.github.stage().misbehave(page);
+    }
+    world
+        .say(number, "ada", &format!("{START} sha={}", "f".repeat(40)))
+        .await;
+    assert!(world.runs().await.is_empty());
+    assert!(world.town.github.stage().faults().is_empty(), "all pages were read");
+    insta::assert_snapshot!(world.last_reply(number).await, @r"Nothing was started\: stepherd cannot look at acme/deployment\#1\. GitHub lists no more than 250 commits of a pull request, and COMMIT is not among them, so that stepherd cannot tell whether it belongs there\. Say it again with the newest commit, the head\.");
+}
