@@ -60,7 +60,7 @@ impl Engine {
         let now = self.clock.now();
         let until = later(now, after.unwrap_or(LIMIT_WAIT));
         self.pauses.pause(vendor, until);
-        if let Err(error) = self.store.pause(vendor, until).await {
+        if let Err(error) = self.store.pause(vendor, until, now).await {
             tracing::warn!(%error, vendor, "other processes cannot be told to leave a vendor alone");
         }
     }

@@ -250,7 +250,7 @@ impl Engine {
         loop {
             let changed = self
                 .store
-                .runs_changed_since(sweep.seen_change, sweep.held, PAGE)
+                .runs_changed_since(sweep.seen_change, sweep.held, PAGE, self.clock.now())
                 .await?;
             let full = changed.len() == PAGE as usize;
             for changed in changed {
@@ -272,7 +272,7 @@ impl Engine {
         let new = held.without(sweep.held);
         let (mut after, mut runs) = (None, 0);
         while !new.is_empty() {
-            let page = self.store.wakes(new, after.as_ref(), PAGE).await?;
+            let page = self.store.wakes(new, after.as_ref(), PAGE, self.clock.now()).await?;
             let full = page.len() == PAGE as usize;
             after = page.last().map(|wake| wake.run.clone());
             runs += page.len();

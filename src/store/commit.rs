@@ -177,16 +177,42 @@ fn label(run: &Run) -> &'static str {
     }
 }
 
+/// $1 id, $2 version, $3 pipeline, $4 ticket, $5 state, $6 live, $7 asked at, $8 now, $9 body, $10 when to look at it next,
+/// $11 shard, $12 change. It is due by the database's clock, whoever looks after it.
+macro_rules! insert {
+    ($wake:literal) => {
+        concat!(
+            "INSERT INTO runs (id, version, pipeline, ticket, state, live, asked_at, updated_at, body, wake_at, shard,
+                change)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, ",
+            $wake,
+            ", $11, $12) ON CONFLICT (id) DO NOTHING"
+        )
+    };
+}
+
+/// The same but for $11, the version that it replaces.
+macro_rules! replace {
+    ($wake:literal) => {
+        concat!(
+            "UPDATE runs SET version = $2, pipeline = $3, ticket = $4, state = $5, live = $6, asked_at = $7,
+                updated_at = $8, body = $9, wake_at = ",
+            $wake,
+            " WHERE id = $1 AND version = $11"
+        )
+    };
+}
+
 /// `false` if the stored run is not the expected one.
 async fn write_run(tx: &mut Tx, write: &RunWrite, now: Timestamp) -> Result<bool, StoreError> {
-    const INSERT: &str = "
-        INSERT INTO runs (id, version, pipeline, ticket, state, live, asked_at, updated_at, body, wake_at, shard, change)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-        ON CONFLICT (id) DO NOTHING";
-    const REPLACE: &str = "
-        UPDATE runs SET version = $2, pipeline = $3, ticket = $4, state = $5, live = $6, asked_at = $7,
-            updated_at = $8, body = $9, wake_at = $10
-        WHERE id = $1 AND version = $11";
+    const INSERT: Text = Text::Two {
+        sqlite: insert!("$10"),
+        postgres: insert!("stepherd_now($8) + ($10 - $8)"),
+    };
+    const REPLACE: Text = Text::Two {
+        sqlite: replace!("$10"),
+        postgres: replace!("stepherd_now($8) + ($10 - $8)"),
+    };
     let run = &write.run;
     let statement = sql(if write.expected.is_some() { REPLACE } else { INSERT })
         .bind(run.id.as_str())
@@ -285,13 +311,13 @@ async fn leave(tx: &mut Tx, run: &RunId, now: Timestamp) -> Result<Vec<String>, 
 
 /// Has these runs looked at now; which of them are live, still to be numbered.
 pub(super) async fn wake(tx: &mut Tx, runs: Vec<String>, now: Timestamp) -> Result<Vec<String>, StoreError> {
+    const WAKE: Text = Text::Two {
+        sqlite: "UPDATE runs SET wake_at = $2 WHERE id = $1 AND live = 1",
+        postgres: "UPDATE runs SET wake_at = stepherd_now($2) WHERE id = $1 AND live = 1",
+    };
     let mut woken = Vec::with_capacity(runs.len());
     for run in runs {
-        let updated = sql("UPDATE runs SET wake_at = $2 WHERE id = $1 AND live = 1")
-            .bind(&run)
-            .bind(rows::millis(now))
-            .execute(tx)
-            .await?;
+        let updated = sql(WAKE).bind(&run).bind(rows::millis(now)).execute(tx).await?;
         if updated == 1 {
             woken.push(run);
         }

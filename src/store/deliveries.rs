@@ -28,7 +28,7 @@ macro_rules! claim {
                 SELECT d.seq, CASE WHEN held.first IS NULL THEN 0 ELSE 1 END AS early
                 FROM deliveries AS d LEFT JOIN held ON held.thread = d.thread AND held.first < d.seq
                 WHERE d.state = 'pending' AND d.due <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
-                    AND (held.first IS NULL OR (d.early = 0 AND d.received_at <= $5))
+                    AND (held.first IS NULL OR (d.early = 0 AND (d.due <= $5 OR d.held_since IS NOT NULL)))
                     AND (d.room = '' OR d.room NOT IN ",
             $full,
             ")
@@ -43,8 +43,8 @@ macro_rules! claim {
     };
 }
 
-/// $1 now, $2 end of the lease, $3 limit, $4 whoever has waited since then holds nobody back, $5 whoever came before
-/// then may be claimed early, $6 who has no room, as a JSON array.
+/// $1 now, $2 end of the lease, $3 limit, $4 whoever has waited since then holds nobody back, $5 whoever was
+/// due by then, or has waited itself, may be claimed early, $6 who has no room, as a JSON array.
 const CLAIM: Text = Text::Two {
     sqlite: claim!("(SELECT value FROM json_each($6))", ""),
     postgres: claim!(
@@ -71,9 +71,11 @@ const RENEW: Text = Text::Two {
 
 /// $1 thread, $2 row number, $3 a line. Whoever locks several rows locks them in their order.
 const VOID: Text = Text::Two {
-    sqlite: "UPDATE deliveries SET voided = voided || $3 WHERE thread = $1 AND seq < $2 AND state = 'pending'",
+    sqlite: "UPDATE deliveries SET voided = voided || $3 WHERE thread = $1 AND seq < $2 AND state = 'pending'
+             RETURNING seq",
     postgres: "UPDATE deliveries SET voided = voided || $3 WHERE seq IN (SELECT seq FROM deliveries
-                   WHERE thread = $1 AND seq < $2 AND state = 'pending' ORDER BY seq FOR UPDATE)",
+                   WHERE thread = $1 AND seq < $2 AND state = 'pending' ORDER BY seq FOR UPDATE)
+               RETURNING seq",
 };
 
 /// $1 numbers, as a JSON array.
@@ -226,7 +228,9 @@ impl Store {
                 seq: row.seq,
                 epoch: row.epoch,
             };
-            let held_since = row.held_since.map(rows::time).transpose()?;
+            // By the clock of whoever asks.
+            let held_since = row.held_since.map(|at| rows::time(at - lease_now + rows::millis(now)));
+            let held_since = held_since.transpose()?;
             match row.delivery.read(claim.seq, &bundles) {
                 Ok(delivery) => readable.push(ClaimedDelivery {
                     claim,
@@ -282,16 +286,18 @@ impl Store {
             .collect())
     }
 
-    /// Somebody stopped this in a thread: starts that wait there in earlier deliveries are not to take effect.
-    pub async fn void_starts(&self, thread: &str, before: i64, voided: &Voided) -> Result<(), StoreError> {
+    /// Somebody stopped this in a thread: starts that wait there in earlier deliveries are not to take effect. The
+    /// deliveries in which there may be some, by row number.
+    pub async fn void_starts(&self, thread: &str, before: i64, voided: &Voided) -> Result<Vec<i64>, StoreError> {
         let mut tx = self.write("void_starts").await?;
-        sql(VOID)
+        let marked = sql(VOID)
             .bind(thread)
             .bind(before)
             .bind(format!("{}\n", rows::encode(voided)?))
-            .execute(&mut tx)
+            .column(&mut tx)
             .await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(marked)
     }
 
     /// Who stopped this command while it waited in this delivery, if anybody did.

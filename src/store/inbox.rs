@@ -40,7 +40,7 @@ const INSERT: Text = Text::Two {
 };
 
 macro_rules! settle {
-    ($due:literal, $settled:literal) => {
+    ($due:literal, $since:literal, $settled:literal) => {
         concat!(
             "UPDATE deliveries SET state = settled.state, note = COALESCE(settled.note, deliveries.note),
                 due = COALESCE(",
@@ -49,7 +49,9 @@ macro_rules! settle {
                 settled_at = CASE WHEN settled.untried = 1 THEN deliveries.settled_at ELSE settled.at END,
                 attempts = deliveries.attempts - settled.untried,
                 room = COALESCE(settled.room, deliveries.room),
-                held_since = COALESCE(deliveries.held_since, settled.since),
+                held_since = COALESCE(deliveries.held_since, ",
+            $since,
+            "),
                 early = CASE WHEN settled.since IS NULL THEN deliveries.early ELSE 0 END
              FROM ",
             $settled,
@@ -61,10 +63,12 @@ macro_rules! settle {
 }
 
 /// $1 the settlements as JSON. Who was heard and has to wait for the outside may be heard before its turn again; who was
-/// only put back may not. When it was settled says that it was tried. What is due again is so by the clock that it will be claimed by.
+/// only put back may not. When it was settled says that it was tried. What is due again, and who has waited since when, is so by the
+/// clock that it will be claimed by.
 const SETTLE: Text = Text::Two {
     sqlite: settle!(
         "settled.due",
+        "settled.since",
         "(SELECT value ->> 'seq' AS seq, value ->> 'epoch' AS epoch, value ->> 'state' AS state,
                 value ->> 'note' AS note, value ->> 'due' AS due, value ->> 'at' AS at,
                 value ->> 'untried' AS untried, value ->> 'room' AS room, value ->> 'since' AS since
@@ -72,6 +76,7 @@ const SETTLE: Text = Text::Two {
     ),
     postgres: settle!(
         "stepherd_now(settled.at) + (settled.due - settled.at)",
+        "stepherd_now(settled.at) + (settled.since - settled.at)",
         "(SELECT row.* FROM json_to_recordset($1::json) AS row (seq bigint, epoch bigint, state text, note text,
                 due bigint, at bigint, untried bigint, room text, since bigint)
              JOIN deliveries AS d ON d.seq = row.seq ORDER BY d.seq FOR UPDATE OF d) AS settled"

@@ -73,6 +73,30 @@ const GONE: Text = Text::Two {
         SELECT id FROM replicas WHERE lease_until <= $1 FOR UPDATE SKIP LOCKED)",
 };
 
+/// $1 shards, $2 the last id, $3 limit, $4 now, by the clock of whoever asks.
+macro_rules! wakes {
+    ($at:literal) => {
+        concat!(
+            "SELECT id, ",
+            $at,
+            " FROM runs WHERE live = 1 AND ($1 >> CAST(shard AS INTEGER)) & 1 = 1 AND id > $2
+             ORDER BY id LIMIT $3"
+        )
+    };
+}
+
+/// $1 the last change, $2 shards, $3 limit, $4 now, by the clock of whoever asks.
+macro_rules! changed {
+    ($at:literal) => {
+        concat!(
+            "SELECT change, id, ",
+            $at,
+            " FROM runs WHERE change > $1 AND ($2 >> CAST(shard AS INTEGER)) & 1 = 1
+             ORDER BY change LIMIT $3"
+        )
+    };
+}
+
 impl Store {
     /// Holds this process's fair share of the shards for another lease, giving up what is more than that; which ones.
     pub async fn hold_shards(&self, replica: &str, now: Timestamp, lease: Lease) -> Result<Shards, StoreError> {
@@ -152,35 +176,50 @@ impl Store {
         tx.commit().await
     }
 
-    /// When the live runs of these shards are to be looked at, page by page: ask again with the last id.
-    pub async fn wakes(&self, shards: Shards, after: Option<&RunId>, limit: u32) -> Result<Vec<RunWake>, StoreError> {
-        let found: Vec<(String, Option<i64>)> = sql(
-            "SELECT id, wake_at FROM runs WHERE live = 1 AND ($1 >> CAST(shard AS INTEGER)) & 1 = 1 AND id > $2
-             ORDER BY id LIMIT $3",
-        )
-        .bind(shards.bits())
-        .bind(after.map_or("", RunId::as_str))
-        .bind(i64::from(limit))
-        .all(&mut self.read().await?)
-        .await?;
+    /// When the live runs of these shards are to be looked at, page by page: ask again with the last id. Times are those
+    /// of the clock by which it is `now`.
+    pub async fn wakes(
+        &self,
+        shards: Shards,
+        after: Option<&RunId>,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<RunWake>, StoreError> {
+        const WAKES: Text = Text::Two {
+            sqlite: wakes!("wake_at"),
+            postgres: wakes!("wake_at - stepherd_now($4) + $4"),
+        };
+        let found: Vec<(String, Option<i64>)> = sql(WAKES)
+            .bind(shards.bits())
+            .bind(after.map_or("", RunId::as_str))
+            .bind(i64::from(limit))
+            .bind(rows::millis(now))
+            .all(&mut self.read().await?)
+            .await?;
         found.into_iter().map(|(id, at)| wake(&id, at)).collect()
     }
 
     /// Runs of these shards that were written or touched after this change number, in the order of change, and when
-    /// they are to be looked at. Ask again with the last number returned. Ended runs are among them.
+    /// they are to be looked at, by the clock by which it is `now`. Ask again with the last number returned. Ended runs
+    /// are among them.
     pub async fn runs_changed_since(
         &self,
         change: i64,
         shards: Shards,
         limit: u32,
+        now: Timestamp,
     ) -> Result<Vec<RunChange>, StoreError> {
-        let found: Vec<(i64, String, Option<i64>)> = sql("SELECT change, id, wake_at FROM runs
-             WHERE change > $1 AND ($2 >> CAST(shard AS INTEGER)) & 1 = 1 ORDER BY change LIMIT $3")
-        .bind(change)
-        .bind(shards.bits())
-        .bind(i64::from(limit))
-        .all(&mut self.read().await?)
-        .await?;
+        const CHANGED: Text = Text::Two {
+            sqlite: changed!("wake_at"),
+            postgres: changed!("wake_at - stepherd_now($4) + $4"),
+        };
+        let found: Vec<(i64, String, Option<i64>)> = sql(CHANGED)
+            .bind(change)
+            .bind(shards.bits())
+            .bind(i64::from(limit))
+            .bind(rows::millis(now))
+            .all(&mut self.read().await?)
+            .await?;
         found
             .into_iter()
             .map(|(change, id, at)| {

@@ -85,7 +85,7 @@ async fn without_the_token_readyz_says_what_a_balancer_needs_and_nothing_else() 
     }
     // GitHub is paused, and a delivery has waited for long.
     let until = world.clock.now() + jiff::SignedDuration::from_mins(10);
-    world.store.pause("github", until).await.unwrap();
+    world.store.pause("github", until, world.clock.now()).await.unwrap();
     let told = world.town.jira.transition(TICKET, "557058:ada", "Approved").await;
     told.unwrap();
     world.deliver().await;

@@ -241,7 +241,10 @@ pub(super) async fn every_write_of_a_run_gets_the_next_change_number(store: Stor
         done(&store, &start(number)).await;
     }
     let changed = async |since, limit| -> Vec<(i64, RunId)> {
-        let found = store.runs_changed_since(since, Shards::ALL, limit).await.unwrap();
+        let found = store
+            .runs_changed_since(since, Shards::ALL, limit, at(0))
+            .await
+            .unwrap();
         found.into_iter().map(|found| (found.change, found.wake.run)).collect()
     };
     let all = changed(0, 9).await;

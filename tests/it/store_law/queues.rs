@@ -39,7 +39,7 @@ pub(super) async fn leaving_marks_the_runs_that_share_a_queue_as_changed(store: 
     let before = store.last_change().await.unwrap();
     let versions = [load(&store, 2).await.version, load(&store, 3).await.version];
     assert_eq!(leave(&store, 1).await, Committed::Done);
-    let changed = store.runs_changed_since(before, Shards::ALL, 9).await.unwrap();
+    let changed = store.runs_changed_since(before, Shards::ALL, 9, at(0)).await.unwrap();
     let mut runs: Vec<RunId> = changed.iter().map(|changed| changed.wake.run.clone()).collect();
     runs.sort();
     let mut expected = [id(1), id(2), id(3)];

@@ -66,7 +66,7 @@ pub(super) async fn a_run_is_woken_by_whoever_holds_its_shard(store: Store) {
     for shards in [a, b] {
         let mut after: Option<RunId> = None;
         loop {
-            let page = store.wakes(shards, after.as_ref(), 7).await.unwrap();
+            let page = store.wakes(shards, after.as_ref(), 7, at(0)).await.unwrap();
             assert!(page.iter().all(|wake| shards.have(&wake.run)));
             after = page.last().map(|wake| wake.run.clone());
             seen.extend(page.iter().cloned());
@@ -83,9 +83,9 @@ pub(super) async fn a_run_is_woken_by_whoever_holds_its_shard(store: Store) {
 
     let before = store.last_change().await.unwrap();
     store.touch(&[id(1), id(2)], at(7)).await.unwrap();
-    let all = store.runs_changed_since(before, Shards::ALL, 9).await.unwrap();
+    let all = store.runs_changed_since(before, Shards::ALL, 9, at(0)).await.unwrap();
     assert_eq!(all.iter().map(|c| c.wake.at).collect::<Vec<_>>(), [Some(at(7)); 2]);
-    let [here, there] = [a, b].map(|shards| store.runs_changed_since(before, shards, 9));
+    let [here, there] = [a, b].map(|shards| store.runs_changed_since(before, shards, 9, at(0)));
     let (here, there) = (here.await.unwrap(), there.await.unwrap());
     assert_eq!(here.len() + there.len(), 2, "each run is one process's business");
 }
@@ -167,9 +167,9 @@ pub(super) async fn one_process_at_a_time_does_what_is_done_for_all(store: Store
 }
 
 pub(super) async fn a_pause_is_known_to_all_and_never_shortened(store: Store) {
-    store.pause("github", at(60)).await.unwrap();
-    store.pause("github", at(30)).await.unwrap();
-    store.pause("jira", at(10)).await.unwrap();
+    store.pause("github", at(60), at(0)).await.unwrap();
+    store.pause("github", at(30), at(0)).await.unwrap();
+    store.pause("jira", at(10), at(0)).await.unwrap();
     let mut known = store.pauses(at(5)).await.unwrap();
     known.sort();
     assert_eq!(known, [("github".to_owned(), at(60)), ("jira".to_owned(), at(10))]);

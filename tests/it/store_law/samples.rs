@@ -243,7 +243,7 @@ pub(crate) async fn claim_effect(store: &Store, now: Timestamp) -> Option<Claime
 /// All that the verbs show, for comparing before and after.
 pub(crate) async fn everything(store: &Store) -> String {
     let mut all = format!("{:?}\n", store.counts().await.unwrap());
-    for changed in store.runs_changed_since(0, Shards::ALL, 1000).await.unwrap() {
+    for changed in store.runs_changed_since(0, Shards::ALL, 1000, at(0)).await.unwrap() {
         let (change, run) = (changed.change, store.run(&changed.wake.run).await.unwrap().unwrap());
         all += &format!("{change} {}\n", rows::encode(&run).unwrap());
         for entry in store.history(&run.id).await.unwrap() {

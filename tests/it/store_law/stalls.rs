@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
 use stepherd::store::{
-    Committed, DeliverySettled, EffectSettled, Gate, Limits, LockChange, Point, Recorded, Store, StoreError,
+    Committed, DeliverySettled, EffectSettled, Gate, Limits, LockChange, NewDelivery, Point, Recorded, Shards, Store,
+    StoreError,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -416,6 +418,89 @@ async fn what_is_due_is_due_by_the_clock_of_the_database_whatever_a_process_take
     assert!(store.claim_cursor("repair", now, LEASE).await.unwrap().is_some());
     let overdue = store.overdue(now).await.unwrap();
     assert!(overdue.effects < Duration::from_secs(60), "{overdue:?}");
+    store.close().await;
+    database.drop().await;
+}
+
+/// One process takes it to be years later than it is, another one years earlier: what one has put down is due for the
+/// other when it meant.
+#[tokio::test]
+async fn when_to_look_whom_to_leave_alone_and_who_is_held_back_goes_by_the_clock_of_the_database() {
+    let (ahead, behind, minute) = (at(900_000_000), at(-900_000_000), Duration::from_secs(60));
+    let database = Database::new().await;
+    let store = Store::open(&database.url).await.unwrap();
+    let soon = |when: Timestamp| when > behind - minute && when <= behind;
+    let in_a_minute = |when: Timestamp| when > behind && when <= behind + minute;
+    let look_at = async |number| {
+        let all = store.wakes(Shards::ALL, None, 9, behind).await.unwrap();
+        let one = all.into_iter().find(|wake| wake.run == id(number));
+        one.and_then(|wake| wake.at).expect("it is to be looked at")
+    };
+
+    let mut later = start(1);
+    later.run.as_mut().unwrap().wake = Some(ahead + minute);
+    assert_eq!(store.commit(&later, ahead).await.unwrap(), Committed::Done);
+    assert!(in_a_minute(look_at(1).await));
+    let changed = store.runs_changed_since(0, Shards::ALL, 9, behind).await.unwrap();
+    assert!(in_a_minute(changed[0].wake.at.unwrap()));
+    let mut again = next(load(&store, 1).await);
+    again.run.as_mut().unwrap().wake = Some(ahead + minute);
+    assert_eq!(store.commit(&again, ahead).await.unwrap(), Committed::Done);
+    assert!(in_a_minute(look_at(1).await));
+    store.touch(&[id(1)], ahead).await.unwrap();
+    assert!(soon(look_at(1).await), "a hint");
+
+    for number in 2..=3 {
+        done(&store, &start(number)).await;
+        assert_eq!(join(&store, number, &["a"]).await, Committed::Done);
+    }
+    let mut leave = next(load(&store, 2).await);
+    leave.locks = LockChange::Leave;
+    assert_eq!(store.commit(&leave, ahead).await.unwrap(), Committed::Done);
+    assert!(soon(look_at(3).await), "the lock is free");
+
+    store.pause("github", ahead + minute, ahead).await.unwrap();
+    let paused = store.pauses(behind).await.unwrap();
+    assert!(in_a_minute(paused[0].1), "{paused:?}");
+    store.close().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_the_outside_holds_its_thread_back_whatever_the_time_is_elsewhere() {
+    let (ahead, behind) = (at(900_000_000), at(-900_000_000));
+    let database = Database::new().await;
+    let store = Store::open(&database.url).await.unwrap();
+    for (here, elsewhere) in [(ahead, behind), (behind, ahead)] {
+        let said = |n: u32| NewDelivery {
+            thread: Some(here.to_string()),
+            ..delivery("github", &format!("{here} {n}"), here)
+        };
+        store.record_delivery(&said(1)).await.unwrap();
+        let first = claim_delivery(&store, here).await.unwrap();
+        let again = DeliverySettled::RetryAt {
+            at: here,
+            since: here,
+            reason: "502".to_owned(),
+        };
+        assert!(store.settle_delivery(first.claim, again, here).await.unwrap());
+        let first = claim_delivery(&store, elsewhere)
+            .await
+            .expect("it is to be tried again now");
+        let since = first.held_since.unwrap();
+        assert!(
+            since <= elsewhere && since > elsewhere - Duration::from_secs(60),
+            "{since}"
+        );
+        let later = DeliverySettled::RetryAt {
+            at: elsewhere + Duration::from_secs(60),
+            since: elsewhere,
+            reason: "502".to_owned(),
+        };
+        assert!(store.settle_delivery(first.claim, later, elsewhere).await.unwrap());
+        store.record_delivery(&said(2)).await.unwrap();
+        assert!(claim_delivery(&store, here).await.is_none(), "it is not its turn");
+    }
     store.close().await;
     database.drop().await;
 }

@@ -296,7 +296,7 @@ async fn every_live_run_is_somebodys(store: &Store) {
     assert_eq!((one.len(), two), (32, Shards::ALL.without(one)));
     let mut found = Vec::new();
     for shards in [one, two] {
-        for wake in store.wakes(shards, None, 99).await.unwrap() {
+        for wake in store.wakes(shards, None, 99, at(0)).await.unwrap() {
             assert!(
                 shards.have(&wake.run),
                 "{} is stored under the shard that is computed",
@@ -372,7 +372,7 @@ async fn work_goes_on(store: &Store) {
     commit.key = Some("new".to_owned());
     assert_eq!(store.commit(&commit, at(30)).await.unwrap(), Committed::Done);
     assert_eq!(store.commit(&commit, at(30)).await.unwrap(), Committed::AlreadyDone);
-    let changed = store.runs_changed_since(9, Shards::ALL, 9).await.unwrap();
+    let changed = store.runs_changed_since(9, Shards::ALL, 9, at(0)).await.unwrap();
     assert_eq!((changed.len(), changed[0].change), (1, 10));
     assert!(store.claim_cursor("repair", at(30), LEASE).await.unwrap().is_some());
 }

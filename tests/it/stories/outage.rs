@@ -147,7 +147,7 @@ async fn what_is_wrong_for_all_replicas_makes_none_of_them_unready() {
         .unwrap();
     world
         .store
-        .pause("github", now + Duration::from_secs(600))
+        .pause("github", now + Duration::from_secs(600), now)
         .await
         .unwrap();
     world.clock.advance(Duration::from_secs(59));
