@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::intake::{Ask, Wait, answer};
+use super::intake::{Ask, Wait};
 use super::{Cause, Engine, STALE_MAX};
 use crate::domain::command::{Action, Command, Invocation, Verb};
 use crate::domain::decide::{
@@ -13,10 +13,10 @@ use crate::domain::ids::{ParamName, PrRef, RoleName, ThreadRef};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::policy::{self, Permission, SamePerson};
 use crate::domain::question;
-use crate::domain::run::{By, Run};
+use crate::domain::run::{By, Run, RunState};
 use crate::domain::signal::Actor;
 use crate::domain::start::{self, FileWanted, Params};
-use crate::store::{ClaimedDelivery, Committed, MayBeVoided, Place, RunFilter, StoreError, Voided};
+use crate::store::{Committed, MayBeVoided, Place, RunFilter, StoreError};
 
 impl Engine {
     /// Decides about an invocation and commits, again from the start when what it rests on changed meanwhile.
@@ -36,8 +36,11 @@ impl Engine {
                 Err(wait) => return Err(wait),
             };
             let granted = matches!(permission, Permission::Granted { .. });
-            if granted && self.void_starts(ask, invocation).await? {
+            if granted && let Some(waiting) = self.void_starts(ask, invocation, command).await? {
                 meant = self.meant_run(ask, invocation, command).await?;
+                if waiting > 0 && is_over(&meant) {
+                    meant = Err(NoRun::OnlyWaiting(waiting));
+                }
             }
             let Some(via) = self.via(ask, granted).await? else {
                 return Ok("had already taken effect".to_owned());
@@ -114,40 +117,6 @@ impl Engine {
             at: ask.at.min(ask.delivery.claimed.delivery.received_at),
             counts_for: (!ask.stands).then_some(self.catalog.settings.engine.command_max_age),
         }
-    }
-
-    /// A stop that names no run stops also what was to start one: starts of the command that wait in earlier deliveries
-    /// of its thread. Whether this is one; then what has started until now is there to be seen.
-    async fn void_starts(&self, ask: &Ask<'_>, invocation: &Invocation) -> Result<bool, Wait> {
-        let names_run = invocation.args.iter().any(|(name, _)| name.as_str() == "run");
-        let ClaimedDelivery { claim, delivery, .. } = &ask.delivery.claimed;
-        let (Action::Stop, false, Some(thread)) = (invocation.action, names_run, &delivery.thread) else {
-            return Ok(false);
-        };
-        let voided = Voided {
-            command: invocation.command.to_string(),
-            by: ask.actor.name.clone(),
-            at: ask.at,
-        };
-        self.store.void_starts(thread, claim.seq, &voided).await?;
-        Ok(true)
-    }
-
-    /// Tells who said start that somebody has said stop since.
-    async fn answer_voided(&self, ask: &Ask<'_>, start: Option<MayBeVoided>) -> Result<String, Wait> {
-        let voided = match &start {
-            Some(start) => self.store.voided(start).await?,
-            None => None,
-        };
-        let Some(Voided { command, by, at }) = voided else {
-            return Ok("stopped while it waited".to_owned());
-        };
-        let said = format!(
-            "Not started: {by} said stop for /{command} here at {at}, while this waited. Say it again if it is still wanted."
-        );
-        self.commit(answer(&ask.via, &said), None, Cause::keyed(&ask.via.key))
-            .await?;
-        Ok(format!("/{command}: stopped while it waited"))
     }
 
     fn declared(&self, invocation: &Invocation) -> Option<(&Command, &Verb)> {
@@ -324,6 +293,15 @@ fn roles<'a>(invocation: &Invocation, verb: &'a Verb, run: Option<&'a Run>) -> &
     match (invocation.action, asked) {
         (Action::Answer, Some(roles)) => roles,
         _ => &verb.roles,
+    }
+}
+
+/// Whether no run is live that could have been meant.
+fn is_over(meant: &Result<Option<Run>, NoRun>) -> bool {
+    match meant {
+        Ok(Some(run)) => matches!(run.state, RunState::Finished { .. }),
+        Ok(None) | Err(NoRun::NoneHere) => true,
+        Err(_) => false,
     }
 }
 

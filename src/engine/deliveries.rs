@@ -106,7 +106,7 @@ impl Engine {
         }
         let mut threads: BTreeMap<String, Thread> = BTreeMap::new();
         for claimed in claimed {
-            let reading = self.read(&claimed);
+            let reading = self.read(&claimed.delivery);
             let piece = Piece {
                 stops: reading.as_ref().is_ok_and(|signals| self.only_stops(signals)),
                 held: hold.take(claimed.claim, now),

@@ -15,7 +15,7 @@ use crate::domain::effect::{Effect, Reply};
 use crate::domain::grammar::{self, Found};
 use crate::domain::ids::{PrRef, Sha, ThreadRef};
 use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChanged, Said, Signal, TicketMoved};
-use crate::store::{ClaimedDelivery, DeliverySettled, HeadSeen, Place, RunFilter, StoreError};
+use crate::store::{DeliverySettled, HeadSeen, NewDelivery, Place, RunFilter, StoreError};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
@@ -93,8 +93,7 @@ impl Engine {
     }
 
     /// What the delivery says, or why that cannot be told.
-    pub(super) fn read(&self, claimed: &ClaimedDelivery) -> Reading {
-        let delivery = &claimed.delivery;
+    pub(super) fn read(&self, delivery: &NewDelivery) -> Reading {
         let Some(door) = self.hands.doors.get(&delivery.platform) else {
             return Err(format!("{} is switched off now", delivery.platform));
         };
@@ -282,7 +281,7 @@ impl Engine {
         !signals.is_empty() && signals.iter().all(stops)
     }
 
-    fn resolve(&self, invoked: &Invoked) -> Option<Found> {
+    pub(super) fn resolve(&self, invoked: &Invoked) -> Option<Found> {
         let (command, verb, args) = (&invoked.command, &invoked.verb, &invoked.args);
         grammar::resolve(command, verb, args, &self.catalog.commands, &invoked.thread.platform)
     }

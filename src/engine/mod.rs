@@ -20,6 +20,7 @@ mod reread;
 mod retention;
 mod rights;
 mod sweep;
+mod voided;
 mod work;
 
 use std::sync::Arc;

@@ -88,6 +88,18 @@ pub fn no_run(invocation: &Invocation, why: &NoRun) -> Doc {
             Span::text("; to see them all: "),
             list,
         ]),
+        NoRun::OnlyWaiting(starts) => {
+            let what = match starts {
+                1 => "1 start of ".to_owned(),
+                many => format!("{many} starts of "),
+            };
+            Doc::paragraph(vec![
+                Span::text("Stopped before it began: "),
+                Span::text(what),
+                Span::code(format!("/{}", invocation.command)),
+                Span::text(" waited in this thread, and will not take effect. No run was under way here."),
+            ])
+        }
         NoRun::Unknown(id) => Doc::paragraph(vec![
             Span::text("There is no run "),
             Span::code(id),

@@ -138,6 +138,8 @@ pub enum NoRun {
     Several(Vec<RunId>),
     /// There is no run with this id.
     Unknown(String),
+    /// A stop found no live run, but so many starts that waited in this thread and now will not take effect.
+    OnlyWaiting(usize),
 }
 
 /// What a start needs.

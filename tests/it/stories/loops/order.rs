@@ -47,6 +47,11 @@ async fn a_stop_that_was_put_off_goes_first_again() {
         notes(&world).await.contains(&"/dcr stop".to_owned()),
         "it is heard while the start still waits"
     );
+    let told = world.last_reply(number).await;
+    assert_eq!(
+        told,
+        r"Stopped before it began\: 1 start of `/dcr` waited in this thread, and will not take effect\. No run was under way here\."
+    );
     world.town.github.stage().behave();
     world.pass(Duration::from_secs(400)).await;
     assert!(world.runs().await.is_empty(), "nothing was started");
