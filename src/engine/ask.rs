@@ -37,10 +37,7 @@ impl Engine {
             };
             let granted = matches!(permission, Permission::Granted { .. });
             if granted && let Some(waiting) = self.void_starts(ask, invocation, command).await? {
-                meant = self.meant_run(ask, invocation, command).await?;
-                if waiting > 0 && is_over(&meant) {
-                    meant = Err(NoRun::OnlyWaiting(waiting));
-                }
+                meant = or_waiting(self.meant_run(ask, invocation, command).await?, waiting);
             }
             let Some(via) = self.via(ask, granted).await? else {
                 return Ok("had already taken effect".to_owned());
@@ -296,12 +293,17 @@ fn roles<'a>(invocation: &Invocation, verb: &'a Verb, run: Option<&'a Run>) -> &
     }
 }
 
-/// Whether no run is live that could have been meant.
-fn is_over(meant: &Result<Option<Run>, NoRun>) -> bool {
-    match meant {
+/// The run that a stop means; where none is live that could be meant, the starts that it stopped while they waited.
+fn or_waiting(meant: Result<Option<Run>, NoRun>, waiting: usize) -> Result<Option<Run>, NoRun> {
+    let is_over = match &meant {
         Ok(Some(run)) => matches!(run.state, RunState::Finished { .. }),
         Ok(None) | Err(NoRun::NoneHere) => true,
         Err(_) => false,
+    };
+    if is_over && waiting > 0 {
+        Err(NoRun::OnlyWaiting(waiting))
+    } else {
+        meant
     }
 }
 
