@@ -25,6 +25,7 @@ use crate::domain::decide::HeadThen;
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
 use crate::domain::ids::{BackendName, Platform, PrRef, Repo, Sha, ThreadRef};
+use crate::domain::places::Within;
 use crate::domain::policy::Lookup;
 use crate::domain::run::{CheckTarget, FailureClass, Observation};
 pub use crate::domain::signal::Proof;
@@ -85,6 +86,10 @@ pub enum DoorAnswer {
 pub struct HalfTyped {
     /// Who types it.
     pub actor: Actor,
+    /// Where.
+    pub thread: ThreadRef,
+    /// Where that thread lies.
+    pub within: Within,
     /// Command name without the slash; not yet known to exist.
     pub command: String,
     /// Verb; not yet known to exist.
@@ -377,7 +382,12 @@ pub struct Ours(BTreeSet<String>);
 impl Ours {
     /// The owner of this repository is one of us.
     pub fn add(&mut self, repo: &Repo) {
-        self.0.insert(repo.owner().to_owned());
+        self.add_owner(repo.owner());
+    }
+
+    /// This owner of repositories is one of us.
+    pub fn add_owner(&mut self, owner: &str) {
+        self.0.insert(owner.to_ascii_lowercase());
     }
 
     /// Whether this owner is one of us. Where nobody is known to be, everybody may be.

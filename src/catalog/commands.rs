@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::domain::command::{Action, Arg, Command, Trigger, TriggerOn, Verb};
+use crate::domain::command::{Action, Arg, Command, Verb};
 use crate::domain::ids::{CommandName, ParamName, PipelineName, Platform, RoleName, VerbName};
 use crate::domain::pipeline::{ParamKind, Pipeline};
-use crate::domain::signal::PrChange;
-use crate::domain::template::Template;
 
 use super::diagnose::did_you_mean;
 use super::page::{At, Names, Page};
 use super::people::known_platform;
-use super::values::{KindParts, Known, RawKind};
+use super::places::{Places, RawPlaces};
+use super::triggers::{self, RawTrigger};
+use super::values::{KindParts, RawKind};
 
 /// A chat command and its verbs.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,9 +26,9 @@ pub(super) struct RawCommand {
     summary: At<String>,
     /// The pipeline its verbs act on.
     pipeline: At<String>,
-    /// Where its verbs may be said, unless a verb says otherwise: `github`, `jira`, `discord`.
+    /// Where it may be said.
     #[serde(default)]
-    places: Vec<At<String>>,
+    places: RawPlaces,
     /// Its verbs, in the order of help.
     #[serde(default)]
     verb: Vec<RawVerb>,
@@ -52,7 +52,7 @@ struct RawVerb {
     args: Vec<RawArg>,
     /// Who may: any of these roles of people.toml.
     roles: At<Vec<At<String>>>,
-    /// Where it may be said, if not where the command says.
+    /// The only platforms of the command's that it may be said on: `github`, `jira`, `discord`.
     places: Option<Vec<At<String>>>,
     /// An example of its use, with the slash.
     example: At<String>,
@@ -102,62 +102,6 @@ struct RawArg {
     required: bool,
 }
 
-/// What starts a verb without words: either `ticket` or `pull_request`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RawTrigger {
-    /// A ticket reaches a status.
-    ticket: Option<At<RawOnTicket>>,
-    /// A pull request changes.
-    pull_request: Option<At<RawOnPr>>,
-    /// The verb it means.
-    verb: At<String>,
-    /// The verb's arguments, as templates. For tickets: `ticket`, `fields.<name>`. For pull requests: `pr.repo`,
-    /// `pr.number`, `pr.head`, `pr.base`, `pr.title`.
-    #[serde(default)]
-    args: BTreeMap<At<String>, At<String>>,
-}
-
-/// A ticket reaches a status.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RawOnTicket {
-    /// The project's key; without it, any.
-    #[serde(default)]
-    project: String,
-    /// The status, by id or name.
-    to: At<String>,
-}
-
-/// A pull request changes.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RawOnPr {
-    /// The repository, as `owner/name`; without it, any.
-    repo: Option<At<String>>,
-    /// What happens to it.
-    change: RawChange,
-    /// A label that must be present; without it, none is needed.
-    #[serde(default)]
-    label: String,
-}
-
-/// What happens to a pull request.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum RawChange {
-    /// Opened or reopened. Which commit is meant only opening says; who reopens may have looked at an older one.
-    Opened,
-    /// New commits.
-    Pushed,
-    /// A label was added.
-    Labeled,
-    /// Closed and merged.
-    Merged,
-    /// Closed without merging.
-    Closed,
-}
-
 /// What commands refer to.
 pub(super) struct Others<'a> {
     /// Roles of people.toml.
@@ -185,7 +129,10 @@ pub(super) fn compile(page: &mut Page, raw: &RawCommand, others: &Others<'_>) ->
         None
     };
     let plan = pipeline.as_ref().and_then(|name| others.pipelines.get(name));
-    let default_places = places(page, &raw.places);
+    let Places {
+        platforms: default_places,
+        control,
+    } = super::places::compile(page, &raw.places);
     if raw.verb.is_empty() && !page.partial {
         page.say_hint(raw.name.span(), "a command needs verbs", "[[verb]] name = \"start\" …");
     }
@@ -208,14 +155,26 @@ pub(super) fn compile(page: &mut Page, raw: &RawCommand, others: &Others<'_>) ->
     let triggers = raw
         .on
         .iter()
-        .filter_map(|trigger| compile_trigger(page, trigger, &names, &verbs))
+        .filter_map(|trigger| triggers::compile(page, trigger, &names, &verbs, &control))
         .collect();
+    let starts = verbs.iter().any(|verb| verb.action == Action::Start);
+    if starts && control.is_empty() && !page.partial {
+        page.warn(
+            raw.name.span(),
+            format!(
+                "nobody can start `{}`: its [places] list none to start it from",
+                raw.name.get()
+            ),
+            "[places] github = [\"acme/deployment\"], jira = [\"SREPROV\"] or discord = [{ guild = \"…\" }]",
+        );
+    }
     let command = Command {
         name: name?,
         summary: page.line("the summary", &raw.summary),
         pipeline: pipeline?,
         verbs,
         triggers,
+        control,
     };
     page.clean().then_some(command)
 }
@@ -266,7 +225,7 @@ fn compile_verb(
         page.say_hint(
             raw.name.span(),
             format!("nobody could say `{}` anywhere: it has no places", raw.name.get()),
-            "places = [\"github\", \"jira\", \"discord\"], here or at the top of the file",
+            "[places] at the end of the file, with github = [\"acme/deployment\"], for example",
         );
     }
     Some(Verb {
@@ -490,85 +449,6 @@ fn fits(arg: &ParamKind, param: &ParamKind) -> bool {
         | (ParamKind::Name, ParamKind::Word) => true,
         (arg, param) => arg == param,
     }
-}
-
-fn compile_trigger(page: &mut Page, raw: &RawTrigger, names: &Names, verbs: &[Verb]) -> Option<Trigger> {
-    let (on, known): (_, &[&str]) = match (&raw.ticket, &raw.pull_request) {
-        (Some(ticket), None) => (on_ticket(page, ticket.get()), &["ticket", "fields"]),
-        (None, Some(pr)) => (
-            on_pr(page, pr.get()),
-            &["pr.repo", "pr.number", "pr.head", "pr.base", "pr.title"],
-        ),
-        (Some(_), Some(both)) => {
-            page.say(
-                both.span(),
-                "a trigger has `ticket` or `pull_request`, not both; write two triggers",
-            );
-            return None;
-        }
-        (None, None) => {
-            page.say_hint(
-                raw.verb.span(),
-                "this trigger does not say when",
-                "ticket = { project = \"…\", to = \"…\" } or pull_request = { repo = \"…\", change = \"…\" }",
-            );
-            return None;
-        }
-    };
-    page.refers("verb", &raw.verb, names);
-    let verb = verbs.iter().find(|verb| verb.name.as_str() == raw.verb.get());
-    let known: Known = known.iter().map(|name| (*name).to_owned()).collect();
-    let mut args: BTreeMap<ParamName, Template> = BTreeMap::new();
-    for (name, value) in &raw.args {
-        let template = page.template(value, &known);
-        let taken = verb.is_none_or(|verb| verb.args.iter().any(|arg| arg.name.as_str() == name.get()));
-        if let (false, Some(verb)) = (taken, verb) {
-            page.push(
-                name.span(),
-                format!("the verb `{}` has no argument `{}`", verb.name, name.get()),
-                did_you_mean(name.get(), verb.args.iter().map(|arg| arg.name.as_str())),
-            );
-        }
-        args.extend(page.parse::<ParamName>(name).map(|name| (name, template)));
-    }
-    for arg in verb.into_iter().flat_map(|verb| &verb.args).filter(|arg| arg.required) {
-        if !args.contains_key(&arg.name) {
-            page.say(
-                raw.verb.span(),
-                format!("this trigger does not give `{}`, which is required", arg.name),
-            );
-        }
-    }
-    Some(Trigger {
-        on: on?,
-        verb: verb?.name.clone(),
-        args,
-    })
-}
-
-fn on_ticket(page: &mut Page, raw: &RawOnTicket) -> Option<TriggerOn> {
-    Some(TriggerOn::Ticket {
-        project: raw.project.clone(),
-        to: page.worded("the status", &raw.to),
-    })
-}
-
-fn on_pr(page: &mut Page, raw: &RawOnPr) -> Option<TriggerOn> {
-    let repo = match &raw.repo {
-        None => String::new(),
-        Some(repo) => page.parse::<crate::domain::ids::Repo>(repo)?.to_string(),
-    };
-    Some(TriggerOn::Pr {
-        repo,
-        change: match raw.change {
-            RawChange::Opened => PrChange::Opened,
-            RawChange::Pushed => PrChange::Pushed,
-            RawChange::Labeled => PrChange::Labeled,
-            RawChange::Merged => PrChange::Merged,
-            RawChange::Closed => PrChange::Closed,
-        },
-        label: raw.label.clone(),
-    })
 }
 
 fn places(page: &mut Page, raw: &[At<String>]) -> Vec<Platform> {

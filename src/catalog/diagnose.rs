@@ -76,6 +76,8 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Problems {
     list: Vec<Problem>,
+    /// What is no mistake but may not be meant.
+    warnings: Vec<Problem>,
     /// Files' texts with secrets blanked, for snippets.
     texts: BTreeMap<String, Arc<str>>,
 }
@@ -139,11 +141,23 @@ impl Problems {
         self.list.push(problem);
     }
 
-    pub(super) fn add_file(&mut self, file: &str, text: Option<Arc<str>>, problems: Vec<Problem>) {
+    pub(super) fn add_file(
+        &mut self,
+        file: &str,
+        text: Option<Arc<str>>,
+        problems: Vec<Problem>,
+        warnings: Vec<Problem>,
+    ) {
         self.list.extend(problems);
+        self.warnings.extend(warnings);
         if let Some(text) = text {
             self.texts.insert(file.to_owned(), text);
         }
+    }
+
+    /// What is no mistake but may not be meant.
+    pub(super) fn into_warnings(self) -> Vec<Problem> {
+        self.warnings
     }
 
     pub(super) fn sort(&mut self) {

@@ -12,12 +12,14 @@ pub mod docs;
 mod page;
 mod people;
 mod pipelines;
+mod places;
 pub mod schema;
 pub mod settings;
 mod settings_raw;
 mod settings_read;
 mod shape;
 mod steps;
+mod triggers;
 mod values;
 
 use std::collections::BTreeMap;
@@ -44,6 +46,8 @@ pub struct Catalog {
     pub pipelines: BTreeMap<PipelineName, Pipeline>,
     /// Who may.
     pub people: People,
+    /// What is no mistake but may not be meant.
+    pub warnings: Vec<Problem>,
 }
 
 /// Reads a configuration folder: `stepherd.toml`, `people.toml` and `pipelines/*.toml` in it, and the commands in
@@ -60,9 +64,10 @@ pub fn load(dir: &Path, env: &BTreeMap<String, String>) -> Result<Catalog, Probl
         pipelines,
         commands,
     };
-    let catalog = compile(settings, sources, &mut problems);
+    let mut catalog = compile(settings, sources, &mut problems);
     problems.sort();
     if problems.is_empty() {
+        catalog.warnings = problems.into_warnings();
         Ok(catalog)
     } else {
         Err(problems)
@@ -138,6 +143,7 @@ fn compile(settings: Settings, sources: Sources, problems: &mut Problems) -> Cat
         commands,
         pipelines,
         people,
+        warnings: Vec::new(),
     }
 }
 

@@ -90,6 +90,7 @@ pub(super) struct Page {
     file: String,
     text: Arc<str>,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
     /// Places that may hold secrets.
     hidden: Vec<Range<usize>>,
     /// Environment variables laid over the file; the first stands one past its end, and so on.
@@ -108,6 +109,7 @@ impl Page {
             file: file.to_owned(),
             text: text.into(),
             problems: Vec::new(),
+            warnings: Vec::new(),
             hidden: Vec::new(),
             overlaid: Vec::new(),
             partial: false,
@@ -158,6 +160,12 @@ impl Page {
             None => Problem::at(&self.file, &self.text, span, message, hint),
         };
         self.problems.push(problem);
+    }
+
+    /// Nothing is wrong here, but it may not be meant.
+    pub(super) fn warn(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+        let warning = Problem::at(&self.file, &self.text, span, message.into(), Some(hint.into()));
+        self.warnings.push(warning);
     }
 
     /// An environment variable is wrong.
@@ -296,6 +304,6 @@ impl Page {
     /// Hands what was found to the whole.
     pub(super) fn finish(self, into: &mut Problems) {
         let text = self.showable.then(|| blanked(&self.text, &self.hidden).into());
-        into.add_file(&self.file, text, self.problems);
+        into.add_file(&self.file, text, self.problems, self.warnings);
     }
 }

@@ -78,7 +78,7 @@ struct RawPermission {
     /// The repository, as `owner/name`.
     repo: At<String>,
     /// The least level.
-    at_least: RawLevel,
+    at_least: At<RawLevel>,
 }
 
 /// Permission levels, least first.
@@ -234,10 +234,18 @@ fn grants_of(page: &mut Page, role: &RawRole, persons: &Names) -> Vec<Grant> {
         && let Some(repo) = page.parse::<Repo>(&permission.repo)
         && let Some(platform) = platform("github")
     {
+        let at_least = Level::from(*permission.at_least.get());
+        if at_least == Level::Read {
+            page.warn(
+                permission.at_least.span(),
+                format!("if {repo} is public, everybody on GitHub has the role `{}`", role.name.get()),
+                "everybody may read a public repository: take \"triage\" or \"write\", or github_teams, unless it is private and stays so",
+            );
+        }
         grants.push(Grant::Repository {
             platform,
             repo,
-            at_least: permission.at_least.into(),
+            at_least,
         });
     }
     grants

@@ -200,6 +200,8 @@ pub struct Engine {
     pub repair_interval: Duration,
     /// How long after it was said a start, a retry or an answer is still obeyed.
     pub command_max_age: Duration,
+    /// How many answers one person gets in one thread within ten minutes.
+    pub answers_max: u32,
 }
 
 /// How long what has ended is kept, in days; 0: for ever.
@@ -303,6 +305,7 @@ impl Default for Engine {
             edit_spacing: Duration::from_secs(5),
             repair_interval: Duration::from_secs(300),
             command_max_age: Duration::from_secs(3600),
+            answers_max: 20,
         }
     }
 }

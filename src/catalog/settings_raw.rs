@@ -231,6 +231,9 @@ pub(super) struct RawEngine {
     /// How long after it was said a `start`, `retry` or `answer` is still obeyed, in seconds. Default: 3600.
     #[schemars(range(min = 60, max = 604_800))]
     pub(super) command_max_age_s: Option<u32>,
+    /// How many answers one person gets in one thread within ten minutes. Default: 20.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) answers_max: Option<u32>,
 }
 
 /// How long what has ended is kept. What is live is never deleted.

@@ -121,6 +121,7 @@ pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings
             edit_spacing: seconds(raw.engine.edit_spacing_s, engine.edit_spacing),
             repair_interval: seconds(raw.engine.repair_interval_s, engine.repair_interval),
             command_max_age: seconds(raw.engine.command_max_age_s, engine.command_max_age),
+            answers_max: raw.engine.answers_max.unwrap_or(engine.answers_max),
         },
         retention: reader.retention(&raw.retention),
         log: Log {

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::{Exit, environment, show};
 use crate::catalog;
+use crate::catalog::Problem;
 use crate::catalog::settings::Retention;
 
-/// Loads everything and says every problem at once.
+/// Loads everything and says every problem at once. Warnings change no exit code: what they warn of may be meant.
 pub fn run(config: &Path, as_json: bool) -> Exit {
     match catalog::load(config, &environment()) {
         Ok(catalog) if as_json => {
@@ -26,7 +27,10 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
             let retention = json!({
                 "deliveriesDays": deliveries_days, "runsDays": runs_days, "acceptedDays": accepted_days,
             });
-            show::json(&json!({ "problems": [], "platforms": platforms, "retention": retention }));
+            let warnings: Vec<_> = catalog.warnings.iter().map(warning).collect();
+            show::json(&json!({
+                "problems": [], "warnings": warnings, "platforms": platforms, "retention": retention,
+            }));
             Exit::Good
         }
         Ok(catalog) => {
@@ -39,6 +43,9 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
                     if status.on { "on" } else { "off" },
                     status.why
                 );
+            }
+            for warning in &catalog.warnings {
+                anstream::println!("Warning: {warning}");
             }
             let kept = &catalog.settings.retention;
             anstream::println!(
@@ -59,6 +66,13 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
             Exit::BadInput
         }
     }
+}
+
+fn warning(found: &Problem) -> Value {
+    json!({
+        "file": found.file, "line": found.line, "column": found.column,
+        "message": found.message, "hint": found.hint,
+    })
 }
 
 fn days(kept: u32) -> String {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use super::{Exit, failed, load};
+use crate::adapters::Hands;
 use crate::catalog::Catalog;
 use crate::catalog::settings::{Log, LogFormat};
 use crate::clock::{Clock, SystemClock};
@@ -59,6 +60,16 @@ pub async fn run(config: &Path) -> Exit {
     }
 }
 
+/// What an administrator may have meant otherwise.
+fn warn(hands: &Hands, catalog: &Catalog) {
+    for (name, why) in &hands.off {
+        tracing::warn!(%name, %why, "switched off");
+    }
+    for warning in &catalog.warnings {
+        tracing::warn!(%warning, "configuration allows more than may be meant");
+    }
+}
+
 /// The whole program on a listener that is bound already, until told to stop.
 ///
 /// # Errors
@@ -97,9 +108,7 @@ pub async fn serve(
         hands = wiring::hands(&catalog.settings) => Arc::new(hands?),
         () = stop.cancelled() => return Ok(()),
     };
-    for (name, why) in &hands.off {
-        tracing::warn!(%name, %why, "switched off");
-    }
+    warn(&hands, &catalog);
     let server = catalog.settings.server.clone();
     let (metrics, wake, catalog) = (Arc::new(Metrics::default()), Arc::new(Notify::new()), Arc::new(catalog));
     let engine = Engine::new(

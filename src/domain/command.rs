@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{CommandName, ParamName, PipelineName, Platform, RoleName, TicketKey, VerbName};
 use super::pipeline::ParamKind;
+use super::places::ControlPlace;
 use super::signal::{PrChange, PrChanged, TicketStatus};
 use super::template::Template;
 
@@ -22,6 +23,9 @@ pub struct Command {
     pub verbs: Vec<Verb>,
     /// What starts it without words.
     pub triggers: Vec<Trigger>,
+    /// Where runs may be started and all of them may be spoken of. Elsewhere a command reaches only the runs of the
+    /// thread that it is given in.
+    pub control: Vec<ControlPlace>,
 }
 
 /// A verb of a command.
@@ -37,7 +41,7 @@ pub struct Verb {
     pub args: Vec<Arg>,
     /// Who may: any of these roles. Empty means nobody.
     pub roles: Vec<RoleName>,
-    /// Where it may be said; empty means nowhere.
+    /// The platforms it may be said on; empty means nowhere.
     pub places: Vec<Platform>,
     /// An example of its use, with the slash.
     pub example: String,
@@ -116,8 +120,7 @@ impl TriggerOn {
     pub fn means_ticket(&self, ticket: &TicketKey, status: &TicketStatus) -> bool {
         match self {
             Self::Ticket { project, to } => {
-                let of_project =
-                    project.is_empty() || ticket.as_str().rsplit_once('-').is_some_and(|(p, _)| p == project);
+                let of_project = project.is_empty() || ticket.project() == project;
                 of_project && (*to == status.id || to.eq_ignore_ascii_case(&status.name))
             }
             Self::Pr { .. } => false,

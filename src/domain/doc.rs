@@ -17,6 +17,18 @@ pub struct Doc {
     pub tone: Tone,
 }
 
+impl Doc {
+    /// One message that says all of this, in this order.
+    pub fn joined(docs: Vec<Self>) -> Self {
+        let mut joined = Self::default();
+        for doc in docs {
+            joined.blocks.extend(doc.blocks);
+            joined.buttons.extend(doc.buttons);
+        }
+        joined
+    }
+}
+
 /// One block.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Block {

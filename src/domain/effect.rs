@@ -58,6 +58,10 @@ pub struct Reply {
     pub handle: Option<ReplyHandle>,
     /// What.
     pub doc: Doc,
+    /// Whether it is only for who asked, by the platform's right to answer directly, and never for the thread: people
+    /// without a role do not make stepherd write.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct_only: bool,
 }
 
 /// A part of a step.
@@ -247,10 +251,11 @@ impl Effect {
     }
 
     /// Lower goes first: what changes the world, then checks, then new messages, then edits (a status
-    /// must not wait for a comment, nor a comment for an edit).
+    /// must not wait for a comment, nor a comment for an edit), and last what people without a role are told.
     pub fn lane(&self) -> u8 {
         match self {
             Self::Act(_) => 0,
+            Self::Reply(reply) if reply.direct_only => 4,
             Self::Check(_) => 1,
             Self::Acknowledge { .. } | Self::Reply(_) | Self::Notice { .. } | Self::Question { .. } => 2,
             Self::Report { .. } => 3,

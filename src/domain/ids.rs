@@ -198,6 +198,13 @@ impl Repo {
     }
 }
 
+impl TicketKey {
+    /// The key of its project.
+    pub fn project(&self) -> &str {
+        self.as_str().rsplit_once('-').map_or("", |(project, _)| project)
+    }
+}
+
 impl FromStr for Repo {
     type Err = InvalidName;
     /// Reads `owner/name`, `git@host:owner/name.git` and `https://host/owner/name(.git)`. The host is dropped:

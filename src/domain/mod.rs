@@ -15,6 +15,7 @@ pub mod grammar;
 pub mod ids;
 pub mod nearest;
 pub mod pipeline;
+pub mod places;
 pub mod policy;
 pub mod process;
 pub mod question;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Platform, PrRef, Repo, Sha, ThreadRef, TicketKey};
+use super::places::Within;
 
 /// How a delivery proved where it comes from, and thereby how much of it is proved. The weakest comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +61,9 @@ pub struct Actor {
     pub kind: ActorKind,
     /// Role ids of that platform that the verified payload itself carries (Discord's `member.roles`).
     pub roles: Vec<String>,
+    /// The platform's verified payload says that they belong to the place where they act, as GitHub's
+    /// `author_association` does. A hint about who is likely to have a role; it never gives one.
+    pub insider: bool,
 }
 
 /// Whether an actor may be listened to at all.
@@ -97,6 +101,8 @@ pub struct Said {
     pub actor: Actor,
     /// Where.
     pub thread: ThreadRef,
+    /// Where that thread lies.
+    pub within: Within,
     /// What.
     pub text: Text,
     /// When, by the platform's clock.
@@ -134,6 +140,8 @@ pub struct Invoked {
     pub actor: Actor,
     /// Where.
     pub thread: ThreadRef,
+    /// Where that thread lies.
+    pub within: Within,
     /// Command name without the slash; not yet known to exist.
     pub command: String,
     /// Verb; not yet known to exist.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::intake::{Ask, Wait};
 use super::{Cause, Engine, STALE_MAX};
+use crate::domain::card;
 use crate::domain::command::{Action, Command, Invocation, Verb};
 use crate::domain::decide::{
     AnswerFacts, Asked, Decision, Event, Known, NoRun, SaidAt, StartFacts, Via, answering_roles, decide, target,
@@ -11,6 +12,7 @@ use crate::domain::decide::{
 use crate::domain::edit;
 use crate::domain::ids::{ParamName, PrRef, RoleName, ThreadRef};
 use crate::domain::pipeline::Pipeline;
+use crate::domain::places::any_holds;
 use crate::domain::policy::{self, Permission, SamePerson};
 use crate::domain::question;
 use crate::domain::run::{By, Run, RunState};
@@ -28,7 +30,10 @@ impl Engine {
         for _ in 0..STALE_MAX {
             let mut meant = self.meant_run(ask, invocation, command).await?;
             let run = meant.as_ref().ok().and_then(Option::as_ref);
-            let permission = match self.permission(ask, roles(invocation, verb, run)).await {
+            let permission = match self
+                .permission(ask.actor, ask.delivery, roles(invocation, verb, run))
+                .await
+            {
                 Ok(permission) => permission,
                 Err(Wait::Later { why, .. }) if said.is_too_old(invocation.action, self.clock.now()) => {
                     return self.give_up(ask, &why).await;
@@ -57,31 +62,9 @@ impl Engine {
                 known,
             };
             let decision = decide(run, &Event::Asked(Box::new(asked)), &self.facts());
-            let started = decision
-                .run
-                .as_ref()
-                .map(|run| format!(" run {}", run.id))
-                .unwrap_or_default();
-            let start = (invocation.action == Action::Start).then(|| MayBeVoided {
-                seq: ask.delivery.claimed.claim.seq,
-                command: invocation.command.to_string(),
-                said_at: ask.at,
-            });
-            let cause = Cause {
-                unless_voided: start.clone(),
-                ..Cause::keyed(&via.key)
-            };
-            match self.commit(decision, run, cause).await? {
-                Committed::Voided => return self.answer_voided(ask, start).await,
-                Committed::Stale => {}
-                Committed::AlreadyDone => return Ok("had already taken effect".to_owned()),
-                Committed::Done | Committed::LeaseLost if granted => {
-                    self.metrics.command(&invocation.command, &invocation.verb);
-                    return Ok(format!("/{} {}{started}", invocation.command, invocation.verb));
-                }
-                Committed::Done | Committed::LeaseLost => {
-                    return Ok(format!("/{} {}: refused", invocation.command, invocation.verb));
-                }
+            let decided = self.commit_decided(ask, invocation, run, &via, decision, granted);
+            if let Some(note) = decided.await? {
+                return Ok(note);
             }
         }
         Err(Wait::Later {
@@ -109,6 +92,53 @@ impl Engine {
         Ok((!taken).then(|| Via { key, ..ask.via.clone() }))
     }
 
+    /// Commits what was decided about an invocation; what came of it, or `None` if it is to be decided again.
+    async fn commit_decided(
+        &self,
+        ask: &Ask<'_>,
+        invocation: &Invocation,
+        run: Option<&Run>,
+        via: &Via,
+        mut decision: Decision,
+        granted: bool,
+    ) -> Result<Option<String>, Wait> {
+        let Invocation { command, verb, .. } = invocation;
+        let docs = ask.settle_answers(&mut decision);
+        if ask.together.is_some() && decision.is_nothing() {
+            ask.answer_later(docs, Some(&via.key));
+            return Ok(Some(format!("/{command} {verb}: answered")));
+        }
+        let started = decision.run.as_ref().map(|run| format!(" run {}", run.id));
+        let start = (invocation.action == Action::Start).then(|| MayBeVoided {
+            seq: ask.delivery.claimed.claim.seq,
+            command: command.to_string(),
+            said_at: ask.at,
+        });
+        let cause = Cause {
+            unless_voided: start.clone(),
+            ..Cause::keyed(&via.key)
+        };
+        let note = match self.commit_answer(via, ask.actor, decision, run, cause).await? {
+            Committed::Stale => return Ok(None),
+            Committed::Voided => self.answer_voided(ask, start).await?,
+            Committed::AlreadyDone => {
+                // Its answer may not have been given.
+                ask.answer_later(vec![card::done_before(invocation)], None);
+                "had already taken effect".to_owned()
+            }
+            Committed::Done | Committed::LeaseLost => {
+                ask.answer_later(docs, None);
+                if granted {
+                    self.metrics.command(command, verb);
+                    format!("/{command} {verb}{}", started.unwrap_or_default())
+                } else {
+                    format!("/{command} {verb}: refused")
+                }
+            }
+        };
+        Ok(Some(note))
+    }
+
     fn said_at(&self, ask: &Ask<'_>) -> SaidAt {
         SaidAt {
             at: ask.at.min(ask.delivery.claimed.delivery.received_at),
@@ -126,14 +156,26 @@ impl Engine {
         Some((command, verb))
     }
 
-    /// The run an invocation means; `Ok(None)` for those that mean none.
+    /// The run an invocation means; `Ok(None)` for those that mean none. Whether a run exists that this thread may not
+    /// speak of is never told.
     async fn meant_run(
         &self,
         ask: &Ask<'_>,
         invocation: &Invocation,
         command: &Command,
     ) -> Result<Result<Option<Run>, NoRun>, StoreError> {
-        if matches!(invocation.action, Action::Start | Action::List | Action::Help) {
+        let control = any_holds(&command.control, &ask.via.thread.platform, ask.within);
+        if ask.within.is_empty() || (invocation.action == Action::Start && !control) {
+            return Ok(Err(NoRun::NotHere));
+        }
+        if invocation.action == Action::Start || (control && matches!(invocation.action, Action::List | Action::Help)) {
+            return Ok(Ok(None));
+        }
+        let here = self.runs_here(ask, command).await?;
+        if here.is_empty() && !control {
+            return Ok(Err(NoRun::NotHere));
+        }
+        if matches!(invocation.action, Action::List | Action::Help) {
             return Ok(Ok(None));
         }
         if let Some(id) = arg(invocation, "run") {
@@ -142,14 +184,11 @@ impl Engine {
                 Err(_) => None,
             };
             let run = run.filter(|run| run.plan.command == invocation.command);
+            let run = match run {
+                Some(run) if control || self.belongs_here(ask, &run).await? => Some(run),
+                _ => None,
+            };
             return Ok(run.map(Some).ok_or_else(|| NoRun::Unknown(id.to_owned())));
-        }
-        let mut here = self.runs_in(&ask.via.thread, command).await?;
-        if here.is_empty()
-            && let Some(pr) = ask.pr
-        {
-            // A review thread: it belongs to the runs of its pull request.
-            here = self.runs_on(pr, command).await?;
         }
         if let Some(id) = arg(invocation, "question")
             && let Some(run) = here.iter().find(|run| question::is_of(run, id))
@@ -157,6 +196,15 @@ impl Engine {
             return Ok(Ok(Some(run.clone())));
         }
         Ok(target(invocation.action, &here, self.said_at(ask).at).map(|run| Some(run.clone())))
+    }
+
+    /// The command's runs that belong to the thread, or to the pull request that it is a review thread of.
+    async fn runs_here(&self, ask: &Ask<'_>, command: &Command) -> Result<Vec<Run>, StoreError> {
+        let here = self.runs_in(&ask.via.thread, command).await?;
+        match ask.pr {
+            Some(pr) if here.is_empty() => self.runs_on(pr, command).await,
+            _ => Ok(here),
+        }
     }
 
     /// The command's runs that belong to this thread, newest first: all that are live, however many have come and gone
@@ -176,6 +224,20 @@ impl Engine {
             here.retain(|run| run.plan.command == command.name);
         }
         Ok(here)
+    }
+
+    /// Whether the run belongs to the thread or to its pull request.
+    async fn belongs_here(&self, ask: &Ask<'_>, run: &Run) -> Result<bool, StoreError> {
+        let places = [
+            Some(Place::Thread(ask.via.thread.clone())),
+            ask.pr.cloned().map(Place::Pr),
+        ];
+        for place in places.into_iter().flatten() {
+            if self.store.belongs(&run.id, &place).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The command's live runs that were asked for on this pull request or opened it, newest first.
@@ -198,6 +260,11 @@ impl Engine {
     ) -> Result<Known, Wait> {
         Ok(match (invocation.action, run) {
             (Action::Start, _) => Known::Start(Box::new(self.start_facts(ask, invocation, command).await?)),
+            (Action::List, _) if !any_holds(&command.control, &ask.via.thread.platform, ask.within) => {
+                let mut here = self.runs_here(ask, command).await?;
+                here.retain(|run| !matches!(run.state, RunState::Finished { .. }));
+                Known::List(here)
+            }
             (Action::List, _) => {
                 let filter = RunFilter {
                     pipeline: Some(command.pipeline.to_string()),

@@ -377,7 +377,15 @@ impl Engine {
         let threads = self.threads(&reply.thread)?;
         let now = self.clock.now();
         if let Some(handle) = reply.handle.as_ref().filter(|handle| handle.until > now) {
-            match threads.answer(handle, &reply.doc).await? {
+            let direct = match threads.answer(handle, &reply.doc).await {
+                // A limit that this ran into is nobody else's: it neither pauses the vendor nor is it tried again.
+                Err(error) if reply.direct_only => {
+                    tracing::info!(%error, "somebody without a role goes without an answer");
+                    return Ok(());
+                }
+                direct => direct?,
+            };
+            match direct {
                 Direct::Answered => return Ok(()),
                 Direct::NotKnown if now < later(one.effect.since, DOOR_ANSWERS_WITHIN) => {
                     let why = format!("{} does not know yet that it was answered", reply.thread.platform);
@@ -392,6 +400,9 @@ impl Engine {
                 // The door's answer did not get through: people have been told of a failure, and are told in the thread.
                 Direct::NotKnown | Direct::Lapsed => {}
             }
+        }
+        if reply.direct_only {
+            return Ok(());
         }
         let marker = Marker(format!("reply/{}", reply.key));
         self.still_held(one)?;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::answers::Answers;
 use super::deliveries::Piece;
 use super::pauses::{later, next_try};
 use super::{Cause, Engine};
@@ -14,7 +16,8 @@ use crate::domain::decide::{Decision, Via, misread};
 use crate::domain::effect::{Effect, Reply};
 use crate::domain::grammar::{self, Found};
 use crate::domain::ids::{PrRef, Sha, ThreadRef};
-use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChanged, Said, Signal, TicketMoved};
+use crate::domain::places::Within;
+use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChanged, Proof, Said, Signal, TicketMoved};
 use crate::store::{DeliverySettled, HeadSeen, NewDelivery, Place, RunFilter, StoreError};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
@@ -30,6 +33,8 @@ const TRIES_MAX: u32 = 150;
 pub(super) enum Wait {
     /// Something outside is not available.
     Later { why: String, after: Option<Duration> },
+    /// Too many strangers were asked about; this one's turn comes then. Nobody else waits for that.
+    Turn { at: Timestamp },
     /// Whose answer it needs has enough to answer already.
     Full(String),
     /// The database is in trouble.
@@ -53,6 +58,8 @@ pub(super) struct Ask<'a> {
     pub(super) found: Found,
     pub(super) via: Via,
     pub(super) actor: &'a Actor,
+    /// Where the thread lies that it was said in.
+    pub(super) within: &'a [String],
     /// The pull request it was said on.
     pub(super) pr: Option<&'a PrRef>,
     /// The head commit that the event itself names, for commands without words.
@@ -63,6 +70,10 @@ pub(super) struct Ask<'a> {
     pub(super) stands: bool,
     /// What it came in.
     pub(super) delivery: &'a Piece,
+    /// Whether whoever said it gets answers in threads.
+    pub(super) answered: bool,
+    /// Where answers are gathered, if several commands came together.
+    pub(super) together: Option<&'a Mutex<Answers>>,
 }
 
 impl Engine {
@@ -131,6 +142,10 @@ impl Engine {
                 }
                 Err(Wait::Store(error)) => return Err(error),
                 Err(Wait::Full(room)) => return Ok(DeliverySettled::WaitsFor { room, since }),
+                Err(Wait::Turn { at }) => {
+                    let reason = "too many strangers are asked about".to_owned();
+                    return Ok(DeliverySettled::NotBefore { at, reason });
+                }
                 Err(Wait::Later { why, after }) => return Ok(self.put_off(piece, why, after, since)),
             }
         }
@@ -156,10 +171,11 @@ impl Engine {
 
     async fn signal(&self, signal: &Signal, delivery: &Piece) -> Result<String, Wait> {
         match signal {
-            Signal::Said(said) => self.said(said, delivery).await,
-            Signal::Invoked(invoked) => self.invoked(invoked, delivery).await,
-            Signal::TicketMoved(moved) => self.ticket_moved(moved, delivery).await,
-            Signal::PrChanged(changed) => self.pr_changed(changed, delivery).await,
+            // Each is large, and only one of them is needed.
+            Signal::Said(said) => self.said(said, delivery).boxed().await,
+            Signal::Invoked(invoked) => self.invoked(invoked, delivery).boxed().await,
+            Signal::TicketMoved(moved) => self.ticket_moved(moved, delivery).boxed().await,
+            Signal::PrChanged(changed) => self.pr_changed(changed, delivery).boxed().await,
             Signal::Hint(hint) => self.hint(hint).await,
             Signal::Nothing(why) => Ok(why.clone()),
         }
@@ -177,11 +193,22 @@ impl Engine {
         if self.is_own(&said.actor, delivery).await? {
             return Ok("written by stepherd itself: never obeyed".to_owned());
         }
+        let answered = self.is_answered(&said.actor, delivery).await?;
+        // Where the proof does not cover who said it, that is found out first: else a made-up telling would use up the
+        // words of somebody who has a role.
+        let as_told = delivery.claimed.delivery.proof != Proof::Token;
+        if !answered && as_told {
+            return self.ignored(said, &found).await;
+        }
         let Some(at) = self.still_stands(said, delivery).await? else {
             return Ok("edited, deleted or not by its author: ignored".to_owned());
         };
+        if !answered {
+            return self.ignored(said, &found).await;
+        }
         let mut notes = Vec::new();
         let mut names = BTreeMap::new();
+        let together = (found.len() > 1).then(Mutex::default);
         for found in found {
             let via = Via {
                 key: format!("{}:{}", said.key, name_within(&found, &mut names)),
@@ -194,14 +221,21 @@ impl Engine {
                     found,
                     via,
                     actor: &said.actor,
+                    within: &said.within,
                     pr: said.pr.as_ref(),
                     head: None,
                     at,
                     stands: false,
                     delivery,
+                    answered,
+                    together: together.as_ref(),
                 })
                 .await?,
             );
+        }
+        if let Some(answers) = together {
+            let answers = answers.into_inner().unwrap_or_else(PoisonError::into_inner);
+            self.answer_together(said, answers).await?;
         }
         Ok(notes.join("; "))
     }
@@ -287,6 +321,7 @@ impl Engine {
     }
 
     async fn invoked(&self, invoked: &Invoked, delivery: &Piece) -> Result<String, Wait> {
+        let answered = self.is_answered(&invoked.actor, delivery).await?;
         let Some(found) = self.resolve(invoked) else {
             // It existed when the platform was told of it, and somebody waits for an answer.
             let via = Via {
@@ -299,7 +334,8 @@ impl Engine {
                 "There is no command /{} any more; the list of commands that you see is out of date.",
                 invoked.command
             );
-            self.commit(answer(&via, &said), None, Cause::keyed(&via.key)).await?;
+            self.commit(answer(&via, &said, true), None, Cause::keyed(&via.key))
+                .await?;
             return Ok(format!("no command is called /{}", invoked.command));
         };
         let via = Via {
@@ -312,21 +348,23 @@ impl Engine {
             found,
             via,
             actor: &invoked.actor,
+            within: &invoked.within,
             pr: None,
             head: None,
             at: invoked.at,
             stands: false,
             delivery,
+            answered,
+            together: None,
         })
         .await
     }
 
     async fn ask(&self, ask: Ask<'_>) -> Result<String, Wait> {
         match &ask.found {
-            Found::Invocation(invocation) => self.invoke(&ask, invocation).await,
+            Found::Invocation(invocation) => self.invoke(&ask, invocation).boxed().await,
             Found::Misread(text) => {
-                self.commit(misread(text, &ask.via), None, Cause::keyed(&ask.via.key))
-                    .await?;
+                self.only_answer(&ask, misread(text, &ask.via)).await?;
                 Ok(format!("misread: {}", text.problem))
             }
         }
@@ -356,6 +394,7 @@ impl Engine {
             key: &moved.key,
             thread: &moved.thread,
             actor: &moved.actor,
+            within: vec![moved.ticket.project().to_owned()],
             pr: None,
             head: None,
             at: moved.at,
@@ -388,6 +427,7 @@ impl Engine {
             key: &changed.key,
             thread: &changed.thread,
             actor: &changed.actor,
+            within: vec![changed.pr.repo.owner().to_owned(), changed.pr.repo.name().to_owned()],
             pr: Some(&changed.pr),
             // Whoever adds a label or reopens may have looked at an older head; only who pushes is sure to know the new
             // one.
@@ -436,9 +476,10 @@ impl Engine {
         if self.is_own(event.actor, event.delivery).await? {
             return Ok("done by stepherd itself: triggers nothing".to_owned());
         }
+        let answered = self.is_answered(event.actor, event.delivery).await?;
         let mut notes = Vec::new();
         for (command, place, trigger) in meant {
-            notes.push(self.trigger(event, command, trigger, place).await?);
+            notes.push(self.trigger(event, command, trigger, place, answered).await?);
         }
         Ok(notes.join("; "))
     }
@@ -449,6 +490,7 @@ impl Engine {
         command: &Command,
         trigger: &Trigger,
         place: usize,
+        answered: bool,
     ) -> Result<String, Wait> {
         let mut args = Vec::new();
         for (name, template) in &trigger.args {
@@ -474,11 +516,14 @@ impl Engine {
             found,
             via,
             actor: event.actor,
+            within: &event.within,
             pr: event.pr,
             head: event.head,
             at: event.at,
             stands: matches!(trigger.on, TriggerOn::Ticket { .. }),
             delivery: event.delivery,
+            answered,
+            together: None,
         })
         .await
     }
@@ -486,7 +531,7 @@ impl Engine {
 
 /// Names a command within its text by what it says, not by its place among others: which lines are commands depends on
 /// what is configured now, and the same text may be read again after that has changed.
-fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) -> String {
+pub(super) fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) -> String {
     let name = match found {
         Found::Invocation(invocation) => format!("{}:{}", invocation.command, invocation.verb),
         Found::Misread(misread) => format!("{}:?", misread.command),
@@ -497,14 +542,15 @@ fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) -> String {
     named
 }
 
-/// Answers, and does nothing else.
-pub(super) fn answer(via: &Via, said: &str) -> Decision {
+/// Answers, and does nothing else; `direct_only` as in a reply.
+pub(super) fn answer(via: &Via, said: &str, direct_only: bool) -> Decision {
     Decision {
         effects: vec![Effect::Reply(Reply {
             key: via.key.clone(),
             thread: via.thread.clone(),
             handle: via.handle.clone(),
             doc: card::plain(said),
+            direct_only,
         })],
         ..Decision::default()
     }
@@ -515,6 +561,7 @@ struct TriggerEvent<'a> {
     key: &'a str,
     thread: &'a ThreadRef,
     actor: &'a Actor,
+    within: Within,
     pr: Option<&'a PrRef>,
     head: Option<&'a Sha>,
     at: Timestamp,

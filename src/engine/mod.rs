@@ -5,6 +5,7 @@
 //! that the database could not give back: kill the process at any moment and the next one goes on. Any number of
 //! processes can do so on one database: what one works on it has claimed. Each loop's `step` can be called by hand.
 
+mod answers;
 mod ask;
 mod deliveries;
 mod dispatch;
@@ -19,6 +20,7 @@ mod repair;
 mod reread;
 mod retention;
 mod rights;
+mod strangers;
 mod sweep;
 mod voided;
 mod work;
@@ -78,6 +80,8 @@ impl Wakes {
 struct Cause {
     /// Names it for ever: it takes effect once.
     key: Option<String>,
+    /// Names what else takes effect with it.
+    also: Vec<String>,
     /// The effect whose outcome it is.
     settles: Option<EffectClaim>,
     /// The start that it is, unless somebody has said stop since.
@@ -106,6 +110,7 @@ pub struct Engine {
     effects: Arc<Rooms>,
     looks: Arc<Rooms>,
     pauses: Arc<pauses::Pauses>,
+    strangers: Arc<strangers::Strangers>,
     /// Names this process among those that work on the database.
     replica: Arc<str>,
 }
@@ -137,6 +142,7 @@ impl Engine {
             effects: Arc::new(Rooms::new(EFFECTS, 0)),
             looks: Arc::new(Rooms::new(LOOKS, 0)),
             pauses: Arc::default(),
+            strangers: Arc::default(),
         }
     }
 
@@ -216,6 +222,7 @@ impl Engine {
         let effects = !decision.effects.is_empty();
         let commit = Commit {
             key: cause.key,
+            also: cause.also,
             run: decision.run.map(|run| RunWrite {
                 wake: next_wake(before, &run, now),
                 run,

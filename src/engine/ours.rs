@@ -20,6 +20,14 @@ impl Engine {
         for pipeline in self.catalog.pipelines.values() {
             repositories(pipeline).iter().for_each(|repo| ours.add(repo));
         }
+        let forge = self.hands.forge.as_ref().map(|forge| forge.platform());
+        for place in self.catalog.commands.iter().flat_map(|command| &command.control) {
+            if forge.as_ref() == Some(&place.platform)
+                && let Some(owner) = place.path.first()
+            {
+                ours.add_owner(owner);
+            }
+        }
         let triggers = self.catalog.commands.iter().flat_map(|command| &command.triggers);
         for trigger in triggers {
             if let TriggerOn::Pr { repo, .. } = &trigger.on

@@ -2,23 +2,36 @@
 
 use super::Engine;
 use super::deliveries::Piece;
-use super::intake::{Ask, Wait};
+use super::intake::Wait;
 use crate::domain::ids::RoleName;
 use crate::domain::policy::{self, Answer, Lookup, Permission};
+use crate::domain::signal::Actor;
 
 impl Engine {
     /// Whether the actor has one of the roles.
     ///
     /// # Errors
     /// When a platform answers later and nothing else gives the role: nobody is refused for a limit or a fault.
-    pub(super) async fn permission(&self, ask: &Ask<'_>, needed: &[RoleName]) -> Result<Permission, Wait> {
-        let (people, actor) = (&self.catalog.people, ask.actor);
+    pub(super) async fn permission(
+        &self,
+        actor: &Actor,
+        delivery: &Piece,
+        needed: &[RoleName],
+    ) -> Result<Permission, Wait> {
+        let people = &self.catalog.people;
         let mut answers: Vec<(Lookup, Answer)> = Vec::new();
         let mut later = None;
-        for lookup in policy::lookups(people, needed, actor) {
-            match self.look_up(ask.delivery, &lookup).await {
+        let now = self.clock.now();
+        // Who was found to have no role a moment ago is not asked about again.
+        let lookups = match self.strangers.is_nobody(&actor.account, now) {
+            true => Vec::new(),
+            false => policy::lookups(people, needed, actor),
+        };
+        for lookup in lookups {
+            match self.look_up(delivery, &lookup).await {
                 Ok(Answer::Yes) => {
                     // One grant suffices: nothing else needs to be asked or waited for.
+                    self.strangers.acquaint(&actor.account, now);
                     answers.push((lookup, Answer::Yes));
                     return Ok(policy::judge(people, needed, actor, &answers));
                 }

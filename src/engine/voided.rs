@@ -1,8 +1,10 @@
 //! Starts that somebody stopped while they waited.
 
-use super::intake::{Ask, Wait, answer};
-use super::{Cause, Engine};
+use super::Engine;
+use super::intake::{Ask, Wait};
+use crate::domain::card;
 use crate::domain::command::{Action, Command, Invocation, Trigger};
+use crate::domain::decide::reply_with;
 use crate::domain::grammar::{self, Found};
 use crate::domain::signal::{ActorKind, Signal};
 use crate::store::{ClaimedDelivery, MayBeVoided, StoreError, Voided};
@@ -76,14 +78,10 @@ impl Engine {
             Some(start) => self.store.voided(start).await?,
             None => None,
         };
-        let Some(Voided { command, by, at }) = voided else {
-            return Ok("stopped while it waited".to_owned());
-        };
-        let said = format!(
-            "Not started: {by} said stop for /{command} here at {at}, while this waited. Say it again if it is still wanted."
-        );
-        self.commit(answer(&ask.via, &said), None, Cause::keyed(&ask.via.key))
-            .await?;
-        Ok(format!("/{command}: stopped while it waited"))
+        if let Some(Voided { command, by, at }) = voided {
+            let doc = card::stopped_while_it_waited(&command, &by, at);
+            self.only_answer(ask, reply_with(&ask.via, doc)).await?;
+        }
+        Ok("stopped while it waited".to_owned())
     }
 }

@@ -61,6 +61,9 @@ async fn carry_out(tx: &mut Tx, commit: &Commit, now: Timestamp) -> Result<Commi
             _ => Ok(Committed::AlreadyDone),
         };
     }
+    for key in &commit.also {
+        accept(tx, key, now).await?;
+    }
     let run = commit.run.as_ref().map(|write| &write.run.id);
     if let Some(write) = &commit.run
         && !write_run(tx, write, now).await?

@@ -430,6 +430,12 @@ fn settlement(claim: DeliveryClaim, settled: DeliverySettled, now: Timestamp) ->
             room: Some(room),
             ..as_it_is
         },
+        DeliverySettled::NotBefore { at, reason } => Settlement {
+            note: Some(storable(reason)),
+            due: Some(rows::millis(at)),
+            untried: 1,
+            ..as_it_is
+        },
         DeliverySettled::PutBack => Settlement { untried: 1, ..as_it_is },
     }
 }

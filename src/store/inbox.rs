@@ -52,7 +52,7 @@ macro_rules! settle {
                 held_since = COALESCE(deliveries.held_since, ",
             $since,
             "),
-                early = CASE WHEN settled.since IS NULL THEN deliveries.early ELSE 0 END
+                early = CASE WHEN settled.since IS NULL AND settled.due IS NULL THEN deliveries.early ELSE 0 END
              FROM ",
             $settled,
             " WHERE deliveries.seq = settled.seq AND deliveries.epoch = settled.epoch

@@ -87,6 +87,20 @@ impl Store {
             .collect())
     }
 
+    /// Whether the run belongs to the place.
+    pub async fn belongs(&self, run: &RunId, place: &Place) -> Result<bool, StoreError> {
+        let statement = match place {
+            Place::Thread(thread) => sql("SELECT run_id FROM run_threads WHERE run_id = $1 AND thread = $2")
+                .bind(run.as_str())
+                .bind(rows::thread_text(thread)),
+            Place::Pr(pr) => sql("SELECT run_id FROM run_prs WHERE run_id = $1 AND pr = $2")
+                .bind(run.as_str())
+                .bind(pr.to_string()),
+        };
+        let found: Vec<String> = statement.column(&mut self.read().await?).await?;
+        Ok(!found.is_empty())
+    }
+
     /// The live runs that have a pull request in this repository at this head.
     pub async fn runs_at_head(&self, repo: &Repo, head: &Sha) -> Result<Vec<RunId>, StoreError> {
         let found: Vec<(String, String)> = sql(

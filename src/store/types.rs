@@ -146,6 +146,13 @@ pub enum DeliverySettled {
         /// When it began to wait.
         since: Timestamp,
     },
+    /// Its own turn comes then, and nobody waits for it meanwhile. Not a try.
+    NotBefore {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
     /// It was claimed, but it is not its turn. Not a try.
     PutBack,
 }
@@ -189,6 +196,8 @@ pub struct DeliveryView {
 pub struct Commit {
     /// Names what caused it for ever; if it is already there, nothing at all is done.
     pub key: Option<String>,
+    /// Names what else takes effect with it for ever, whether it had already or not.
+    pub also: Vec<String>,
     /// The run to insert (`expected` absent) or to replace.
     pub run: Option<RunWrite>,
     /// Entries to append.

@@ -20,8 +20,9 @@ use crate::domain::card;
 use crate::domain::command::Command;
 use crate::domain::ids::Platform;
 use crate::domain::pipeline::ParamKind;
+use crate::domain::places::any_holds;
 use crate::domain::policy::{self, Permission};
-use crate::store::{Deadline, NewDelivery, Recorded, RunFilter};
+use crate::store::{Deadline, NewDelivery, Place, Recorded, RunFilter};
 
 /// How long senders are asked to wait when the store cannot take a delivery, in seconds.
 const RETRY_AFTER_S: u64 = 30;
@@ -268,12 +269,15 @@ fn only(headers: Vec<(String, String)>, kept: &[&str]) -> Vec<(String, String)> 
     headers
 }
 
-/// Suggests run ids for a half-typed `run` argument: the command's newest runs whose id or name holds what was typed.
+/// Suggests run ids for a half-typed `run` argument: the command's newest runs whose id or name holds what was typed,
+/// and only those of the thread where not all of them may be spoken of.
 async fn suggest(web: &Web, door: &dyn Door, half_typed: &HalfTyped) -> Response {
     let runs = match completable(web, half_typed) {
         Some(command) => {
+            let control = any_holds(&command.control, &half_typed.thread.platform, &half_typed.within);
             let filter = RunFilter {
                 pipeline: Some(command.pipeline.to_string()),
+                place: (!control).then(|| Place::Thread(half_typed.thread.clone())),
                 limit: 100,
                 ..RunFilter::default()
             };
@@ -296,6 +300,9 @@ async fn suggest(web: &Web, door: &dyn Door, half_typed: &HalfTyped) -> Response
 /// The command whose runs may be suggested: the half-typed argument names one, and whoever types may say the verb.
 /// Judged by configuration and payload alone: suggestions are asked for at every key stroke, so no platform is asked.
 fn completable<'a>(web: &'a Web, half_typed: &HalfTyped) -> Option<&'a Command> {
+    if half_typed.within.is_empty() {
+        return None;
+    }
     let mut commands = web.catalog.commands.iter();
     let command = commands.find(|command| command.name.as_str() == half_typed.command)?;
     let verb = command

@@ -61,7 +61,8 @@ fn signed(body: &Value) -> RawRequest {
 fn command() -> Value {
     json!({
         "id": "1300000000000000001", "application_id": APPLICATION, "type": 2, "token": "aW50ZXJhY3Rpb24",
-        "guild_id": "42", "channel_id": "77", "version": 1,
+        "guild_id": "42", "channel_id": "77", "version": 1, "channel": {"id": "77", "type": 0, "parent_id": "70"},
+        "context": 0, "authorizing_integration_owners": {"0": "42", "1": "501"},
         "member": {"user": {"id": "501", "username": "egon", "global_name": "Egon"}, "roles": ["9001", "9002"],
                    "nick": null, "permissions": "8"},
         "data": {"id": "3", "name": "dcr", "type": 1, "options": [{"type": 1, "name": "retry", "options": [
@@ -87,6 +88,36 @@ fn invoked(interaction: &Value) -> Invoked {
     match <[Signal; 1]>::try_from(signals).expect("one signal") {
         [Signal::Invoked(invoked)] => invoked,
         [other] => panic!("not invoked: {other:?}"),
+    }
+}
+
+#[test]
+fn where_something_was_said_is_known_only_in_a_server_that_installed_the_app() {
+    let said = |change: &dyn Fn(&mut Value)| {
+        let mut interaction = command();
+        change(&mut interaction);
+        invoked(&interaction).within.join("/")
+    };
+    // What is above a channel is a heading; what is above a thread is its channel.
+    assert_eq!(said(&|_| {}), "42/77");
+    for kind in [10, 11, 12] {
+        assert_eq!(said(&|i| i["channel"]["type"] = json!(kind)), "42/70/77");
+    }
+    assert_eq!(said(&|i| i["channel"] = Value::Null), "42/77");
+    assert_eq!(said(&|i| i["channel"]["id"] = json!("78")), "42/77");
+    // With the bot alone, among people, brought along by a person, or not said.
+    let unknown: [&dyn Fn(&mut Value); 8] = [
+        &|i| i["context"] = json!(1),
+        &|i| i["context"] = json!(2),
+        &|i| i["context"] = json!(7),
+        &|i| i["guild_id"] = Value::Null,
+        &|i| i["guild_id"] = json!("@me"),
+        &|i| i["authorizing_integration_owners"] = json!({"1": "501"}),
+        &|i| i["authorizing_integration_owners"] = json!({"0": "43"}),
+        &|i| i["authorizing_integration_owners"] = json!({}),
+    ];
+    for (n, change) in unknown.into_iter().enumerate() {
+        assert_eq!(said(change), "", "{n}");
     }
 }
 
@@ -188,6 +219,8 @@ fn each_kind_of_interaction_gets_the_answer_discord_waits_for() {
     let text = |json: &str| DoorAnswer::Json(json.to_owned());
     let suggest = DoorAnswer::Suggest(Box::new(HalfTyped {
         actor: invoked(&command()).actor,
+        thread: "discord:77".parse().expect("a thread"),
+        within: vec!["42".to_owned(), "77".to_owned()],
         command: "dcr".to_owned(),
         verb: "retry".to_owned(),
         arg: "run".to_owned(),

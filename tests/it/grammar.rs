@@ -5,10 +5,9 @@ mod names;
 use proptest::prelude::*;
 use stepherd::domain::command::{Action, Arg, Command, Verb};
 use stepherd::domain::grammar::{Found, find, resolve};
-use stepherd::domain::ids::Platform;
-use stepherd::domain::nearest::nearest;
 use stepherd::domain::pipeline::ParamKind;
 use stepherd::domain::signal::Text;
+use stepherd::domain::{ids::Platform, nearest::nearest};
 
 fn platform(name: &str) -> Platform {
     name.parse().expect("a platform")
@@ -30,7 +29,7 @@ fn verb(name: &str, action: Action, args: Vec<Arg>, example: &str) -> Verb {
         action,
         args,
         roles: Vec::new(),
-        places: vec![platform("github"), platform("jira")],
+        places: ["github", "jira"].map(platform).into(),
         example: example.to_owned(),
     }
 }
@@ -77,6 +76,7 @@ fn commands() -> Vec<Command> {
         pipeline: "dcr".parse().expect("a pipeline"),
         verbs,
         triggers: Vec::new(),
+        control: Vec::new(),
     };
     let bare = vec![verb("go", Action::Start, vec![], "")];
     vec![command("dcr", verbs), command("release", bare)]

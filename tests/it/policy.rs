@@ -21,6 +21,7 @@ fn actor(text: &str) -> Actor {
         name: "ada".to_owned(),
         kind: ActorKind::Human,
         roles: Vec::new(),
+        insider: false,
     }
 }
 

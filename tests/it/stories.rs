@@ -10,6 +10,7 @@ mod jira;
 mod locks;
 mod loops;
 mod outage;
+mod places;
 mod provision;
 mod questions;
 mod repair;

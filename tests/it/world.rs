@@ -183,6 +183,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         copy_configuration(dir.path());
         std::fs::write(dir.path().join("config/people.toml"), town.people_toml()).unwrap();
+        in_the_towns_server(dir.path());
         edit(dir.path());
         let catalog = load(&town, dir.path(), set);
         let world = Self::start(town, clock, catalog, dir, behind).await;
@@ -513,6 +514,17 @@ impl World {
 fn keys() -> AppKeys {
     static KEYS: OnceLock<AppKeys> = OnceLock::new();
     KEYS.get_or_init(|| AppKeys::generate().unwrap()).clone()
+}
+
+/// The shipped commands name no Discord server.
+fn in_the_towns_server(dir: &Path) {
+    for command in ["dcr", "provision"] {
+        let path = dir.join(format!("commands/{command}.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("\ndiscord = []\n"), "{}", path.display());
+        let server = format!("\ndiscord = [{{ guild = \"{GUILD}\" }}]\n");
+        std::fs::write(path, text.replace("\ndiscord = []\n", &server)).unwrap();
+    }
 }
 
 fn load(town: &Town, dir: &Path, set: impl FnOnce(&mut BTreeMap<String, String>)) -> Arc<Catalog> {

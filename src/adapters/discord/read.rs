@@ -1,6 +1,7 @@
 //! Interactions as Discord sends them ("Receiving and Responding"), and what they mean. Reading is lenient about what
 //! is not needed and strict about what is: ids must be ids.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,12 +11,17 @@ use serde_json::Value;
 use super::custom_id::{self, Spoken};
 use super::{is_snowflake, platform, thread};
 use crate::adapters::{HalfTyped, Unreadable};
+use crate::domain::places::Within;
 use crate::domain::signal::{Account, Actor, ActorKind, Invoked, ReplyHandle, Signal};
 
 /// Discord honours an interaction's token for 15 minutes; the last one is left unused, as clocks differ.
 const TOKEN_LIVES: Duration = Duration::from_secs(14 * 60);
 const TYPE_CHAT_INPUT: u8 = 1;
 const OPTION_SUBCOMMAND: u8 = 1;
+const GUILD_CONTEXT: u8 = 0;
+const GUILD_INSTALL: &str = "0";
+/// The kinds of channels that are threads; what is above any other kind is only a heading.
+const THREADS: [u8; 3] = [10, 11, 12];
 
 pub(super) const PING: u8 = 1;
 pub(super) const COMMAND: u8 = 2;
@@ -32,9 +38,24 @@ pub(super) struct Interaction {
     #[serde(default)]
     token: String,
     channel_id: Option<String>,
+    channel: Option<Channel>,
+    guild_id: Option<String>,
+    /// Whether it happened in a server (0), with the bot alone (1) or among people (2).
+    context: Option<u8>,
+    /// Who installed the app for this: a server's id under "0", a person's under "1".
+    #[serde(default)]
+    authorizing_integration_owners: BTreeMap<String, Value>,
     member: Option<Member>,
     user: Option<User>,
     data: Option<Data>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Channel {
+    id: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<u8>,
+    parent_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,8 +134,11 @@ impl Interaction {
         let data = self.data.as_ref()?;
         let (verb, options) = subcommand(data);
         let focused = options.iter().find(|option| option.focused)?;
+        let channel = self.channel_id.as_deref().filter(|id| is_snowflake(id))?;
         Some(HalfTyped {
             actor: self.actor(our_id).ok()?,
+            thread: thread(channel),
+            within: self.within(channel),
             command: data.name.clone()?,
             verb,
             arg: focused.name.clone(),
@@ -138,6 +162,7 @@ impl Interaction {
         Ok(Signal::Invoked(Invoked {
             actor: self.actor(our_id)?,
             thread: thread(channel),
+            within: self.within(channel),
             command: words.command,
             verb: words.verb,
             args: words.args,
@@ -145,6 +170,25 @@ impl Interaction {
             key: format!("discord:interaction:{}", self.id),
             handle: self.handle(received_at),
         }))
+    }
+
+    /// The server, the channel and the thread in it, if it is one. Nothing for private conversations, and where the
+    /// app was not installed by the server itself: whoever brought it along may have brought it anywhere.
+    fn within(&self, channel: &str) -> Within {
+        let guild = self.guild_id.as_deref().filter(|id| is_snowflake(id));
+        let installed = self.authorizing_integration_owners.get(GUILD_INSTALL);
+        let by_guild = guild.is_some() && installed.and_then(Value::as_str) == guild;
+        let Some(guild) = guild.filter(|_| by_guild && self.context.is_none_or(|context| context == GUILD_CONTEXT))
+        else {
+            return Within::new();
+        };
+        let mut within = vec![guild.to_owned()];
+        let told = self.channel.as_ref().filter(|told| told.id.as_deref() == Some(channel));
+        let is_thread = |told: &&Channel| told.kind.is_some_and(|kind| THREADS.contains(&kind));
+        let parent = told.filter(is_thread).and_then(|told| told.parent_id.as_deref());
+        within.extend(parent.map(str::to_owned));
+        within.push(channel.to_owned());
+        within
     }
 
     fn words(&self) -> Result<Option<Spoken>, Unreadable> {
@@ -195,6 +239,7 @@ impl Interaction {
                 () => ActorKind::Human,
             },
             roles: member.map(|member| member.roles.clone()).unwrap_or_default(),
+            insider: member.is_some(),
         })
     }
 

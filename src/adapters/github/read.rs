@@ -22,6 +22,7 @@ static WANTED: Wanted = Fields(&[
     (
         "comment",
         Fields(&[
+            ("author_association", All),
             ("body", All),
             ("created_at", All),
             ("id", All),
@@ -122,6 +123,7 @@ fn comment(payload: &Payload<'_>, kind: Kind, own: &OwnIdentity) -> Result<Signa
         Kind::Issue => "issue.number",
         Kind::Review => "pull_request.number",
     })?;
+    let within = vec![repo.owner().to_owned(), repo.name().to_owned()];
     let pr = PrRef { repo, number };
     let root = match kind {
         Kind::Issue => None,
@@ -133,6 +135,7 @@ fn comment(payload: &Payload<'_>, kind: Kind, own: &OwnIdentity) -> Result<Signa
     Ok(Signal::Said(Said {
         actor: speaker(payload, own, text)?,
         thread: place.thread(),
+        within,
         text: Text::Markdown(text.to_owned()),
         at: created,
         // Not the repository's name: a comment keeps its number when the repository is renamed or transferred.
@@ -153,6 +156,9 @@ fn speaker(payload: &Payload<'_>, own: &OwnIdentity, text: &str) -> Result<Actor
         let ours = via.is_some() && via == own.app_id;
         actor.kind = if ours { ActorKind::Ours } else { ActorKind::Bot };
     }
+    // https://docs.github.com/en/graphql/reference/enums#commentauthorassociation
+    let association = payload.find("comment.author_association").and_then(Value::as_str);
+    actor.insider = matches!(association, Some("OWNER" | "MEMBER" | "COLLABORATOR"));
     if text.contains(MARKER_START) {
         actor.kind = ActorKind::Ours;
     }
@@ -175,6 +181,7 @@ fn sender(payload: &Payload<'_>, own: &OwnIdentity) -> Result<Actor, Unreadable>
         name: payload.text("sender.login")?.to_owned(),
         kind,
         roles: Vec::new(),
+        insider: false,
     })
 }
 

@@ -146,7 +146,8 @@ fn commented(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> 
         .value()
         .and_then(lines::of_body)
         .ok_or_else(|| body.odd("text or a document"))?;
-    let thread = thread_of(&ticket_of_comment(root, &comment)?);
+    let ticket = ticket_of_comment(root, &comment)?;
+    let thread = thread_of(&ticket);
     let at = match created.moment()? {
         Some(at) => at,
         None => root.get("timestamp").moment()?.unwrap_or(context.received_at),
@@ -161,6 +162,7 @@ fn commented(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> 
             id,
         },
         thread,
+        within: vec![ticket.project().to_owned()],
         pr: None,
     }))
 }
@@ -257,6 +259,8 @@ pub(super) fn actor_of(user: &At<'_>, own: Option<&str>) -> Result<Actor, Unread
         name: display.unwrap_or(id).to_owned(),
         kind,
         roles: Vec::new(),
+        // Customers of a service desk have an account type of their own; Data Center tells none.
+        insider: user.get("accountType").text()? == Some("atlassian"),
     })
 }
 
@@ -267,6 +271,7 @@ fn nobody(id: &str) -> Actor {
         name: id.to_owned(),
         kind: ActorKind::Human,
         roles: Vec::new(),
+        insider: false,
     }
 }
 

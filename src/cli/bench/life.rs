@@ -338,6 +338,7 @@ async fn commit(
     let now = SystemClock.now();
     let commit = Commit {
         key,
+        also: Vec::new(),
         run: decision.run.map(|run| RunWrite {
             wake: next_wake(before, &run, now),
             run,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use toml_edit::{DocumentMut, Item, Table, value};
 
-use crate::sandbox::town::Town;
+use crate::sandbox::town::{GUILD, Town};
 
 /// What is shipped, so that it runs from any folder.
 const SHIPPED: [(&str, &str); 4] = [
@@ -81,7 +81,7 @@ impl Folder {
             let text = if name.starts_with("config/pipelines/") {
                 quicker(text)?
             } else {
-                text.to_owned()
+                in_the_towns_places(text)
             };
             fs::write(self.path().join(name), text).map_err(said)?;
         }
@@ -95,6 +95,8 @@ impl Folder {
         settings["server"]["listen"] = value(listen.to_string());
         settings["database"]["url"] = value(self.database());
         settings["engine"]["edit_spacing_s"] = value(1);
+        // Here a few people ask for more than hundreds would elsewhere.
+        settings["engine"]["answers_max"] = value(10_000);
         fs::write(self.config().join("stepherd.toml"), settings.to_string()).map_err(said)
     }
 
@@ -132,6 +134,15 @@ impl Folder {
     pub(in crate::cli) fn payload(&self, name: &str, body: &str) -> io::Result<()> {
         fs::write(self.path().join("payloads").join(name), body)
     }
+}
+
+/// The command may be given in the town's Discord server, where the shipped ones name none, and on all its tickets.
+fn in_the_towns_places(command: &str) -> String {
+    let server = format!("\ndiscord = [{{ guild = \"{GUILD}\" }}]\n");
+    let both = "\njira = [\"SREPROV\", \"PROV\"]\n";
+    command
+        .replace("\ndiscord = []\n", &server)
+        .replace("\njira = [\"SREPROV\"]\n", both)
 }
 
 /// The pipeline with jobs that are looked at every second: the stand-ins are quicker than a real cluster.

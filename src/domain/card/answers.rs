@@ -55,6 +55,22 @@ pub fn refused(invocation: &Invocation, who: Option<&str>, missing: &[RoleName],
     doc
 }
 
+/// It took effect before; its answer may have been lost with the process that was about to give it.
+pub fn done_before(invocation: &Invocation) -> Doc {
+    Doc::paragraph(vec![
+        Span::code(said(invocation)),
+        Span::text(" took effect when this was read first."),
+    ])
+}
+
+/// A start was not carried out, because somebody stopped the command in this thread while it waited.
+pub fn stopped_while_it_waited(command: &str, by: &str, at: Timestamp) -> Doc {
+    let at = minute(at);
+    plain(&format!(
+        "Not started: {by} said stop for /{command} here at {at}, while this waited. Say it again if it is still wanted."
+    ))
+}
+
 /// It was said too long ago to be obeyed.
 pub fn too_old(invocation: &Invocation, who: Option<&str>, at: Timestamp) -> Doc {
     Doc::paragraph(vec![
@@ -105,6 +121,12 @@ pub fn no_run(invocation: &Invocation, why: &NoRun) -> Doc {
             Span::code(id),
             Span::text(". To see the runs there are: "),
             list,
+        ]),
+        NoRun::NotHere => Doc::paragraph(vec![
+            Span::code(format!("/{} {}", invocation.command, invocation.verb)),
+            Span::text(" may not be said here. An administrator lists the places in "),
+            Span::code(format!("commands/{}.toml", invocation.command)),
+            Span::text("; in a run's own threads it needs no listing."),
         ]),
         NoRun::Several(ids) => {
             let mut spans = vec![Span::text(

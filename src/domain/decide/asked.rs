@@ -51,6 +51,7 @@ pub(super) fn reply(via: &Via, doc: Doc) -> Effect {
         thread: via.thread.clone(),
         handle: via.handle.clone(),
         doc,
+        direct_only: false,
     })
 }
 

@@ -18,6 +18,7 @@ mod watched;
 use jiff::Timestamp;
 
 use super::command::{Command, Invocation, Misread};
+use super::doc::Doc;
 use super::effect::{Act, Effect, Outcome};
 use super::ids::{LockName, QuestionId, Repo, RunId, Sha};
 use super::pipeline::{Pipeline, StepKind};
@@ -136,10 +137,12 @@ pub enum NoRun {
     NoneHere,
     /// Several runs of this thread are live; one must be named.
     Several(Vec<RunId>),
-    /// There is no run with this id.
+    /// There is no run with this id, or none that may be spoken of here.
     Unknown(String),
     /// A stop found no live run, but so many starts that waited in this thread and now will not take effect.
     OnlyWaiting(usize),
+    /// The command may not be given here.
+    NotHere,
 }
 
 /// What a start needs.
@@ -292,7 +295,11 @@ pub fn decide(run: Option<&Run>, event: &Event, facts: &Facts) -> Decision {
 
 /// Answers text that starts like a command but is none.
 pub fn misread(misread: &Misread, via: &Via) -> Decision {
-    let doc = super::card::misread(misread);
+    reply_with(via, super::card::misread(misread))
+}
+
+/// Answers with this, and nothing else.
+pub fn reply_with(via: &Via, doc: Doc) -> Decision {
     Decision {
         effects: vec![asked::reply(via, doc)],
         ..Decision::default()

@@ -207,6 +207,7 @@ pub(super) fn dcr(verbs: Vec<Verb>) -> Command {
         pipeline: "dcr".parse().expect("a name"),
         verbs,
         triggers: Vec::new(),
+        control: Vec::new(),
     }
 }
 

@@ -352,9 +352,19 @@ fn broken_commands_are_told_what_and_where() {
         &[
             ("name = \"dcr\"", "name = \"DCR\""),
             ("pipeline = \"dcr\"", "pipeline = \"drc\""),
-            ("places = [\"github\"", "places = [\"gitlab\""),
+            ("github = [\"acme/deployment\"]", "gitlab = [\"acme/deployment\"]"),
+            ("github = [\"acme/deployment\"]", "github = [\"acme\"]"),
+            ("github = [\"acme/deployment\"]", "github = [\"*/*\"]"),
+            ("jira = [\"SREPROV\"]", "jira = [\"sreprov\"]"),
+            ("jira = [\"SREPROV\"]", "jira = [\"OPS\"]"),
+            ("discord = []", "discord = [{ guild = \"the server\" }]"),
+            ("discord = []", "discord = [{ guild = \"300\", channels = [] }]"),
+            ("discord = []", "discord = [\"300\"]"),
             ("help = \"Start a rebuild", "help = \"Start\\na rebuild"),
-            ("places = [\"github\", \"jira\", \"discord\"]", ""),
+            (
+                "[places]\ngithub = [\"acme/deployment\"]\njira = [\"SREPROV\"]\ndiscord = []\n",
+                "",
+            ),
             ("roles = [\"operator\"]", "roles = [\"operators\"]"),
             ("roles = [\"operator\"]", "roles = []"),
             ("example = \"/dcr start", "example = \"dcr start"),
@@ -414,16 +424,47 @@ fn broken_commands_are_told_what_and_where() {
     commands/dcr.toml:10:12: there is no pipeline `drc`
       hint: did you mean `dcr`?
 
-    > places = ["gitlab"
-    commands/dcr.toml:11:11: there is no platform `gitlab`
+    > gitlab = ["acme/deployment"]
+    commands/dcr.toml:91:1: unknown key `gitlab`
       hint: did you mean `github`?
+
+    > github = ["acme"]
+    commands/dcr.toml:91:11: `acme` names no repositories
+      hint: owner/name, as acme/deployment, or all of an owner, as acme/*
+
+    > github = ["*/*"]
+    commands/dcr.toml:91:11: `*/*` names no repositories
+      hint: owner/name, as acme/deployment, or all of an owner, as acme/*
+
+    > jira = ["sreprov"]
+    commands/dcr.toml:80:10: this trigger can do nothing: `places` does not list SREPROV
+      hint: [places] jira = ["SREPROV"]
+    commands/dcr.toml:92:9: `sreprov` is no project's key
+      hint: the letters before the number of its tickets, as SREPROV in SREPROV-3072
+
+    > jira = ["OPS"]
+    commands/dcr.toml:80:10: this trigger can do nothing: `places` does not list SREPROV
+      hint: [places] jira = ["SREPROV"]
+
+    > discord = [{ guild = "the server" }]
+    commands/dcr.toml:93:22: ids on discord are numbers, not `the server`
+      hint: in Discord: settings, advanced, developer mode; then right-click and copy the id
+
+    > discord = [{ guild = "300", channels = [] }]
+    commands/dcr.toml:93:40: no channel is listed
+      hint: leave `channels` out to mean the whole server
+
+    > discord = ["300"]
+    commands/dcr.toml:93:12: `discord` must be a table, not text
 
     > help = "Start\na rebuild
     commands/dcr.toml:16:8: the help must be one line of at most 100 characters, which is all Discord takes
 
     > nothing
     commands/dcr.toml:15:8: nobody could say `start` anywhere: it has no places
-      hint: places = ["github", "jira", "discord"], here or at the top of the file
+      hint: [places] at the end of the file, with github = ["acme/deployment"], for example
+    commands/dcr.toml:80:10: this trigger can do nothing: `places` does not list SREPROV
+      hint: [places] jira = ["SREPROV"]
 
     > roles = ["operators"]
     commands/dcr.toml:17:10: there is no role `operators`

@@ -127,3 +127,41 @@ fn a_secret_in_the_file_is_refused_and_not_shown() {
     let json: Value = folder.run(&["check", "--json"]).json();
     assert_eq!(json["problems"].as_array().map(Vec::len), Some(1), "{json}");
 }
+
+#[test]
+fn a_role_that_everybody_would_have_is_warned_of_and_is_no_mistake() {
+    let folder = Folder::with_github();
+    for (level, warned) in [("read", true), ("triage", false), ("write", false)] {
+        folder.write(
+            "config/people.toml",
+            &format!(
+                "[[role]]\nname = \"viewer\"\n\n[[role]]\nname = \"approver\"\n\n[[role]]\nname = \"operator\"\n\
+                 github_permission = {{ repo = \"acme/deployment\", at_least = \"{level}\" }}\n"
+            ),
+        );
+        let told = folder.run(&["check"]);
+        assert_eq!((told.code, told.err.as_str()), (Some(0), ""), "{level}");
+        let warning =
+            "people.toml:9:60: if acme/deployment is public, everybody on GitHub has the role `operator`\n  hint: ";
+        assert_eq!(told.out.contains(warning), warned, "{level}: {}", told.out);
+        let json = folder.run(&["check", "--json"]).json();
+        let warnings = json["warnings"].as_array().map(Vec::len);
+        assert_eq!(warnings, Some(usize::from(warned)), "{json}");
+        assert_eq!(json["problems"], serde_json::json!([]));
+    }
+}
+
+#[test]
+fn a_command_that_nobody_can_start_anywhere_is_warned_of() {
+    let folder = Folder::with_github();
+    let path = "commands/provision.toml";
+    let text = std::fs::read_to_string(folder.path(path)).unwrap();
+    let nowhere = text
+        .replace("[\"acme/deployment\", \"acme/instances\"]", "[]")
+        .replace("[\"PROV\"]", "[]");
+    assert_ne!(nowhere, text);
+    folder.write(path, &nowhere);
+    let told = folder.run(&["check"]);
+    assert_eq!(told.code, Some(0));
+    assert!(told.out.contains("nobody can start `provision`"), "{}", told.out);
+}

@@ -258,6 +258,7 @@ fn command() -> Command {
             verb("purge", Action::Stop, &[], vec![]),
         ],
         triggers: vec![],
+        control: Vec::new(),
     }
 }
 

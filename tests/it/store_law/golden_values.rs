@@ -490,6 +490,7 @@ pub(super) fn effects() -> Vec<Effect> {
             thread: thread(42),
             handle,
             doc: Doc { tone, ..doc() },
+            direct_only: false,
         })
     };
     let handle = ReplyHandle {

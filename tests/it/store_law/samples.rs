@@ -152,6 +152,7 @@ pub(crate) fn reply(key: &str) -> Effect {
         thread: thread(1),
         handle: None,
         doc: Doc::default(),
+        direct_only: false,
     })
 }
 

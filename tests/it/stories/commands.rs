@@ -3,6 +3,7 @@
 mod doors;
 mod heads;
 mod rights;
+mod strangers;
 mod text;
 mod trust;
 

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stepherd::sandbox::github::Level;
 use stepherd::sandbox::stage::{Attendant, Call, Fault, FaultKind};
-use stepherd::sandbox::town::TICKET;
+use stepherd::sandbox::town::{REPO, TICKET};
 use stepherd::store::{Gate, Point, StoreError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -242,6 +243,8 @@ async fn a_stop_goes_past_a_start_that_hangs_and_makes_it_void() {
 async fn a_stop_that_nobody_may_say_voids_nothing() {
     let world = World::new().await;
     let (number, _) = world.pull_request().await;
+    // So eve may look, and no more.
+    world.town.github.set_permission(REPO, "eve", Level::Write).unwrap();
     let start = world.write(number, "ada", START);
     let holds = Holds::first(1, "GET", &format!("/issues/comments/{start}"));
     world.town.github.stage().attend(holds.clone());
@@ -304,6 +307,9 @@ async fn the_same_command_twice_in_a_comment_counts_twice() {
     let world = World::new().await;
     let (number, _) = world.pull_request().await;
     world.say(number, "ada", "/dcr list\n\n/dcr list").await;
-    assert!(notes(&world).await.contains(&"/dcr list; /dcr list".to_owned()));
-    assert_eq!(world.messages(number).len(), 3);
+    let answered = "/dcr list: answered; /dcr list: answered".to_owned();
+    assert!(notes(&world).await.contains(&answered));
+    // The comment, and one answer that says it twice.
+    assert_eq!(world.messages(number).len(), 2);
+    assert_eq!(world.last_reply(number).await.matches("No run is under way").count(), 2);
 }

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use stepherd::domain::run::RunState;
+use stepherd::sandbox::github::Level;
 use stepherd::sandbox::stage::Fault;
+use stepherd::sandbox::town::REPO;
 
 use super::START;
 use crate::world::World;
 
 #[tokio::test]
-async fn who_has_no_role_is_refused_and_told_which_one_is_missing() {
+async fn who_has_a_role_but_not_the_one_is_told_which_one_is_missing() {
     let world = World::new().await;
     let (number, _) = world.pull_request().await;
+    world.town.github.set_permission(REPO, "eve", Level::Write).unwrap();
     world.say(number, "eve", START).await;
     assert!(world.runs().await.is_empty());
     insta::assert_snapshot!(world.thread(number).await, @r#"
@@ -21,6 +24,15 @@ async fn who_has_no_role_is_refused_and_told_which_one_is_missing() {
         [stepherd[bot]]
         You may not say `/dcr start tenant=comcast ticket=SREPROV-3072`\: it takes the role `operator`\. Roles are given in people\.toml by an administrator\.
     "#);
+}
+
+#[tokio::test]
+async fn who_has_no_role_at_all_is_refused_without_a_word() {
+    let world = World::new().await;
+    let (number, _) = world.pull_request().await;
+    world.say(number, "eve", START).await;
+    assert!(world.runs().await.is_empty());
+    assert_eq!(world.messages(number).len(), 1);
 }
 
 #[tokio::test]
@@ -72,7 +84,7 @@ async fn what_cannot_be_found_out_counts_as_no_and_the_refusal_says_so() {
     world.town.github.stage().misbehave(Fault::answer(
         "GET",
         "/orgs/acme/teams/sre/memberships",
-        1,
+        9,
         403,
         vec![],
         "<html>",

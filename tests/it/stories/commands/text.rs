@@ -50,7 +50,12 @@ async fn a_comment_read_again_under_another_configuration_is_not_obeyed_twice() 
     assert_eq!(world.runs().await.len(), 1);
     // What was no command then is one now.
     let replies = world.thread(number).await;
-    assert!(replies.contains("Provision a tenant in a data centre"), "{replies}");
+    let deliveries = world.store.deliveries(None, 50).await.unwrap();
+    let notes: Vec<_> = deliveries.iter().map(|d| (&d.kind, &d.note)).collect();
+    assert!(
+        replies.contains("Provision a tenant in a data centre"),
+        "{replies}\n{notes:?}"
+    );
 }
 
 #[tokio::test]
@@ -80,13 +85,12 @@ async fn a_comment_may_hold_several_commands() {
     [stepherd[bot]]
     - ▶️ DCR rebuild comcast · SREPROV\-3072 · RUN1 — Note the rebuild in the tenant\'s history · 0 % · since 2026\-11\-18 11\:06 UTC
 
-    [stepherd[bot]]
     `/dcr` — Rebuild a tenant\'s cache
 
-    - `/dcr retry [run=…] [failure=…]` — Resume a run that stopped, at the step that failed\. Who may\: operator\.
+    * `/dcr retry [run=…] [failure=…]` — Resume a run that stopped, at the step that failed\. Who may\: operator\.
 
-    * `run` — The run; else this thread\'s newest
-    * `failure` — The failure\'s number, as its message shows it; else the newest
+    - `run` — The run; else this thread\'s newest
+    - `failure` — The failure\'s number, as its message shows it; else the newest
 
     For example\: `/dcr retry`
 

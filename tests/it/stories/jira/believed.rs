@@ -139,6 +139,26 @@ async fn one_token_does_not_carry_a_second_body_of_ones_own() {
 }
 
 #[tokio::test]
+async fn a_made_up_author_does_not_use_up_what_somebody_with_a_role_said() {
+    let world = of_four_proofs().await;
+    world
+        .town
+        .jira
+        .comment(TICKET, ADA, "/dcr start comcast")
+        .await
+        .unwrap();
+    let hers = lost_webhook(&world);
+    let mut by_eve = hers.clone();
+    for who in ["author", "updateAuthor"] {
+        by_eve["comment"][who]["accountId"] = EVE.into();
+    }
+    send(&world, &connect("connect-secret"), &by_eve).await;
+    nothing_happened(&world, "Eve did not say it").await;
+    send(&world, &connect("connect-secret"), &hers).await;
+    assert_eq!(world.runs().await.len(), 1, "{:?}", notes(&world, 2).await);
+}
+
+#[tokio::test]
 async fn under_a_token_a_comment_is_what_jira_says_it_is() {
     let world = of_four_proofs().await;
     let proof = connect("connect-secret");
@@ -413,11 +433,7 @@ async fn a_telling_that_was_refused_does_not_use_up_the_move() {
         assert_eq!(runs[0].asked_by.name, "automation (moved by Eve)");
         let refused = world.town.jira.messages(TICKET).into_iter();
         let refused = refused.filter(|message| message.body.contains("may not say")).count();
-        assert_eq!(
-            refused,
-            usize::from(!rule_first),
-            "once, and not where it has begun already"
-        );
+        assert_eq!(refused, 0, "who has no role is not answered");
     }
 }
 

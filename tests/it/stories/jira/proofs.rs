@@ -7,7 +7,7 @@ use stepherd::sandbox::jira::{Automation, Shape, Signing};
 use stepherd::sandbox::town::{TICKET, Town};
 use url::Url;
 
-use super::{ADA, newest, notes};
+use super::{ADA, notes};
 use crate::stories::dcr::{approved, minutes};
 use crate::world::World;
 
@@ -155,7 +155,10 @@ async fn an_automation_rules_body_starts_a_run_when_automation_may() {
             notes(&world, 10).await
         );
         if !allowed {
-            insta::assert_snapshot!(newest(&world).await, @"automation (moved by Ada) may not say /dcr start tenant=comcast ticket=SREPROV-3072: it takes the role operator. Roles are given in people.toml by an administrator.");
+            assert!(
+                world.town.jira.messages(TICKET).is_empty(),
+                "it has no role, so it gets no answer"
+            );
         }
     }
 }

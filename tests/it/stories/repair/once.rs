@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stepherd::domain::signal::Proof;
+use stepherd::sandbox::github::Level;
 use stepherd::sandbox::town::{REPO, TICKET};
 use stepherd::store::NewDelivery;
 
@@ -127,6 +128,7 @@ async fn what_was_edited_deleted_taken_back_or_said_by_a_bot_is_not_obeyed() {
 async fn whoever_may_not_say_it_is_told_so_once() {
     let world = watched().await;
     let (number, _) = world.pull_request().await;
+    world.town.github.set_permission(REPO, "eve", Level::Write).unwrap();
     world.write(number, "eve", "/dcr start comcast");
     lose(&world);
     assert_eq!(look(&world).await, 1);
