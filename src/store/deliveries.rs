@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::bundle::{self, Content};
 use super::inbox::{BUNDLE, NewRow, PLAIN, Settlement};
+use super::postgres::DELIVERIES_LOCK;
 use super::rows::{self, Headers};
 use super::sql::{Text, sql, storable};
 use super::{
@@ -208,7 +209,7 @@ impl Store {
         full: &[String],
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let mut tx = self.write_light("claim_deliveries").await?;
-        self.one_claim_at_a_time(&mut tx).await?;
+        self.one_claim_at_a_time(&mut tx, DELIVERIES_LOCK).await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
         let mut claimed: Vec<ClaimedRow> = sql(CLAIM)
             .bind(lease_now)

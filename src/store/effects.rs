@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::commit::{number, settle_done, wake};
+use super::postgres::EFFECTS_LOCK;
 use super::sql::{Text, Tx, sql};
 use super::{ClaimedEffect, EffectClaim, EffectSettled, EffectView, Lease, Rooms, Store, StoreError, rows};
 use crate::domain::effect::Effect;
@@ -159,7 +160,7 @@ impl Store {
         rooms: &Rooms,
     ) -> Result<Vec<ClaimedEffect>, StoreError> {
         let mut tx = self.write("claim_effects").await?;
-        self.one_claim_at_a_time(&mut tx).await?;
+        self.one_claim_at_a_time(&mut tx, EFFECTS_LOCK).await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
         let mut claimed: Vec<ClaimedRow> = sql(CLAIM)
             .bind(lease_now)

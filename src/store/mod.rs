@@ -171,13 +171,19 @@ impl Store {
     }
 
     /// Claims come one after the other, for a moment each: two at once would not see each other's, and could hand out
-    /// what has to stay in order. SQLite has one writer anyway.
-    async fn one_claim_at_a_time(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        if let Db::Postgres(_) = self.db {
-            sql::sql("SELECT 1 FROM (SELECT pg_advisory_xact_lock($1)) AS held")
-                .bind(postgres::CLAIM_LOCK)
-                .execute(tx)
-                .await?;
+    /// what has to stay in order. SQLite has one writer anyway. On PostgreSQL a process may stand still with its turn,
+    /// or get it when it has been standing still for a while, so whoever has it is given less time than others.
+    async fn one_claim_at_a_time(&self, tx: &mut Tx, of: i64) -> Result<(), StoreError> {
+        if let Db::Postgres(server) = &self.db {
+            let idle = server.limits.idle_in_claim.as_millis().to_string();
+            sql::sql(
+                "SELECT 1 FROM (SELECT set_config('idle_in_transaction_session_timeout', $2, true),
+                    pg_advisory_xact_lock($1)) AS held",
+            )
+            .bind(of)
+            .bind(idle)
+            .execute(tx)
+            .await?;
         }
         Ok(())
     }

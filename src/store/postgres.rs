@@ -20,8 +20,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 /// Only one process migrates at a time. The number is stepherd's own, and means nothing else.
 const MIGRATION_LOCK: i64 = 0x5735_9e44;
 
-/// Only one process claims at a time.
-pub(super) const CLAIM_LOCK: i64 = 0x5735_9e45;
+/// Only one process claims deliveries at a time, and only one effects. Each process has one loop for either, so whoever
+/// stands still is in neither queue twice.
+pub(super) const DELIVERIES_LOCK: i64 = 0x5735_9e45;
+pub(super) const EFFECTS_LOCK: i64 = 0x5735_9e46;
 
 /// How long a migration may take, with waiting for another process that migrates.
 const MIGRATION: Duration = Duration::from_secs(900);
@@ -35,6 +37,8 @@ pub struct Limits {
     pub acquire: Duration,
     /// Standing still inside a transaction: then the server ends the session, and frees what it had locked.
     pub idle_in_transaction: Duration,
+    /// The same while claiming, which all others wait for, and which costs nothing to do again.
+    pub idle_in_claim: Duration,
     /// Waiting for a row that somebody else has locked. Longer than anybody may stand still with it.
     pub lock: Duration,
     /// One statement, as the server counts.
@@ -48,6 +52,7 @@ impl Default for Limits {
         Self {
             acquire: Duration::from_secs(3),
             idle_in_transaction: Duration::from_secs(3),
+            idle_in_claim: Duration::from_secs(1),
             lock: Duration::from_secs(4),
             statement: Duration::from_secs(5),
             verb: Duration::from_secs(6),

@@ -25,6 +25,7 @@ use crate::postgres::{Database, Wire};
 const SHORT: Limits = Limits {
     acquire: Duration::from_millis(300),
     idle_in_transaction: Duration::from_millis(300),
+    idle_in_claim: Duration::from_millis(100),
     lock: Duration::from_millis(400),
     statement: Duration::from_millis(500),
     verb: Duration::from_millis(600),
@@ -100,6 +101,69 @@ async fn a_process_frozen_in_the_middle_of_a_commit_keeps_no_other_from_going_on
     let woken = soon(standing).await.unwrap();
     assert!(matches!(woken, Err(StoreError::Unavailable(_))), "{woken:?}");
     assert!(healthy.run(&id(2)).await.unwrap().is_none());
+    healthy.close().await;
+    database.drop().await;
+}
+
+/// A process of these limits that stands still with what it has just claimed, and with its turn to claim.
+async fn stands_with_its_turn(database: &Database, verb: &'static str, limits: Limits) -> Arc<StandStill> {
+    let gate = StandStill::at(verb);
+    let store = Store::open_within(&database.url, limits).await.unwrap();
+    let store = store.gated(gate.clone());
+    tokio::spawn(async move {
+        if verb == "claim_effects" {
+            let _ = store.claim_effects(at(0), LEASE, 1).await;
+        } else {
+            let _ = store.claim_deliveries(at(0), LEASE, 1).await;
+        }
+    });
+    gate
+}
+
+async fn with_something_to_claim(database: &Database) -> Store {
+    let store = database.store().await;
+    done(&store, &start(1)).await;
+    ask(&store, vec![report(1)], at(0)).await;
+    store.record_delivery(&delivery("github", "1", at(0))).await.unwrap();
+    store
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_frozen_while_they_claim_keep_others_waiting_for_a_moment_each() {
+    let limits = Limits {
+        idle_in_claim: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let database = Database::new().await;
+    let healthy = with_something_to_claim(&database).await;
+    let first = stands_with_its_turn(&database, "claim_deliveries", limits).await;
+    soon(first.reached.notified()).await;
+    // It gets its turn when the server has ended the first one, and stands still with it.
+    let _second = stands_with_its_turn(&database, "claim_deliveries", limits).await;
+    wait_for_waiter(&database, 1).await;
+    let claimed = timeout(limits.idle_in_transaction, claim_delivery(&healthy, at(0))).await;
+    assert!(
+        claimed
+            .expect("both together take less than one would elsewhere")
+            .is_some()
+    );
+    healthy.close().await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stands_still_while_it_claims_deliveries_keeps_nobody_from_claiming_effects() {
+    let limits = Limits {
+        idle_in_claim: Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let database = Database::new().await;
+    let healthy = with_something_to_claim(&database).await;
+    let frozen = stands_with_its_turn(&database, "claim_deliveries", limits).await;
+    soon(frozen.reached.notified()).await;
+    let claimed = timeout(limits.lock, claim_effect(&healthy, at(0))).await;
+    assert!(claimed.expect("they do not take turns").is_some());
+    frozen.go_on.notify_one();
     healthy.close().await;
     database.drop().await;
 }
