@@ -51,7 +51,7 @@ pub struct Given {
     pub way: Way,
     /// `status`.
     pub verb: String,
-    /// What it is about: the ticket of a `start`, the run of a `retry` or `stop`; nothing for a question.
+    /// What it is about: the ticket of a `start` or the name of an errand, the run of a `retry` or `stop`; nothing for a question.
     pub about: String,
     /// What was said and where, for people.
     pub said: String,
@@ -130,8 +130,10 @@ pub struct Seen {
 pub struct Kept {
     /// Its id.
     pub id: String,
-    /// Its ticket.
-    pub ticket: String,
+    /// What its start was about: its ticket, or an errand's name.
+    pub about: String,
+    /// Its ticket; an errand has none.
+    pub ticket: Option<String>,
     /// Where it stands, as its card's first line says it.
     pub headline: String,
     /// It is over.
@@ -327,7 +329,7 @@ fn orders(given: &[Given], seen: &Seen, memory: &Memory) -> Row {
 fn effects((verb, about): (&str, &str), memory: &Memory) -> usize {
     let run = memory.runs.iter().find(|run| run.id == about);
     match verb {
-        "start" => memory.runs.iter().filter(|run| run.ticket == about).count(),
+        "start" => memory.runs.iter().filter(|run| run.about == about).count(),
         "retry" => run.map_or(0, |run| run.retries),
         "stop" => run.map_or(0, |run| run.stops),
         _ => 0,
@@ -411,7 +413,7 @@ fn jobs(what: &'static str, step: &str, markers: &[String], memory: &Memory) -> 
 fn tickets(seen: &Seen, memory: &Memory) -> Row {
     let mut row = Row::of("ticket moves");
     let completed = memory.runs.iter().filter(|run| run.completed);
-    let completed: BTreeSet<&str> = completed.map(|run| run.ticket.as_str()).collect();
+    let completed: BTreeSet<&str> = completed.filter_map(|run| run.ticket.as_deref()).collect();
     for ticket in &completed {
         let times = seen.moves.iter().filter(|moved| moved == ticket).count();
         row.once(&format!("the move of {ticket}"), times);

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::count::{Check, Given, Kept, Memory, Pull, Seen, Told, Way};
+use super::errands;
 use super::people::Book;
 use crate::cli::town::words::{tidy, unmarked};
 use crate::domain::branch::StepBranch;
@@ -232,9 +233,13 @@ fn kept(run: &Run, history: &[History]) -> Kept {
     };
     let heads = run.prs.values().map(|opened| opened.head.to_string());
     let pinned = run.subject.pinned.iter().map(|pinned| pinned.head.to_string());
+    let ticket = run.subject.ticket.as_ref().map(ToString::to_string);
+    let errand = run.params.iter().find(|(name, _)| name.as_str() == errands::NAME);
+    let errand = errand.map(|(_, name)| name.clone());
     let mut kept = Kept {
         id: run.id.to_string(),
-        ticket: run.subject.ticket.as_ref().map(ToString::to_string).unwrap_or_default(),
+        about: ticket.clone().or(errand).unwrap_or_default(),
+        ticket,
         headline: tidy(&card::headline(run)),
         finished: finished.is_some(),
         completed: finished == Some(true),

@@ -7,6 +7,7 @@
 
 mod balancer;
 pub mod count;
+mod errands;
 mod faults;
 mod look;
 mod people;
@@ -197,8 +198,9 @@ fn conclude(terminal: &mut Terminal, args: &TortureArgs, verdict: &Verdict) {
         match args.replicas {
             1 => String::new(),
             _ => format!(
-                ", and nothing was dealt with for {:.1} s at most",
-                longest.stalled.as_secs_f64()
+                ", nothing was dealt with for {:.1} s at most, and no run changed for {:.1} s",
+                longest.stalled.as_secs_f64(),
+                longest.unchanged.as_secs_f64()
             ),
         }
     ));

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::count::{Given, Way};
+use super::errands;
 use crate::cli::town::words::unmarked;
 use crate::clock::Dice;
 use crate::sandbox::discord::{Button, Interacted};
@@ -95,7 +96,12 @@ impl Card {
 impl Field {
     pub(super) fn new(town: Town, tenants: Vec<Tenant>, pulls: Vec<u64>) -> Self {
         let book = Book {
-            channels: tenants.iter().map(|tenant| tenant.channel.clone()).collect(),
+            channels: tenants
+                .iter()
+                .map(|tenant| tenant.channel.as_str())
+                .chain(errands::CHANNELS)
+                .map(str::to_owned)
+                .collect(),
             ..Book::default()
         };
         Self {
@@ -138,6 +144,18 @@ impl Field {
         }
     }
 
+    /// Somebody gives an errand in this channel.
+    pub(super) async fn give_errand(&self, channel: &str, number: u64) {
+        let name = format!("errand-{number}");
+        let order = Order {
+            command: "errand",
+            verb: "start",
+            about: name.clone(),
+            args: vec![(errands::NAME, name)],
+        };
+        self.slash(channel, &order).await;
+    }
+
     fn comment(&self, pull: u64, who: &str, order: &Order) {
         let text = order.text();
         // Whoever may not write there says nothing.
@@ -156,11 +174,11 @@ impl Field {
     }
 
     /// In Discord what was not taken is shown as failed, and people say it again.
-    async fn slash(&self, tenant: &Tenant, order: &Order) {
+    async fn slash(&self, channel: &str, order: &Order) {
         for _ in 0..AGAIN_MAX {
             let options: Vec<(&str, Value)> = order.args.iter().map(|(name, value)| (*name, json!(value))).collect();
             let (discord, ada) = (&self.town.discord, Town::ada());
-            let asked = discord.slash(&ada, GUILD, &tenant.channel, "dcr", order.verb, &options);
+            let asked = discord.slash(&ada, GUILD, channel, order.command, order.verb, &options);
             let Ok(interacted) = asked.await else { return };
             if self.interacted(order, Way::Slash, interacted) {
                 return;
@@ -210,6 +228,7 @@ impl Field {
 
 /// Something to say.
 struct Order {
+    command: &'static str,
     verb: &'static str,
     about: String,
     args: Vec<(&'static str, String)>,
@@ -218,6 +237,7 @@ struct Order {
 impl Order {
     fn start(tenant: &str, ticket: &str) -> Self {
         Self {
+            command: "dcr",
             verb: "start",
             about: ticket.to_owned(),
             args: vec![("tenant", tenant.to_owned()), ("ticket", ticket.to_owned())],
@@ -226,6 +246,7 @@ impl Order {
 
     fn on_run(verb: &'static str, run: &str) -> Self {
         Self {
+            command: "dcr",
             verb,
             about: run.to_owned(),
             args: vec![("run", run.to_owned())],
@@ -235,6 +256,7 @@ impl Order {
     /// `run` is left out for what is not about one.
     fn question(verb: &'static str, run: Option<&str>) -> Self {
         Self {
+            command: "dcr",
             verb,
             about: String::new(),
             args: run.into_iter().map(|run| ("run", run.to_owned())).collect(),
@@ -247,7 +269,7 @@ impl Order {
             .iter()
             .map(|(name, value)| format!(" {name}={value}"))
             .collect();
-        format!("/dcr {}{}", self.verb, args.concat())
+        format!("/{} {}{}", self.command, self.verb, args.concat())
     }
 }
 
@@ -320,7 +342,7 @@ impl Life {
         }
         match self.dice.between(0, 3) {
             0 => field.on_ticket(&self.ticket, &order).await,
-            1 => field.slash(&self.tenant, &order).await,
+            1 => field.slash(&self.tenant.channel, &order).await,
             _ => self.on_pull(&order),
         }
         Ok(())
@@ -363,7 +385,7 @@ impl Life {
         let order = Order::on_run(verb, &card.run);
         match self.dice.between(0, 5) {
             0 => field.on_ticket(&self.ticket, &order).await,
-            1 => field.slash(&self.tenant, &order).await,
+            1 => field.slash(&self.tenant.channel, &order).await,
             2 if !card.buttons.is_empty() => field.press(card, &order).await,
             3 => match self.own_pull(&card.run) {
                 Some(pull) => field.comment(pull, "ada", &order),
@@ -385,7 +407,7 @@ impl Life {
         };
         match self.dice.between(0, 3) {
             0 => field.on_ticket(&self.ticket, &question).await,
-            1 => field.slash(&self.tenant, &question).await,
+            1 => field.slash(&self.tenant.channel, &question).await,
             _ => self.on_pull(&question),
         }
     }

@@ -2,9 +2,10 @@
 //! database at what was dealt with.
 //!
 //! A replica is *healthy* while no fault is on it: from the end of the last fault on, so the time that it takes to
-//! recover counts. Three times are measured: the longest for which a healthy replica took no signed webhook, the
-//! longest in which no delivery was dealt with although some replica was healthy, and the longest in which no run
-//! changed although, besides, no vendor hung. Runs rest now and then, so the last one is never quite zero.
+//! recover counts. Three times are measured: the longest for which a healthy replica took no signed webhook, and the
+//! longest in which no delivery was dealt with, and in which no run changed, although some replica was healthy. Several
+//! times a second there is a delivery to deal with, and once a second a run to change for which no vendor is needed
+//! (`errands.rs`): where nothing happens for longer, somebody stands still.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(super) struct Longest {
     pub(super) refused: SignedDuration,
     /// In which no delivery was dealt with although some replica was healthy.
     pub(super) stalled: SignedDuration,
-    /// In which no run changed although some replica was healthy and no vendor hung.
+    /// In which no run changed although some replica was healthy.
     pub(super) unchanged: SignedDuration,
 }
 
@@ -48,10 +49,7 @@ struct State {
     /// Since when some replica has been healthy without a break.
     some_healthy_since: Option<Timestamp>,
     last_dealt_with: Option<Timestamp>,
-    /// Since when runs could be expected to change.
-    changes_since: Option<Timestamp>,
     last_change: Option<Timestamp>,
-    a_vendor_hangs: bool,
     longest: Longest,
 }
 
@@ -88,16 +86,9 @@ impl Pulse {
         }
         if state.hearts.iter().all(|heart| heart.healthy_since.is_none()) {
             state.close_stalled();
+            state.close_unchanged();
             state.some_healthy_since = None;
-            state.expect_changes();
         }
-    }
-
-    /// A vendor hangs, or none does any more.
-    pub(super) fn hangs(&self, hangs: bool) {
-        let mut state = lock(&self.state);
-        state.a_vendor_hangs = hangs;
-        state.expect_changes();
     }
 
     /// No fault is on it any more.
@@ -108,7 +99,6 @@ impl Pulse {
             heart.healthy_since.get_or_insert(now);
         }
         state.some_healthy_since.get_or_insert(now);
-        state.expect_changes();
     }
 
     /// Ends the measuring; the longest times.
@@ -141,17 +131,9 @@ impl State {
 
     fn close_unchanged(&mut self) {
         if self.last_change.is_some() {
-            let waited = since(self.changes_since, self.last_change);
+            let waited = since(self.some_healthy_since, self.last_change);
             self.longest.unchanged = self.longest.unchanged.max(waited);
         }
-    }
-
-    fn expect_changes(&mut self) {
-        self.close_unchanged();
-        self.changes_since = match self.some_healthy_since {
-            Some(_) if !self.a_vendor_hangs => Some(self.changes_since.unwrap_or_else(|| SystemClock.now())),
-            _ => None,
-        };
     }
 }
 

@@ -95,7 +95,6 @@ impl Siege {
         for strike in over {
             if strike.kind == Kind::Hang {
                 faults::unhang(&self.field.town);
-                self.pulse.hangs(false);
             }
             let Some(number) = strike.replica else { continue };
             if let Some(replica) = self.replicas.get_mut(number) {
@@ -131,7 +130,6 @@ impl Siege {
             let hanging = self.strikes.iter().any(|strike| strike.kind == Kind::Hang);
             if !hanging {
                 faults::hang(&self.field.town, &mut self.dice);
-                self.pulse.hangs(true);
                 self.lasts(kind, None);
             }
             return Ok(None);

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::balancer::{Backs, Balancer};
 use super::count::{Given, Memory, Seen};
+use super::errands;
 use super::faults::{Kind, Strike};
 use super::people::{Card, Field, Life, Tenant};
 use super::pulse::{Longest, Pulse};
@@ -105,6 +106,8 @@ impl Siege {
         let town = town::lively().await?;
         let tenants = settle_tenants(&town)?;
         folder.configure(&town, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        errands::declare(folder).map_err(|e| format!("cannot write its configuration: {e}"))?;
+        errands::settle(&town);
         let catalog = catalog::load(&folder.config(), &std::collections::BTreeMap::new());
         let catalog = catalog.map_err(|problems| problems.to_string())?;
         town::register(&catalog).await?;
@@ -144,6 +147,7 @@ impl Siege {
         let field = Arc::new(Field::new(town, tenants, pulls));
         let mut world = JoinSet::new();
         world.spawn(world::deliver(Arc::clone(&field), dice.another()));
+        world.spawn(errands::give(Arc::clone(&field)));
         world.spawn(world::watch_git(Arc::clone(&field), dice.another()));
         for tenant in &field.tenants {
             world.spawn(world::rebuild(Arc::clone(&field), tenant.clone(), dice.another()));

@@ -73,7 +73,8 @@ impl Made {
         let attempts = [("StartFarm", 1), ("Sync", 1), ("Rebuild", 1), ("Rebuild", 2)];
         let run = Kept {
             id: RUN.to_owned(),
-            ticket: TICKET.to_owned(),
+            about: TICKET.to_owned(),
+            ticket: Some(TICKET.to_owned()),
             headline: HEADLINE.to_owned(),
             finished: true,
             completed: true,
