@@ -29,6 +29,10 @@ impl Store {
     }
 
     async fn commit_once(&self, commit: &Commit, now: Timestamp) -> Result<Committed, StoreError> {
+        let _turn = match commit.locks {
+            LockChange::Keep => None,
+            _ => self.queue_for_turn().await?,
+        };
         let mut tx = self.write("commit").await?;
         let committed = carry_out(&mut tx, commit, now).await?;
         match committed {
@@ -131,7 +135,8 @@ async fn accept(tx: &mut Tx, key: &str, now: Timestamp) -> Result<bool, StoreErr
 }
 
 /// Waits until no other transaction reads queues in order to change them, or writes several runs. Two that did so at
-/// once would each miss what the other does, or wait for each other's rows. It goes before anything else.
+/// once would each miss what the other does, or wait for each other's rows. It goes before anything else, except for
+/// `queue_for_turn`.
 pub(super) async fn take_turn(tx: &mut Tx) -> Result<(), StoreError> {
     const TURN: Text = Text::Two {
         // There is one writer.

@@ -15,6 +15,7 @@ use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPoolOptions, PgSeverity};
 use sqlx::{Connection as _, Executor as _, PgPool, Postgres};
 use tokio::runtime::Handle;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use super::Limits;
@@ -48,8 +49,13 @@ pub(super) struct Server {
     arrivals: PgPool,
     leases: PgPool,
     options: PgConnectOptions,
+    /// Who of this process may wait for its turn at the server.
+    turn: Arc<Mutex<()>>,
     pub(super) limits: Limits,
 }
+
+/// The right to wait for this process's turn at the server. It ends with the transaction, so it is dropped after that.
+pub(super) type Turn = OwnedMutexGuard<()>;
 
 impl Server {
     /// Nothing is connected yet.
@@ -61,8 +67,15 @@ impl Server {
             arrivals: pool(ARRIVALS),
             leases: pool(LEASES),
             options,
+            turn: Arc::default(),
             limits,
         }
+    }
+
+    /// Waits until nobody else of this process waits for its turn at the server, or has it. A process that stands still
+    /// is then in the queue there once, not with each of its connections one after the other.
+    pub(super) async fn turn(&self) -> sqlx::Result<Turn> {
+        in_time(self.limits.verb, async { Ok(self.turn.clone().lock_owned().await) }).await
     }
 
     /// A connection for one verb, which may take as long as the limits say.

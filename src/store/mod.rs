@@ -48,7 +48,7 @@ pub use types::*;
 
 use gate::Gates;
 use inbox::Inbox;
-use lent::{Purpose, Server};
+use lent::{Purpose, Server, Turn};
 use sql::{Conn, Tx, TxInner};
 
 /// A handle on the database. Clones share its connections.
@@ -186,6 +186,14 @@ impl Store {
             .await?;
         }
         Ok(())
+    }
+
+    /// Goes before a transaction that takes its turn (`commit::take_turn`), and ends after it. SQLite has one writer.
+    async fn queue_for_turn(&self) -> Result<Option<Turn>, StoreError> {
+        Ok(match &self.db {
+            Db::Sqlite { .. } => None,
+            Db::Postgres(server) => Some(server.turn().await?),
+        })
     }
 
     /// There may be something to do, also for other processes.

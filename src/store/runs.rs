@@ -134,6 +134,7 @@ impl Store {
         if runs.is_empty() {
             return Ok(());
         }
+        let _turn = self.queue_for_turn().await?;
         let mut tx = self.write("touch").await?;
         take_turn(&mut tx).await?;
         let woken = wake(&mut tx, runs.iter().map(ToString::to_string).collect(), now).await?;

@@ -133,15 +133,14 @@ impl Discord {
         Ok(message)
     }
 
-    /// Our message with this marker, other than this one, among the channel's last ones. That it may not be looked for is no reason not to
-    /// post: the nonce still guards.
-    async fn find(&self, channel: &str, marker: &Marker, but: Option<&str>) -> Result<Option<Message>, CallError> {
+    /// The channel's latest messages.
+    async fn latest(&self, channel: &str) -> Result<Answered, CallError> {
         let target = format!("/channels/{channel}/messages?limit={LOOK_BACK}");
-        let answered = self.api.call(Method::GET, &target, None).await?;
-        if !answered.is_success() {
-            warn!(why = answered.describe(), "cannot look for an earlier message");
-            return Ok(None);
-        }
+        self.api.call(Method::GET, &target, None).await
+    }
+
+    /// Our message with this marker among these, other than `but`.
+    fn find(&self, latest: Answered, marker: &Marker, but: Option<&str>) -> Result<Option<Message>, CallError> {
         let wanted = footer(marker);
         let ours = |message: &Message| {
             let by_us = message.author.as_ref().is_some_and(|a| a.id == self.application_id);
@@ -151,7 +150,7 @@ impl Discord {
                 && is_snowflake(&message.id)
                 && marked.into_iter().any(|footer| footer.text == wanted)
         };
-        Ok(answered.json::<Vec<Message>>()?.into_iter().find(ours))
+        Ok(latest.json::<Vec<Message>>()?.into_iter().find(ours))
     }
 
     async fn show(&self, channel: &str, message: &str, marker: &Marker, doc: &Doc) -> Result<bool, CallError> {
@@ -216,12 +215,17 @@ impl Threads for Discord {
     ) -> Result<Posted, CallError> {
         let channel = snowflake(&thread.place, "channel")?;
         let mut there = None;
-        if maybe_there
-            && let Some(found) = self.find(channel, marker, None).await?
-            // What was found may show an older state.
-            && self.show(channel, &found.id, marker, doc).await?
-        {
-            there = Some(found);
+        if maybe_there {
+            let latest = self.latest(channel).await?;
+            if !latest.is_success() {
+                // That is no reason not to post: the nonce still guards.
+                warn!(why = latest.describe(), "cannot look for an earlier message");
+            } else if let Some(found) = self.find(latest, marker, None)?
+                // What was found may show an older state.
+                && self.show(channel, &found.id, marker, doc).await?
+            {
+                there = Some(found);
+            }
         }
         let message = match there {
             Some(found) => found,
@@ -241,7 +245,11 @@ impl Threads for Discord {
     async fn withdraw_second(&self, message: &MessageRef, marker: &Marker) -> Result<bool, CallError> {
         let channel = snowflake(&message.thread.place, "channel")?;
         let ours = snowflake(&message.id, "message")?;
-        if self.find(channel, marker, Some(ours)).await?.is_none() {
+        let latest = self.latest(channel).await?;
+        if !latest.is_success() {
+            return Err(latest.refusal());
+        }
+        if self.find(latest, marker, Some(ours))?.is_none() {
             return Ok(false);
         }
         let target = format!("/channels/{channel}/messages/{ours}");

@@ -392,3 +392,52 @@ async fn commands_are_registered_in_one_server_or_everywhere() {
     assert!(matches!(refused, Err(CallError::Permanent { .. })));
     assert!(scene.discord.register(Some("../x"), &commands).await.is_err());
 }
+
+#[tokio::test]
+async fn a_message_is_taken_back_if_there_is_another_one_of_ours_with_its_marker() {
+    let (own, second) = (message("901", APPLICATION, FOOTER), message("902", APPLICATION, FOOTER));
+    let withdrawn = async |scene: &Scene| scene.discord.withdraw_second(&at("902"), &marker()).await;
+    let there = scene().await;
+    there
+        .answers("GET", "/channels/77/messages", 200, &json!([second, own]))
+        .answers("DELETE", "/channels/77/messages/902", 204, &Value::Null);
+    assert_eq!(withdrawn(&there).await, Ok(true));
+    assert_eq!(
+        there.calls(),
+        ["GET /channels/77/messages", "DELETE /channels/77/messages/902"]
+    );
+    // Gone already is as good.
+    let gone = scene().await;
+    gone.answers("GET", "/channels/77/messages", 200, &json!([second, own]));
+    assert_eq!(withdrawn(&gone).await, Ok(true));
+    // Itself, somebody else's, and others of ours are no second one.
+    let alone = scene().await;
+    let others = json!([
+        second,
+        message("903", "4", FOOTER),
+        message("904", APPLICATION, "stepherd · URMO7YZ2/7")
+    ]);
+    alone.answers("GET", "/channels/77/messages", 200, &others);
+    assert_eq!(withdrawn(&alone).await, Ok(false));
+    assert_eq!(alone.calls(), ["GET /channels/77/messages"]);
+}
+
+#[tokio::test]
+async fn whether_a_message_is_the_second_one_cannot_be_told_without_reading() {
+    for status in [403, 500] {
+        let scene = scene().await;
+        scene.answers("GET", "/channels/77/messages", status, &error(0, "No."));
+        let told = scene.discord.withdraw_second(&at("902"), &marker()).await;
+        assert!(told.is_err(), "{told:?}");
+    }
+    let refused = scene().await;
+    let both = json!([message("902", APPLICATION, FOOTER), message("901", APPLICATION, FOOTER)]);
+    refused.answers("GET", "/channels/77/messages", 200, &both).answers(
+        "DELETE",
+        "/channels/77/messages/902",
+        403,
+        &error(50013, "No."),
+    );
+    let told = refused.discord.withdraw_second(&at("902"), &marker()).await;
+    assert!(told.is_err(), "it still stands: {told:?}");
+}

@@ -168,6 +168,38 @@ async fn who_stands_still_while_it_claims_deliveries_keeps_nobody_from_claiming_
     database.drop().await;
 }
 
+/// A process may be frozen while it waits for its turn. It would get it all the same, once with each of its connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_waits_for_its_turn_in_one_place() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    let mut held = database.by_hand().await;
+    held.execute("BEGIN").await.unwrap();
+    held.execute("SELECT pg_advisory_xact_lock(1465310789)").await.unwrap();
+    for number in 1..=5 {
+        done(&store, &start(number)).await;
+    }
+    let joining: Vec<JoinHandle<Committed>> = (1..=5)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { join(&store, number, &["a"]).await })
+        })
+        .collect();
+    wait_for_waiter(&database, 1).await;
+    // Whoever else was about to wait does so by now.
+    for number in 6..=30 {
+        done(&store, &start(number)).await;
+    }
+    assert_eq!(waiting(&mut database.by_hand().await).await, 1);
+    drop(held);
+    for joined in joining {
+        let joined = joined.await.unwrap();
+        assert!(matches!(joined, Committed::Done | Committed::Stale), "{joined:?}");
+    }
+    store.close().await;
+    database.drop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_waits_for_its_run_does_not_hold_what_all_commits_need() {
     let database = Database::new().await;
@@ -188,16 +220,20 @@ async fn a_commit_that_waits_for_its_run_does_not_hold_what_all_commits_need() {
 
 /// Until so many sessions wait for a lock.
 async fn wait_for_waiter(database: &Database, count: i64) {
-    const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut by_hand = database.by_hand().await;
     for _ in 0..20_000 {
-        let waiting: i64 = sqlx::query_scalar(WAITING).fetch_one(&mut by_hand).await.unwrap();
-        if waiting >= count {
+        if waiting(&mut by_hand).await >= count {
             return;
         }
     }
     panic!("nobody waits");
+}
+
+/// How many sessions wait for a lock.
+async fn waiting(by_hand: &mut PgConnection) -> i64 {
+    const WAITING: &str = "SELECT COUNT(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    sqlx::query_scalar(WAITING).fetch_one(by_hand).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

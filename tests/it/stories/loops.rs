@@ -2,6 +2,7 @@
 //! stand-ins' doors until the story lets them in; time is turned.
 
 mod leases;
+mod looks;
 mod order;
 mod pace;
 mod parked;

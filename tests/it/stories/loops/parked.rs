@@ -1,8 +1,16 @@
 //! What cannot be read is parked alone, and a step whose act is parked fails where people see it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
-use stepherd::domain::run::RunState;
+use stepherd::adapters::{Backend, CallError, Hands};
+use stepherd::domain::effect::{JobIntent, Outcome};
+use stepherd::domain::run::{Observation, RunState};
+use stepherd::engine::{Engine, Sweep};
 use stepherd::sandbox::town::{TICKET, Town};
+use stepherd::store::EffectView;
 
 use super::{ADA, START};
 use crate::world::World;
@@ -63,4 +71,79 @@ async fn a_step_whose_act_cannot_be_read_fails_and_is_taken_up_again() {
         attempt.step > 0,
         "a fault of the machinery is tried anew by itself: {attempt:?}"
     );
+}
+
+/// A back-end whose adapter has a fault of its own.
+struct Panics;
+
+#[async_trait]
+impl Backend for Panics {
+    async fn start(&self, _: &JobIntent) -> Result<Outcome, CallError> {
+        panic!("on purpose")
+    }
+
+    async fn find(&self, _: &JobIntent) -> Result<bool, CallError> {
+        Ok(false)
+    }
+
+    async fn observe(&self, _: &JobIntent, _: bool) -> Result<Observation, CallError> {
+        panic!("on purpose")
+    }
+
+    async fn cancel(&self, _: &JobIntent) -> Result<Outcome, CallError> {
+        panic!("on purpose")
+    }
+}
+
+/// stepherd with back-ends that panic.
+fn with_panics(world: &World) -> Engine {
+    let real = world.hands();
+    let mut backends: BTreeMap<_, Arc<dyn Backend>> = BTreeMap::new();
+    for name in real.backends.keys() {
+        backends.insert(name.clone(), Arc::new(Panics));
+    }
+    let hands = Hands {
+        doors: real.doors.clone(),
+        forge: real.forge.clone(),
+        tracker: real.tracker.clone(),
+        threads: real.threads.clone(),
+        backends,
+        ..Hands::default()
+    };
+    world.replica_with(world.store.clone(), hands, world.clock.clone())
+}
+
+#[tokio::test]
+async fn a_step_whose_act_panics_fails_where_people_see_it() {
+    let world = World::new().await;
+    let (engine, mut sweep) = (with_panics(&world), Sweep::default());
+    world.town.jira.transition(TICKET, ADA, "Approved").await.unwrap();
+    let mut stopped = false;
+    for _ in 0..200 {
+        world.deliver().await;
+        let mut did = engine.intake_step().await.unwrap();
+        did += engine.dispatch_step().await.unwrap();
+        did += engine.sweep_step(&mut sweep).await.unwrap();
+        let runs = world.runs().await;
+        stopped = runs.iter().any(|run| matches!(run.state, RunState::Stopped { .. }));
+        if did == 0 {
+            if stopped {
+                break;
+            }
+            world.clock.advance(std::time::Duration::from_secs(10));
+        }
+    }
+    assert!(stopped, "it is tried anew by itself, but not for ever");
+    let told = world.town.jira.messages(TICKET);
+    let why = "stepherd itself failed on this (a panic, see its log)";
+    assert!(told.iter().any(|message| message.body.contains(why)), "{told:#?}");
+    // The others go on, and what was given up is there to be looked into.
+    let parked = world.store.effects(Some("parked"), 9).await.unwrap();
+    let of_a_start = |effect: &EffectView| effect.key.contains(":start:") && effect.reason == why;
+    assert!(!parked.is_empty() && parked.iter().all(of_a_start), "{parked:#?}");
+    world.town.jira.comment(TICKET, ADA, "/dcr list").await.unwrap();
+    world.deliver().await;
+    let before = world.town.jira.messages(TICKET).len();
+    while engine.intake_step().await.unwrap() + engine.dispatch_step().await.unwrap() > 0 {}
+    assert!(world.town.jira.messages(TICKET).len() > before);
 }
