@@ -10,3 +10,4 @@ mod read;
 mod scene;
 mod talk;
 mod tokens;
+mod withdrawn;

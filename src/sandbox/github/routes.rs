@@ -219,7 +219,7 @@ const OF_GIT: [Route; 15] = [
 
 const TALK: &str = "issues|pull_requests";
 
-const OF_TALK: [Route; 15] = [
+const OF_TALK: [Route; 16] = [
     (GET, "/issues/{n}/comments", Need::Repo(TALK, Read), talk::list),
     (POST, "/issues/{n}/comments", Need::Repo(TALK, Write), talk::create),
     (GET, "/issues/comments", Need::Repo(TALK, Read), talk::list_all),
@@ -273,6 +273,12 @@ const OF_TALK: [Route; 15] = [
         "/pulls/comments/{id}",
         Need::Repo("pull_requests", Write),
         talk::edit_review,
+    ),
+    (
+        DELETE,
+        "/pulls/comments/{id}",
+        Need::Repo("pull_requests", Write),
+        talk::delete_review,
     ),
     (
         POST,

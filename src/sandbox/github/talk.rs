@@ -195,6 +195,15 @@ pub(super) fn edit_review(world: &mut World, req: &Req) -> Result<Reply, Refusal
     shown_review(world, req.repo, id).map(Reply::ok)
 }
 
+/// `DELETE …/pulls/comments/{id}`.
+pub(super) fn delete_review(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let id = req.number("id")?;
+    let author = find_review(world, req.repo, id)?.said.author;
+    may_change(world, req, author)?;
+    world.delete_review_comment(req.repo, id, req.caller.account())?;
+    Ok(Reply::no_content())
+}
+
 fn find_review(world: &World, repo: u64, id: u64) -> Result<&ReviewComment, Refusal> {
     world
         .repo(repo)?
@@ -429,6 +438,13 @@ impl World {
             actor,
             json!({"changes": {"body": {"from": before}}}),
         );
+        Ok(())
+    }
+
+    fn delete_review_comment(&mut self, repo: u64, id: u64, actor: u64) -> Result<(), Refusal> {
+        find_review(self, repo, id)?;
+        self.emit_review_comment("deleted", repo, id, actor, json!({}));
+        self.repo_mut(repo)?.review_comments.remove(&id);
         Ok(())
     }
 
