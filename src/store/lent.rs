@@ -74,8 +74,9 @@ impl Server {
 
     /// Waits until nobody else of this process waits for its turn at the server, or has it. A process that stands still
     /// is then in the queue there once, not with each of its connections one after the other.
-    pub(super) async fn turn(&self) -> sqlx::Result<Turn> {
-        in_time(self.limits.verb, async { Ok(self.turn.clone().lock_owned().await) }).await
+    /// `None` if that takes too long.
+    pub(super) async fn turn(&self) -> Option<Turn> {
+        timeout(self.limits.verb, self.turn.clone().lock_owned()).await.ok()
     }
 
     /// A connection for one verb, which may take as long as the limits say.

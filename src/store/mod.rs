@@ -190,10 +190,11 @@ impl Store {
 
     /// Goes before a transaction that takes its turn (`commit::take_turn`), and ends after it. SQLite has one writer.
     async fn queue_for_turn(&self) -> Result<Option<Turn>, StoreError> {
-        Ok(match &self.db {
-            Db::Sqlite { .. } => None,
-            Db::Postgres(server) => Some(server.turn().await?),
-        })
+        let Db::Postgres(server) = &self.db else {
+            return Ok(None);
+        };
+        let waited = || StoreError::Unavailable("others of this process wait for their turn for too long".to_owned());
+        server.turn().await.map(Some).ok_or_else(waited)
     }
 
     /// There may be something to do, also for other processes.
