@@ -449,7 +449,7 @@ impl Engine {
                     act: act.clone(),
                     outcome,
                 };
-                match self.look_in_time(forge.merge(intent)).await {
+                match in_time(forge.merge(intent)).await {
                     Ok(outcome) => Ok(came(outcome)),
                     Err(CallError::Permanent { why, class }) => Ok(came(Outcome::Failed { reason: why, class })),
                     Err(error) => Err(error),
@@ -466,7 +466,7 @@ impl Engine {
                     attempt: *attempt,
                     job: intent.job.clone(),
                 };
-                match self.look_in_time(self.observe(intent, *started)).await {
+                match in_time(self.observe(intent, *started)).await {
                     Ok(seen) => {
                         looked.clear.push(job.job.clone());
                         Ok(job.saw(seen))
@@ -495,19 +495,6 @@ impl Engine {
         }
     }
 
-    /// What hangs is a failure after a while.
-    async fn look_in_time<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-        tokio::select! {
-            biased;
-            answered = call => answered,
-            () = self.clock.sleep_until(later(self.clock.now(), LOOK_TIMEOUT)) => Err(CallError::Retry {
-                why: format!("it took longer than {} s", LOOK_TIMEOUT.as_secs()),
-                after: None,
-                class: FailureClass::Infrastructure,
-            }),
-        }
-    }
-
     async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError> {
         match self.hands.backends.get(&intent.backend) {
             Some(backend) => backend.observe(intent, started).await,
@@ -530,6 +517,18 @@ struct Looked {
     clear: Vec<String>,
     /// Vendors with whom there was no room to look.
     full: Vec<String>,
+}
+
+/// What hangs is a failure after a while.
+async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let in_time = tokio::time::timeout(LOOK_TIMEOUT, call).await;
+    in_time.unwrap_or_else(|_| {
+        Err(CallError::Retry {
+            why: format!("it took longer than {} s", LOOK_TIMEOUT.as_secs()),
+            after: None,
+            class: FailureClass::Infrastructure,
+        })
+    })
 }
 
 /// Which job was looked at.

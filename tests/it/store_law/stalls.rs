@@ -147,7 +147,6 @@ async fn processes_frozen_while_they_claim_keep_others_waiting_for_a_moment_each
             .expect("both together take less than one would elsewhere")
             .is_some()
     );
-    healthy.close().await;
     database.drop().await;
 }
 
@@ -163,8 +162,6 @@ async fn who_stands_still_while_it_claims_deliveries_keeps_nobody_from_claiming_
     soon(frozen.reached.notified()).await;
     let claimed = timeout(limits.lock, claim_effect(&healthy, at(0))).await;
     assert!(claimed.expect("they do not take turns").is_some());
-    frozen.go_on.notify_one();
-    healthy.close().await;
     database.drop().await;
 }
 
@@ -186,17 +183,14 @@ async fn a_process_waits_for_its_turn_in_one_place() {
         })
         .collect();
     wait_for_waiter(&database, 1).await;
-    // Whoever else was about to wait does so by now.
     for number in 6..=30 {
         done(&store, &start(number)).await;
     }
     assert_eq!(waiting(&mut database.by_hand().await).await, 1);
     drop(held);
     for joined in joining {
-        let joined = joined.await.unwrap();
-        assert!(matches!(joined, Committed::Done | Committed::Stale), "{joined:?}");
+        joined.await.unwrap();
     }
-    store.close().await;
     database.drop().await;
 }
 

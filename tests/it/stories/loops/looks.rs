@@ -1,10 +1,9 @@
-//! Looks that come to nothing: they are counted in a row, and one that hangs is one of them.
+//! Looks that come to nothing are counted in a row.
 
 use std::time::Duration;
 
 use stepherd::sandbox::stage::Fault;
 
-use super::{Holds, running, until};
 use crate::stories::dcr::rebuilding;
 use crate::world::World;
 
@@ -51,30 +50,4 @@ async fn only_looks_that_come_to_nothing_one_after_the_other_mean_that_a_back_en
     assert!(says_that_it_cannot_be_reached(&world).await, "three in a row");
     sees(&world).await;
     assert!(!says_that_it_cannot_be_reached(&world).await, "it is there again");
-}
-
-#[tokio::test]
-async fn a_look_that_hangs_is_given_up_and_counts_as_one_that_came_to_nothing() {
-    let world = World::new().await;
-    rebuilding(&world, 40.0).await;
-    let holds = Holds::first(3, "GET", "");
-    world.town.dcr.stage.attend(holds.clone());
-    let _engine = running(&world);
-    for looks in 1..=3 {
-        assert!(!says_that_it_cannot_be_reached(&world).await);
-        until(&world, "it is looked at", async || holds.held() == looks).await;
-        for _ in 0..59 {
-            world.clock.advance(Duration::from_secs(1));
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        until(&world, "the look is given up", async || holds.given_up() == looks).await;
-    }
-    until(&world, "it is told", async || {
-        says_that_it_cannot_be_reached(&world).await
-    })
-    .await;
-    until(&world, "the next look sees something", async || {
-        !says_that_it_cannot_be_reached(&world).await
-    })
-    .await;
 }
