@@ -28,7 +28,6 @@ const COMMAND: &str = r#"
 name = "errand"
 summary = "Run an errand"
 pipeline = "errand"
-places = ["discord"]
 
 [[verb]]
 name = "start"
@@ -57,7 +56,8 @@ note = "{{ errand }} is run."
 
 /// Writes down what an errand is.
 pub(super) fn declare(folder: &Folder) -> io::Result<()> {
-    fs::write(folder.path().join("commands/errand.toml"), COMMAND)?;
+    let command = format!("{COMMAND}\n[places]\ndiscord = [{{ guild = \"{GUILD}\" }}]\n");
+    fs::write(folder.path().join("commands/errand.toml"), command)?;
     fs::write(folder.config().join("pipelines/errand.toml"), PIPELINE)
 }
 
