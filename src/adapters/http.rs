@@ -54,6 +54,8 @@ pub struct Answered {
     pub status: u16,
     /// The body as JSON; `Null` if there was none.
     pub body: Value,
+    /// The time by the vendor's clock, to the second, if the answer told.
+    pub date: Option<jiff::Timestamp>,
     vendor: &'static str,
     call: String,
 }
@@ -112,6 +114,8 @@ impl Api {
         let mut response = request.send().await.map_err(lost)?;
         let status = response.status();
         let after = retry_after(response.headers());
+        let date = response.headers().get(reqwest::header::DATE);
+        let date = date.and_then(|date| http_date(date.to_str().ok()?));
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -145,6 +149,7 @@ impl Api {
         let answered = Answered {
             status: status.as_u16(),
             body,
+            date,
             vendor: self.vendor,
             call,
         };
@@ -267,6 +272,13 @@ pub fn unauthorized(why: &str) -> CallError {
 /// A failure that another try will not mend.
 pub fn permanent(why: String, class: FailureClass) -> CallError {
     CallError::Permanent { why: cut(why), class }
+}
+
+/// A date as HTTP writes it.
+pub fn http_date(text: &str) -> Option<jiff::Timestamp> {
+    jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text.trim())
+        .ok()
 }
 
 /// Seconds as a duration; a day at most, `None` for what is no duration.

@@ -245,6 +245,33 @@ pub enum MoveSeen {
     Stands(Box<TicketMoved>),
     /// It does not, or not any more: why, for lists.
     Not(String),
+    /// The tracker's record does not have it, or not all of it: why, for lists. A move of a moment ago may still come.
+    Absent(String),
+}
+
+/// What a platform's own record says about something that was said there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WordSeen {
+    /// It stands.
+    Stands(WordStands),
+    /// It does not, or not any more: why, for lists.
+    Not(String),
+    /// The platform does not show it: why, for lists. It may be deleted, and what is a moment old may still come, because
+    /// not all of a platform's servers know of it at once.
+    Absent(String),
+}
+
+/// A word that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WordStands {
+    /// When it was written, by the platform's record.
+    pub at: Timestamp,
+    /// What the platform's clock said when it was looked at, to the second, if the answer told.
+    pub clock: Option<Timestamp>,
+    /// The thread it stands in.
+    pub thread: ThreadRef,
+    /// What that is within, as `Said` has it.
+    pub within: Vec<String>,
 }
 
 /// Tickets.
@@ -320,9 +347,8 @@ pub trait Threads: Send + Sync {
         let _ = account;
         Ok(false)
     }
-    /// When the message was written, by the platform's own record, if it still says what it said, unedited, by the same
-    /// author.
-    async fn still_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError>;
+    /// Looks whether the message still says what it said, unedited, by the same author. Not to know is an error.
+    async fn still_stands(&self, said: &Said) -> Result<WordSeen, CallError>;
     /// Whether the account has the right that is asked about.
     ///
     /// # Errors

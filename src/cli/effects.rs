@@ -6,17 +6,21 @@ use serde_json::json;
 
 use super::{Exit, Which, failed, show, store_of};
 use crate::clock::{Clock as _, SystemClock};
-use crate::store::EffectView;
+use crate::store::{EffectView, Store, StoreError};
 
 /// What to do with effects.
 #[derive(Debug, clap::Subcommand)]
 pub enum Effects {
     /// List effects, newest first
     List(Which),
-    /// Try a parked effect again
+    /// Try a parked effect again, or all of them
     Release {
         /// Its number in the list
-        number: i64,
+        #[arg(required_unless_present = "all")]
+        number: Option<i64>,
+        /// All that are parked
+        #[arg(long, conflicts_with = "number")]
+        all: bool,
     },
 }
 
@@ -53,7 +57,16 @@ pub async fn run(config: &Path, what: Effects) -> Exit {
             }
             Err(error) => failed(error),
         },
-        Effects::Release { number } => match store.release_effect(number, SystemClock.now()).await {
+        Effects::Release { number: None, .. } => match release_all(&store).await {
+            Ok(released) => {
+                anstream::println!("{released} effects will be tried again.");
+                Exit::Good
+            }
+            Err(error) => failed(error),
+        },
+        Effects::Release {
+            number: Some(number), ..
+        } => match store.release_effect(number, SystemClock.now()).await {
             Ok(true) => {
                 anstream::println!("Effect {number} will be tried again.");
                 Exit::Good
@@ -62,6 +75,15 @@ pub async fn run(config: &Path, what: Effects) -> Exit {
             Err(error) => failed(error),
         },
     }
+}
+
+/// Releases what is parked now; how many there were.
+async fn release_all(store: &Store) -> Result<usize, StoreError> {
+    let mut released = 0;
+    for parked in store.effects(Some("parked"), u32::MAX).await? {
+        released += usize::from(store.release_effect(parked.id, SystemClock.now()).await?);
+    }
+    Ok(released)
 }
 
 fn view(effect: &EffectView) -> serde_json::Value {

@@ -141,7 +141,7 @@ impl Engine {
 
     fn said_at(&self, ask: &Ask<'_>) -> SaidAt {
         SaidAt {
-            at: ask.at.min(ask.delivery.claimed.delivery.received_at),
+            at: (ask.at.checked_sub(ask.ahead).unwrap_or(ask.at)).min(ask.delivery.claimed.delivery.received_at),
             counts_for: (!ask.stands).then_some(self.catalog.settings.engine.command_max_age),
         }
     }

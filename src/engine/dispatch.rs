@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::Engine;
 use super::effects::InHand;
 use super::pauses::{later, next_try};
+use crate::adapters::http::retry;
 use crate::adapters::{Backend, CallError, CheckShow, CheckState, Direct, Marker};
 use crate::domain::card;
 use crate::domain::decide::{Event, Wanted, wanted};
@@ -27,6 +28,9 @@ const DOOR_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const ACT_TRIES_MAX: u32 = 12;
 /// A message that fails so often (about a day) is parked, where `/readyz`, `/metrics` and lists show it.
 const TELL_TRIES_MAX: u32 = 300;
+/// A refusal, or that a message is not there, is believed when it was said once more than this: not all of a platform's
+/// servers know of everything at once.
+const DOUBTED_MAX: u32 = 2;
 
 /// How carrying out an effect went.
 pub(super) enum Went {
@@ -128,31 +132,25 @@ impl Engine {
         let now = self.clock.now();
         tracing::warn!(failures = effect.failures, %error, "an effect did not work");
         self.heed(vendor, &error).await;
-        let (why, class, retry) = match error {
-            CallError::Retry { why, after, class } => (
-                why,
-                class,
-                Some(next_try(now, effect.failures, after, self.clock.random())),
-            ),
-            CallError::Permanent { why, class } => (why, class, None),
+        let (why, class, after, refused) = match error {
+            CallError::Retry { why, after, class } => (why, class, after, false),
+            CallError::Permanent { why, class } => (why, class, None, true),
         };
-        let tries_max = if matches!(effect.effect, Effect::Act(_)) {
-            ACT_TRIES_MAX
-        } else {
-            TELL_TRIES_MAX
-        };
-        match (retry, &effect.effect, &effect.run) {
-            (Some(at), ..) if effect.failures < tries_max => Ok(Some(EffectSettled::RetryAt { at, reason: why })),
-            (_, Effect::Act(act), Some(run)) => {
-                let outcome = Outcome::Failed { reason: why, class };
-                self.came(run, act, outcome, effect).await?;
-                Ok(None)
-            }
-            _ => {
-                tracing::error!(%why, "an effect keeps failing; parked");
-                Ok(Some(EffectSettled::Parked { reason: why }))
-            }
+        if effect.failures < tries_max(&effect.effect, refused, class) {
+            let at = next_try(now, effect.failures, after, self.clock.random());
+            let reason = why;
+            return Ok(Some(match refused {
+                true => EffectSettled::Refused { at, reason },
+                false => EffectSettled::RetryAt { at, reason },
+            }));
         }
+        if let (Effect::Act(act), Some(run)) = (&effect.effect, &effect.run) {
+            let outcome = Outcome::Failed { reason: why, class };
+            self.came(run, act, outcome, effect).await?;
+            return Ok(None);
+        }
+        tracing::error!(%why, failures = effect.failures + 1, "an effect is given up; parked");
+        Ok(Some(EffectSettled::Parked { reason: why }))
     }
 
     async fn came(&self, run: &RunId, act: &Act, outcome: Outcome, effect: &ClaimedEffect) -> Result<(), StoreError> {
@@ -263,10 +261,18 @@ impl Engine {
         let threads = self.threads(thread)?;
         self.still_held(one)?;
         let claimed = &one.effect;
-        let (message, opened) = match sent {
-            Some(sent) if threads.edit(&sent.message, &marker, &doc).await? => (sent.message, sent.opened),
+        let stands = match &sent {
+            Some(sent) if threads.edit(&sent.message, &marker, &doc).await? => true,
+            Some(_) => {
+                believe_gone(one)?;
+                false
+            }
+            None => false,
+        };
+        let (message, opened) = match sent.filter(|_| stands) {
+            Some(sent) => (sent.message, sent.opened),
             // There was none yet, or people deleted it.
-            _ => {
+            None => {
                 let posted = threads
                     .post(thread, &marker, &doc, Some(&card::name(&run)), claimed.maybe_done)
                     .await?;
@@ -448,6 +454,31 @@ impl Engine {
     }
 }
 
+/// How often the effect is tried again after a call that failed so.
+fn tries_max(effect: &Effect, refused: bool, class: FailureClass) -> u32 {
+    match (effect, refused) {
+        (Effect::Act(act), true) if matches!(act.what, Deed::StartJob(_) | Deed::CancelJob(_)) => 0,
+        (Effect::Act(_), true) => DOUBTED_MAX,
+        (Effect::Act(_), false) => ACT_TRIES_MAX,
+        // Somebody mends what stepherd may do, and must not have to think of every message then.
+        (_, true) if class == FailureClass::Permission => TELL_TRIES_MAX,
+        (_, true) => DOUBTED_MAX,
+        (_, false) => TELL_TRIES_MAX,
+    }
+}
+
+/// Whether a message that the platform says is not there is gone.
+///
+/// # Errors
+/// As long as it is not to be believed: the message may show what no longer holds.
+pub(super) fn believe_gone(one: &InHand) -> Result<(), CallError> {
+    if one.effect.failures >= DOUBTED_MAX {
+        return Ok(());
+    }
+    let why = "the message is not there, as far as this answer goes".to_owned();
+    Err(retry(why, None, FailureClass::Infrastructure))
+}
+
 fn off(what: &str) -> CallError {
     CallError::Permanent {
         why: format!("{what} is switched off"),
@@ -506,7 +537,7 @@ pub(super) fn kind(effect: &Effect) -> &'static str {
 fn settled_word(settled: &EffectSettled) -> &'static str {
     match settled {
         EffectSettled::Done => "done",
-        EffectSettled::RetryAt { .. } => "retry",
+        EffectSettled::RetryAt { .. } | EffectSettled::Refused { .. } => "retry",
         EffectSettled::NotBefore { .. } | EffectSettled::After { .. } => "later",
         EffectSettled::Parked { .. } => "parked",
     }

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use super::Engine;
 use super::intake::{Ask, Wait};
-use super::pauses::later;
 use crate::adapters::PrSeen;
 use crate::domain::command::Invocation;
 use crate::domain::decide::{HeadKnown, HeadThen, Origin, PrHead};
 use crate::domain::ids::{PrRef, Sha};
 
-/// How long the forge's record of pushes may lag behind what happens, and how soon it is looked at again.
-const RECORD_LAGS: Duration = Duration::from_secs(60);
+/// How soon the forge's record of pushes is looked at again where it lags behind what happens.
 const RECORD_AGAIN: Duration = Duration::from_secs(5);
 
 impl Engine {
@@ -27,7 +25,7 @@ impl Engine {
         let delivery = ask.delivery;
         let seen = match self.ask_outside(&vendor, delivery, forge.pull_request(pr)).await? {
             Ok(seen) => seen,
-            Err(why) => return unseen(why),
+            Err(why) => return unseen(self.absent(delivery, why)?),
         };
         let before = ask.at.checked_sub(Duration::from_secs(1)).unwrap_or(ask.at);
         let (recorded, at_command) = match ask.head {
@@ -42,7 +40,7 @@ impl Engine {
             }
         };
         let named = named(invocation);
-        if named.is_none() && at_command == HeadThen::Behind && self.clock.now() < later(ask.at, RECORD_LAGS) {
+        if named.is_none() && at_command == HeadThen::Behind && self.is_fresh(delivery) {
             return Err(Wait::Later {
                 why: "the forge's record of pushes is not up to date".to_owned(),
                 after: Some(RECORD_AGAIN),

@@ -20,7 +20,7 @@ use crate::domain::places::Within;
 use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChanged, Proof, Said, Signal, TicketMoved};
 use crate::store::{DeliverySettled, HeadSeen, NewDelivery, Place, RunFilter, StoreError};
 use futures_util::FutureExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// What one delivery may take; longer means that something outside hangs, and others must not wait for it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -64,8 +64,10 @@ pub(super) struct Ask<'a> {
     pub(super) pr: Option<&'a PrRef>,
     /// The head commit that the event itself names, for commands without words.
     pub(super) head: Option<&'a Sha>,
-    /// When it was said.
+    /// When it was said, by the platform's clock.
     pub(super) at: Timestamp,
+    /// By how much that clock is ahead, as far as is known.
+    pub(super) ahead: SignedDuration,
     /// Whether it is still so, however long ago it was said: a ticket that stands where it was moved.
     pub(super) stands: bool,
     /// What it came in.
@@ -200,9 +202,11 @@ impl Engine {
         if !answered && as_told {
             return self.ignored(said, &found).await;
         }
-        let Some(at) = self.still_stands(said, delivery).await? else {
-            return Ok("edited, deleted or not by its author: ignored".to_owned());
+        let heard = match self.word_stands(said, delivery).await? {
+            Ok(heard) => heard,
+            Err(why) => return Ok(format!("ignored: {why}")),
         };
+        let said = &heard.said;
         if !answered {
             return self.ignored(said, &found).await;
         }
@@ -224,7 +228,8 @@ impl Engine {
                     within: &said.within,
                     pr: said.pr.as_ref(),
                     head: None,
-                    at,
+                    at: said.at,
+                    ahead: heard.ahead,
                     stands: false,
                     delivery,
                     answered,
@@ -251,19 +256,6 @@ impl Engine {
             why: format!("cannot tell whether stepherd itself did this: {error}"),
             after: None,
         })
-    }
-
-    /// When it was said, by the platform's own record, if it stands.
-    async fn still_stands(&self, said: &Said, delivery: &Piece) -> Result<Option<Timestamp>, Wait> {
-        let platform = &said.thread.platform;
-        let Some(threads) = self.hands.threads.get(platform) else {
-            return Ok(None);
-        };
-        let asked = self.ask_outside(platform.as_str(), delivery, threads.still_stands(said));
-        Ok(asked.await?.unwrap_or_else(|why| {
-            tracing::warn!(%why, "cannot read a message again, so it is not obeyed");
-            None
-        }))
     }
 
     /// One call to a vendor for a delivery, as far as the vendor may be asked now. What will not work by itself is told
@@ -351,7 +343,9 @@ impl Engine {
             within: &invoked.within,
             pr: None,
             head: None,
-            at: invoked.at,
+            // It comes in as it is said, or not at all, and the platform's clock was not asked.
+            at: delivery.claimed.delivery.received_at,
+            ahead: SignedDuration::ZERO,
             stands: false,
             delivery,
             answered,
@@ -384,6 +378,7 @@ impl Engine {
                 None => self.moved(&moved, delivery).await,
             },
             MoveSeen::Not(why) => Ok(format!("does not stand: {why}")),
+            MoveSeen::Absent(why) => Ok(format!("does not stand: {}", self.absent(delivery, why)?)),
         }
     }
 
@@ -520,6 +515,7 @@ impl Engine {
             pr: event.pr,
             head: event.head,
             at: event.at,
+            ahead: SignedDuration::ZERO,
             stands: matches!(trigger.on, TriggerOn::Ticket { .. }),
             delivery: event.delivery,
             answered,

@@ -1,7 +1,7 @@
 //! Questions in threads: each is one message that shows the question while it is open and its outcome afterwards.
 
 use super::Engine;
-use super::dispatch::{Trouble, Went, digest};
+use super::dispatch::{Trouble, Went, believe_gone, digest};
 use super::effects::InHand;
 use crate::adapters::Marker;
 use crate::domain::card;
@@ -35,7 +35,9 @@ impl Engine {
             Some(sent) if sent.digest == digest => return done,
             Some(sent) => {
                 self.still_held(one)?;
-                self.threads(thread)?.edit(&sent.message, &marker, &shown.doc).await?;
+                if !self.threads(thread)?.edit(&sent.message, &marker, &shown.doc).await? {
+                    believe_gone(one)?;
+                }
                 sent.message
             }
             // Nobody has seen it, unless an earlier try got through although its answer was lost.

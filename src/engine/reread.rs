@@ -1,17 +1,31 @@
 //! What a delivery says is read again on its platform before it is obeyed: it may be forged where its proof does not
 //! cover the body, and what was true when it was sent may be so no longer.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::deliveries::Piece;
 use super::intake::Wait;
 use super::pauses::later;
 use super::repair::{LOOK_BACK, earlier, name};
 use super::{Engine, POLL};
-use crate::adapters::{Hands, MoveSeen};
+use crate::adapters::{Hands, MoveSeen, WordSeen};
+use crate::domain::decide::clock_ahead;
 use crate::domain::ids::Platform;
-use crate::domain::signal::TicketMoved;
+use crate::domain::signal::{MessageRef, Said, TicketMoved};
 use crate::store::{Store, StoreError};
+
+/// For how long after it told of something a platform may fail to show it: not all of its servers know at once.
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
+
+/// What somebody said, as the platform has it.
+pub(super) struct Heard {
+    /// The same, with what the platform's record says of it instead of what was told.
+    pub(super) said: Said,
+    /// By how much the platform's clock is ahead, as far as its answer tells.
+    pub(super) ahead: SignedDuration,
+}
 
 impl Engine {
     /// Whether any command begins with this move.
@@ -30,6 +44,49 @@ impl Engine {
         // Whatever goes wrong, the move may stand.
         let seen = self.ask_outside(platform, delivery, tracker.move_stands(told)).await?;
         seen.map_err(|why| Wait::Later { why, after: None })
+    }
+
+    /// What was said, if it still stands, or why it does not. Not to know is no answer: then the delivery waits.
+    pub(super) async fn word_stands(&self, said: &Said, delivery: &Piece) -> Result<Result<Heard, String>, Wait> {
+        let platform = &said.thread.platform;
+        let Some(threads) = self.hands.threads.get(platform) else {
+            return Ok(Err(format!("{platform} cannot be asked about it")));
+        };
+        let before = self.clock.now();
+        let asked = self.ask_outside(platform.as_str(), delivery, threads.still_stands(said));
+        // Whatever goes wrong, it may stand.
+        match asked.await?.map_err(|why| Wait::Later { why, after: None })? {
+            WordSeen::Stands(stands) => Ok(Ok(Heard {
+                ahead: stands
+                    .clock
+                    .map_or(SignedDuration::ZERO, |told| clock_ahead(told, before, self.clock.now())),
+                said: Said {
+                    at: stands.at,
+                    message: MessageRef {
+                        thread: stands.thread.clone(),
+                        id: said.message.id.clone(),
+                    },
+                    thread: stands.thread,
+                    within: stands.within,
+                    ..said.clone()
+                },
+            })),
+            WordSeen::Not(why) => Ok(Err(why)),
+            WordSeen::Absent(why) => self.absent(delivery, why).map(Err),
+        }
+    }
+
+    /// What a platform does not show is not there, but not yet: what it has told of a moment ago may still come.
+    pub(super) fn absent(&self, delivery: &Piece, why: String) -> Result<String, Wait> {
+        if self.is_fresh(delivery) {
+            return Err(Wait::Later { why, after: None });
+        }
+        Ok(why)
+    }
+
+    /// Whether it came in a moment ago, so that the platform may not show all of it yet.
+    pub(super) fn is_fresh(&self, delivery: &Piece) -> bool {
+        self.clock.now() < later(delivery.claimed.delivery.received_at, SHOWN_WITHIN)
     }
 
     /// Why a move is not obeyed although the ticket still stands there, if so: it lies before stepherd, or further back

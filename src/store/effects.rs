@@ -74,14 +74,14 @@ macro_rules! failed {
         concat!(
             "UPDATE effects SET state = $3, due = COALESCE(",
             $due,
-            ", due), failures = failures + 1, reason = $5, unclear = 1, lease_until = NULL, epoch = epoch + 1,
+            ", due), failures = failures + 1, reason = $5, unclear = CASE WHEN $7 = 1 THEN 1 ELSE unclear END, lease_until = NULL, epoch = epoch + 1,
                 settled_at = $6
              WHERE id = $1 AND epoch = $2 AND state = 'pending'"
         )
     };
 }
 
-/// $4 when it is due again, by the clock by which it is $6 now.
+/// $4 when it is due again, by the clock by which it is $6 now; $7 whether it may have taken effect.
 const FAILED: Text = Text::Two {
     sqlite: failed!("$4"),
     postgres: failed!("stepherd_now($6) + ($4 - $6)"),
@@ -315,7 +315,9 @@ async fn settle(tx: &mut Tx, claim: EffectClaim, settled: &EffectSettled, now: T
         EffectSettled::Done => return settle_done(tx, claim, now).await,
         EffectSettled::NotBefore { at } => return too_early(tx, *at, None).await,
         EffectSettled::After { key, at } => return too_early(tx, *at, Some(key)).await,
-        EffectSettled::RetryAt { at, reason } => ("pending", Some(rows::millis(*at)), reason),
+        EffectSettled::RetryAt { at, reason } | EffectSettled::Refused { at, reason } => {
+            ("pending", Some(rows::millis(*at)), reason)
+        }
         EffectSettled::Parked { reason } => ("parked", None, reason),
     };
     // The run's row comes first and the counter's last, as in every commit.
@@ -330,6 +332,7 @@ async fn settle(tx: &mut Tx, claim: EffectClaim, settled: &EffectSettled, now: T
         .bind(due)
         .bind(reason)
         .bind(rows::millis(now))
+        .bind(i64::from(!matches!(settled, EffectSettled::Refused { .. })))
         .execute(tx)
         .await?;
     number(tx, &woken).await?;

@@ -320,6 +320,13 @@ pub enum EffectSettled {
         /// Why.
         reason: String,
     },
+    /// It was refused, and so had no effect; try again then.
+    Refused {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
     /// Not yet: it is too early (edits are spaced). Does not count as a failure.
     NotBefore {
         /// When.

@@ -19,3 +19,4 @@ mod retention;
 mod retries;
 mod scene;
 mod sets;
+mod vendors;

@@ -143,8 +143,13 @@ impl World {
 
     /// A town that lives by this clock.
     pub async fn town(clock: &Arc<TestClock>) -> Town {
+        Self::town_ahead(clock, 0).await
+    }
+
+    /// A town whose clocks are so many seconds ahead of this one; behind, if negative.
+    pub async fn town_ahead(clock: &Arc<TestClock>, seconds: i64) -> Town {
         let of = clock.clone();
-        let now = now_from(move || of.now());
+        let now = now_from(move || of.now() + jiff::SignedDuration::from_secs(seconds));
         let auth_now = now_from(|| SystemClock.now());
         Town::start(TownOptions {
             now,

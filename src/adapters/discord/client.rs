@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use reqwest::Method;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -22,7 +21,7 @@ use super::markdown::{plain, render};
 use super::read::is_token;
 use super::{is_snowflake, thread};
 use crate::adapters::http::{Answered, Api, Auth, permanent};
-use crate::adapters::{CallError, Direct, Marker, Posted, Threads};
+use crate::adapters::{CallError, Direct, Marker, Posted, Threads, WordSeen, WordStands};
 use crate::domain::doc::Doc;
 use crate::domain::ids::ThreadRef;
 use crate::domain::policy::Lookup;
@@ -292,8 +291,13 @@ impl Threads for Discord {
     }
 
     /// An interaction is signed and cannot be edited.
-    async fn still_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError> {
-        Ok(Some(said.at))
+    async fn still_stands(&self, said: &Said) -> Result<WordSeen, CallError> {
+        Ok(WordSeen::Stands(WordStands {
+            at: said.at,
+            clock: None,
+            thread: said.thread.clone(),
+            within: said.within.clone(),
+        }))
     }
 
     /// Roles come with every interaction, so there is nothing to look up.

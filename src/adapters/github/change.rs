@@ -261,7 +261,7 @@ impl Github {
             return self.own_head(intent, base, head).await.map(Some);
         }
         match reply.status {
-            422 => Err(Stop::Refused(reply.describe())),
+            // Also where not all of GitHub's servers know the commit yet.
             _ => Err(Stop::Call(reply.refusal())),
         }
     }
@@ -313,7 +313,8 @@ impl Github {
         if reply.status == 422 {
             return match self.pull_of_branch(&intent.repo, &intent.branch).await? {
                 Some(pull) => self.judge_found(intent, base, pull).await,
-                None => Err(Stop::Refused(reply.describe())),
+                // Also where not all of GitHub's servers know the branch yet.
+                None => Err(Stop::Call(reply.refusal())),
             };
         }
         let pull: Pull = reply.json()?;

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::token::{Refused, Scope, Tokens};
 use super::{Credentials, GithubConfig};
 use crate::adapters::CallError;
-use crate::adapters::http::{permanent, retry, seconds, unauthorized};
+use crate::adapters::http::{http_date, permanent, retry, seconds, unauthorized};
 use crate::adapters::mask::Mask;
 use crate::domain::run::FailureClass;
 
@@ -395,12 +395,6 @@ fn until_reset(reset: &str, date: &str) -> Option<Duration> {
 fn until(at: jiff::Timestamp, date: &str) -> Option<Duration> {
     let wait = at.as_second().checked_sub(http_date(date)?.as_second())?;
     seconds(wait.max(1) as f64)
-}
-
-fn http_date(text: &str) -> Option<jiff::Timestamp> {
-    jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_timestamp(text.trim())
-        .ok()
 }
 
 /// octocrab gave no answer; an error that GitHub itself sent is judged as one.

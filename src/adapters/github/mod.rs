@@ -32,7 +32,7 @@ pub use catchup::GithubCatchup;
 pub use door::{GithubDoor, OwnIdentity};
 pub use markdown::render;
 
-use super::{CallError, CheckShow, Forge, Marker, Posted, PrSeen, Threads};
+use super::{CallError, CheckShow, Forge, Marker, Posted, PrSeen, Threads, WordSeen};
 use crate::domain::decide::HeadThen;
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, MergeIntent, Outcome};
@@ -208,7 +208,7 @@ impl Threads for Github {
         self.is_own_account(account).await
     }
 
-    async fn still_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError> {
+    async fn still_stands(&self, said: &Said) -> Result<WordSeen, CallError> {
         self.comment_stands(said).await
     }
 

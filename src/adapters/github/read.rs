@@ -109,6 +109,9 @@ fn comment(payload: &Payload<'_>, kind: Kind, own: &OwnIdentity) -> Result<Signa
     if kind == Kind::Issue && payload.number("issue.number").is_ok() && payload.find("issue.pull_request").is_none() {
         return Ok(nothing("a comment on an issue that is no pull request"));
     }
+    if payload.json.pointer("/comment/user").is_some_and(Value::is_null) {
+        return Ok(nothing("the comment's author has no account any more"));
+    }
     let author = payload.number("comment.user.id")?;
     if payload.number("sender.id")? != author {
         return Ok(nothing("the comment was not sent by its author"));

@@ -1,7 +1,6 @@
 //! Comments on pull requests. Each ends in a hidden marker, so that a comment whose answer was lost is found
 //! instead of posted again.
 
-use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ use super::client::{Verb, undocumented};
 use super::markdown::{BODY_CHARS_MAX, fit, render};
 use super::place::{Comment, Place};
 use super::token::{Need, Scope};
-use crate::adapters::{CallError, Marker, Posted};
+use crate::adapters::{CallError, Marker, Posted, WordSeen, WordStands};
 use crate::domain::doc::Doc;
 use crate::domain::ids::ThreadRef;
 use crate::domain::signal::{MessageRef, Said, Text};
@@ -163,28 +162,40 @@ impl Github {
         }
     }
 
-    pub(super) async fn comment_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError> {
+    pub(super) async fn comment_stands(&self, said: &Said) -> Result<WordSeen, CallError> {
+        let not = |why: &str| Ok(WordSeen::Not(why.to_owned()));
         let Text::Markdown(text) = &said.text else {
-            return Ok(None);
+            return not("it is no comment on GitHub");
         };
         let comment = Comment::parse(&said.message)?;
         let scope = Scope::Repo(&comment.repo, Need::ReadPulls);
         let reply = self.client.get(scope, &comment.target()).await?;
         if matches!(reply.status, 404 | 410) {
-            return Ok(None);
+            return Ok(WordSeen::Absent(reply.describe()));
         }
+        let clock = reply.date;
         let now: Posting = reply.json()?;
-        // Another program wrote it in the person's name. Review comments do not tell.
+        // Review comments do not tell.
         if now.performed_via_github_app.is_some() {
-            return Ok(None);
+            return not("another program wrote it in the person's name");
         }
-        let same_author = now
-            .user
-            .is_some_and(|user| user.id.to_string() == said.actor.account.id);
+        let author = now.user.map(|user| user.id.to_string());
+        if author.as_ref() != Some(&said.actor.account.id) {
+            return not("somebody else wrote it");
+        }
         let same_text = unix(now.body.as_deref().unwrap_or_default()) == unix(text);
-        let stands = same_author && same_text && now.created_at == now.updated_at;
-        // Without a time of its own it is as good as edited.
-        Ok(now.created_at.parse().ok().filter(|_| stands))
+        if !same_text || now.created_at != now.updated_at {
+            return not("it was edited");
+        }
+        match now.created_at.parse() {
+            Ok(at) => Ok(WordSeen::Stands(WordStands {
+                at,
+                clock,
+                thread: said.thread.clone(),
+                within: said.within.clone(),
+            })),
+            Err(_) => not("GitHub does not say when it was written"),
+        }
     }
 
     async fn find_comment(&self, place: &Place, marker: &Marker) -> Result<Option<u64>, CallError> {

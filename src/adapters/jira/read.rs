@@ -11,10 +11,13 @@ use serde_json::Value;
 use super::payload::At;
 use super::{ANONYMOUS_ACCOUNT, AUTOMATION_ACCOUNT, lines, platform, thread_of};
 use crate::adapters::Unreadable;
-use crate::domain::ids::TicketKey;
+use crate::domain::ids::{ThreadRef, TicketKey};
 use crate::domain::signal::{
     Account, Actor, ActorKind, MessageRef, Proof, Said, Signal, Text, TicketMoved, TicketStatus,
 };
+
+/// The longest number of a ticket.
+const ID_CHARS_MAX: usize = 20;
 
 /// What the reader is told besides the payload.
 #[derive(Clone, Copy)]
@@ -47,6 +50,10 @@ pub(super) fn read(body: &[u8], proof: Proof, own: Option<&str>, received_at: Ti
 fn updated(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> {
     let changelog = root.get("changelog");
     let Some(item) = status_item(&changelog)? else {
+        // Data Center tells of a comment twice: by itself without its ticket, and so with it.
+        if root.get("issue_event_type_name").text()? == Some("issue_commented") {
+            return commented(root, context);
+        }
         return Ok(Signal::Nothing("the ticket's status did not change".to_owned()));
     };
     let from = status(&item, "from", "fromString")?;
@@ -146,8 +153,7 @@ fn commented(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> 
         .value()
         .and_then(lines::of_body)
         .ok_or_else(|| body.odd("text or a document"))?;
-    let ticket = ticket_of_comment(root, &comment)?;
-    let thread = thread_of(&ticket);
+    let (thread, within) = place_of_comment(root, &comment)?;
     let at = match created.moment()? {
         Some(at) => at,
         None => root.get("timestamp").moment()?.unwrap_or(context.received_at),
@@ -162,7 +168,7 @@ fn commented(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> 
             id,
         },
         thread,
-        within: vec![ticket.project().to_owned()],
+        within,
         pr: None,
     }))
 }
@@ -209,19 +215,29 @@ fn ticket_of(issue: &At<'_>) -> Result<TicketKey, Unreadable> {
     text.parse().map_err(|e| Unreadable(format!("{}: {e}", key.path())))
 }
 
-/// Some deliveries leave the ticket out. The comment's own address names it, mostly by number, and a number is no key.
-fn ticket_of_comment(root: &At<'_>, comment: &At<'_>) -> Result<TicketKey, Unreadable> {
+/// The ticket's thread and project. Data Center leaves the ticket out: the comment's own address names it, mostly by
+/// number, and whoever reads the comment again learns the rest.
+fn place_of_comment(root: &At<'_>, comment: &At<'_>) -> Result<(ThreadRef, Vec<String>), Unreadable> {
     let issue = root.get("issue");
+    let known = |ticket: &TicketKey| (thread_of(ticket), vec![ticket.project().to_owned()]);
     if issue.is_there() {
-        return ticket_of(&issue.object()?);
+        return Ok(known(&ticket_of(&issue.object()?)?));
     }
-    comment
-        .get("self")
-        .text()?
-        .and_then(|address| address.split_once("/issue/"))
-        .and_then(|(_, rest)| rest.split('/').next())
-        .and_then(|named| named.parse().ok())
-        .ok_or_else(|| issue.odd("the comment's ticket"))
+    let address = comment.get("self");
+    let named = address.text()?.and_then(|address| {
+        let (_, rest) = address.split_once("/issue/")?;
+        rest.split('/').next()
+    });
+    if let Some(ticket) = named.and_then(|named| named.parse().ok()) {
+        return Ok(known(&ticket));
+    }
+    let is_id = |id: &&str| (1..=ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_digit());
+    let id = named.filter(is_id).ok_or_else(|| issue.odd("the comment's ticket"))?;
+    let thread = ThreadRef {
+        platform: platform(),
+        place: id.to_owned(),
+    };
+    Ok((thread, Vec::new()))
 }
 
 /// Whether everybody who sees the ticket can see the comment: it is not restricted to a role or group, nor an internal

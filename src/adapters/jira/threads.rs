@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::client::{Jira, account_id, encoded, id_of, odd, success, ticket_in};
 use super::payload::At;
-use super::{ANONYMOUS_ACCOUNT, AUTOMATION_ACCOUNT, Flavor, PLATFORM, adf, history, lines, read, wiki};
+use super::{ANONYMOUS_ACCOUNT, AUTOMATION_ACCOUNT, Flavor, PLATFORM, adf, history, lines, read, thread_of, wiki};
 use crate::adapters::http::permanent;
-use crate::adapters::{CallError, Marker, Posted, Threads};
+use crate::adapters::{CallError, Marker, Posted, Threads, WordSeen, WordStands};
 use crate::domain::doc::Doc;
-use crate::domain::ids::ThreadRef;
+use crate::domain::ids::{ThreadRef, TicketKey};
 use crate::domain::policy::{Grant, Lookup};
 use crate::domain::run::FailureClass;
 use crate::domain::signal::{ActorKind, MessageRef, Said, Text};
@@ -75,23 +75,30 @@ impl Threads for Jira {
         self.put(&comments, &message.id, doc).await
     }
 
-    async fn still_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError> {
+    async fn still_stands(&self, said: &Said) -> Result<WordSeen, CallError> {
+        let not = |why: &str| Ok(WordSeen::Not(why.to_owned()));
         let Text::Lines(said_lines) = &said.text else {
-            return Ok(None);
+            return not("it is no comment in Jira");
         };
         // Nobody's word counts before it is known which is stepherd's own.
         let own = self.known_self().await?;
-        let ticket = ticket_in(&said.message.thread)?;
-        let issue = self.issue(&said.message.thread)?;
+        let place = &said.message.thread.place;
+        let issue = format!("/issue/{}", encoded(place));
         let answered = self.get(&self.path(&format!("{issue}?fields=status"))).await?;
         if answered.status == 404 {
-            return Ok(None);
+            return Ok(WordSeen::Absent(answered.describe()));
         }
         let shown = success(answered)?;
         let issue_id = id_of(&shown).ok_or_else(|| odd("the ticket's id is missing from the answer"))?;
-        // A ticket that was moved to another project answers under its old key, too.
-        if shown.get("key").and_then(Value::as_str) != Some(ticket.as_str()) {
-            return Ok(None);
+        let key = shown
+            .get("key")
+            .and_then(Value::as_str)
+            .and_then(|key| key.parse().ok());
+        let ticket: TicketKey = key.ok_or_else(|| odd("the ticket's key is missing from the answer"))?;
+        // A ticket that was moved to another project answers under its old key, too. Data Center's comments come with
+        // their ticket's id alone.
+        if ticket.as_str() != place && issue_id != *place {
+            return not(&format!("the ticket is {ticket} now"));
         }
         let rest = comment_path(&issue, &said.message.id);
         let native = self.path(&rest);
@@ -104,17 +111,24 @@ impl Threads for Jira {
         for target in targets {
             let answered = self.get(&target).await?;
             if answered.status == 404 {
-                return Ok(None);
+                return Ok(WordSeen::Absent(answered.describe()));
             }
+            let clock = answered.date;
             let comment = success(answered)?;
-            let Some(created) = told_truly(said, &comment, &issue_id, own) else {
-                return Ok(None);
+            let at = match told_truly(said, &comment, &issue_id, own) {
+                Ok(at) => at,
+                Err(why) => return not(why),
             };
             if comment.get("body").and_then(lines::of_body).as_ref() == Some(said_lines) {
-                return Ok(Some(created));
+                return Ok(WordSeen::Stands(WordStands {
+                    at,
+                    clock,
+                    thread: thread_of(&ticket),
+                    within: vec![ticket.project().to_owned()],
+                }));
             }
         }
-        Ok(None)
+        not("it was edited")
     }
 
     async fn answer_lookup(&self, lookup: &Lookup) -> Result<bool, CallError> {
@@ -248,18 +262,27 @@ impl Jira {
     }
 }
 
-/// When the comment was written, if it is what it was said to be: unedited, on this ticket, by a person and by this one, for all to
-/// see, and neither older nor younger than was said: who makes it older would have it refused as too old, for good.
-fn told_truly(said: &Said, comment: &Value, issue_id: &str, own: &str) -> Option<Timestamp> {
+/// When the comment was written, if it is what it was said to be: unedited, on this ticket, by a person and by this one,
+/// for all to see, and neither older nor younger than was said: who makes it older would have it refused as too old, for
+/// good. Else why not.
+fn told_truly(said: &Said, comment: &Value, issue_id: &str, own: &str) -> Result<Timestamp, &'static str> {
     let author = comment.get("author").filter(|author| author.is_object());
-    let by_them = author
-        .and_then(|author| read::actor_of(&At::root(author), Some(own)).ok())
-        .is_some_and(|author| author.account == said.actor.account && author.kind == ActorKind::Human);
+    let author = author.and_then(|author| read::actor_of(&At::root(author), Some(own)).ok());
+    if !author.is_some_and(|author| author.account == said.actor.account && author.kind == ActorKind::Human) {
+        return Err("somebody else wrote it");
+    }
     let address = comment.get("self").and_then(Value::as_str).unwrap_or_default();
-    let is_there = address.contains(&format!("/issue/{issue_id}/comment/"));
+    if !address.contains(&format!("/issue/{issue_id}/comment/")) {
+        return Err("it stands on another ticket");
+    }
+    if comment.get("created") != comment.get("updated") {
+        return Err("it was edited");
+    }
+    if !read::is_open(comment) {
+        return Err("not everybody on the ticket can see it");
+    }
     let created = history::created(comment).filter(|at| said.at.duration_since(*at).abs() <= APART_AT_MOST);
-    let unedited = comment.get("created") == comment.get("updated");
-    created.filter(|_| by_them && is_there && unedited && read::is_open(comment))
+    created.ok_or("it was not written when it was said to be")
 }
 
 /// The marker in the properties that came with a comment. `None` if none came: a site may leave them out or empty

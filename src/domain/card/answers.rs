@@ -173,11 +173,13 @@ pub fn unseen(pr: &PrRef, why: &str) -> Doc {
 
 /// The pull request brings commits of a fork.
 pub fn from_fork(pr: &PrRef, from: Option<&Repo>) -> Doc {
-    let whose = from.map_or_else(|| "a fork that is gone".to_owned(), |fork| format!("the fork {fork}"));
+    let whose = from.map_or_else(
+        || "a repository that is gone, or that stepherd may not see".to_owned(),
+        |fork| format!("the fork {fork}, where anybody may push"),
+    );
     Doc::paragraph(vec![
         Span::text(format!(
-            "Nothing was started: the commits of {pr} come from {whose}, where anybody may push. An administrator can \
-             allow forks: "
+            "Nothing was started: the commits of {pr} come from {whose}. An administrator can allow forks: "
         )),
         Span::code("allow_forks"),
         Span::text(" in stepherd.toml."),

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Asked;
 use crate::domain::card;
@@ -20,7 +20,7 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
 /// When something was said, and for how long it may count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaidAt {
-    /// By the platform's clock, but never later than it came in: that clock may be ahead.
+    /// By stepherd's clock as far as is known how the platform's goes, and never later than it came in.
     pub at: Timestamp,
     /// For how long it counts; absent where what was said is still so, like a ticket that stands where it was moved.
     pub counts_for: Option<Duration>,
@@ -33,6 +33,23 @@ impl SaidAt {
         // By how much a clock is behind does not matter: then it is as if it had been said now.
         let age = Duration::try_from(now.duration_since(self.at)).unwrap_or_default();
         ages && self.counts_for.is_some_and(|most| age > most)
+    }
+}
+
+/// By how much a platform's clock is ahead of ours, at least (behind, if negative). Between `before` and `after` by our
+/// clock it told that time, in whole seconds: what these leave open is no difference.
+///
+/// Without it, what somebody says where the clock is behind would count as said before whatever it is about, and what
+/// comes late could not be told from what was said late.
+pub fn clock_ahead(told: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuration {
+    let least = told.duration_since(after);
+    let most = told.duration_since(before).saturating_add(SignedDuration::from_secs(1));
+    if least.is_positive() {
+        least
+    } else if most.is_negative() {
+        most
+    } else {
+        SignedDuration::ZERO
     }
 }
 

@@ -28,7 +28,7 @@ use super::signal::{MessageRef, ReplyHandle};
 use super::start::Params;
 use crate::domain::ids::{PrRef, StepName, ThreadRef};
 
-pub use age::SaidAt;
+pub use age::{SaidAt, clock_ahead};
 pub use answering::answering_roles;
 pub use glance::{Glance, Look, Wanted, awaits_act, glance, next_wake, wanted};
 pub use target::target;

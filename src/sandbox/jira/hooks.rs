@@ -8,7 +8,8 @@ use url::Url;
 use super::sign::Signing;
 use super::state::{Comment, Issue, Site, Status};
 
-/// What a webhook's body looks like. All off is Cloud's, or Data Center's, usual shape.
+/// What a webhook's body looks like. All off is Cloud's, or Data Center's, usual shape. Data Center tells of a comment
+/// twice: as `comment_created` without the issue, and as an `issue_commented` update with it; Cloud once, with the issue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
     /// The user has `name` and `key` and no `accountId`, even on Cloud.
@@ -217,10 +218,13 @@ impl Happening<'_> {
         }
         let mut body = json!({"timestamp": self.now.as_millisecond(), "webhookEvent": event});
         body["comment"] = self.comment_json(comment);
-        if !self.shape.comment_without_issue {
+        let cloud = self.site.flavour == super::Flavour::Cloud;
+        if cloud && !self.shape.comment_without_issue {
             body["issue"] = self.issue_json();
         }
-        body["eventType"] = "primaryAction".into();
+        if cloud {
+            body["eventType"] = "primaryAction".into();
+        }
         body.to_string()
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::hooks::{Automation, Happening};
 use super::state::{Body, Change, Comment, Issue};
-use super::{Inner, Jira, adf};
+use super::{Flavour, Inner, Jira, adf};
 use crate::sandbox::NotPossible;
 use crate::sandbox::wire::lock;
 
@@ -286,8 +286,9 @@ impl Inner {
             now: (self.now)(),
         };
         let body = happening.commented(event, comment);
-        let again = (outbox.shape.issue_commented_too && event == "comment_created")
-            .then(|| happening.issue_commented(comment));
+        let twice = outbox.shape.issue_commented_too || site.flavour == Flavour::DataCenter;
+        let is_rule = outbox.shape.automation.is_some();
+        let again = (twice && !is_rule && event == "comment_created").then(|| happening.issue_commented(comment));
         outbox.queue(event, body);
         if let Some(again) = again {
             outbox.queue("jira:issue_updated", again);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +25,14 @@ const PROPERTY_KEY_CHARS_MAX: usize = 255;
 const CLOUD_COMMENTS_MAX: usize = 100;
 
 pub(super) fn routes(inner: Arc<Inner>) -> Router {
+    let clock = Arc::clone(&inner);
+    let dated = move |mut response: Response| {
+        let date = (clock.now)().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(date) = HeaderValue::try_from(date) {
+            response.headers_mut().insert(header::DATE, date);
+        }
+        async { response }
+    };
     Router::new()
         .route("/rest/api/{v}/issue/{key}", get(issue))
         .route(
@@ -38,6 +48,7 @@ pub(super) fn routes(inner: Arc<Inner>) -> Router {
         .merge(people::routes())
         .merge(search::routes())
         .fallback(async || no_such_uri())
+        .layer(map_response(dated))
         .with_state(inner)
 }
 

@@ -151,6 +151,7 @@ fn comments_that_must_not_be_obeyed_say_nothing() {
             but(issue_comment(), "/issue/pull_request", Value::Null),
         ),
         ("sent by another", but(issue_comment(), "/sender/id", json!(1))),
+        ("nobody's", but(issue_comment(), "/comment/user", Value::Null)),
         (
             "edited before it came",
             but(issue_comment(), "/comment/updated_at", json!("2026-11-20T10:00:01Z")),
@@ -274,7 +275,7 @@ fn a_missing_field_is_named() {
     let cases = [
         ("issue_comment", issue_comment(), "/action", "action"),
         ("issue_comment", issue_comment(), "/comment/id", "comment.id"),
-        ("issue_comment", issue_comment(), "/comment/user", "comment.user.id"),
+        ("issue_comment", issue_comment(), "/comment/user/id", "comment.user.id"),
         ("issue_comment", issue_comment(), "/sender/type", "sender.type"),
         ("issue_comment", issue_comment(), "/repository", "repository.full_name"),
         (

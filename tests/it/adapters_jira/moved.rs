@@ -19,6 +19,7 @@ async fn approved(set: &Set) -> TicketMoved {
 async fn why_not(set: &Set, told: &TicketMoved) -> String {
     match set.jira.move_stands(told).await {
         Ok(MoveSeen::Not(why)) => why,
+        Ok(MoveSeen::Absent(why)) => format!("absent: {why}"),
         other => panic!("{other:?}"),
     }
 }
@@ -75,6 +76,26 @@ async fn what_is_not_so_or_not_any_more_does_not_stand() {
                 "OPS-1: its newest change of status is another one",
             ),
             (
+                but(&|told| told.change = Some("99999999".into())),
+                "absent: OPS-1: Jira does not show this change",
+            ),
+            (
+                but(&|told| {
+                    told.change = None;
+                    told.to.id = "10013".into();
+                    told.at = jiff::Timestamp::MAX;
+                }),
+                "absent: OPS-1: it is not in that status",
+            ),
+            (
+                but(&|told| {
+                    told.change = None;
+                    told.to.id = "10013".into();
+                    told.at = jiff::Timestamp::UNIX_EPOCH;
+                }),
+                "OPS-1: it is not in that status",
+            ),
+            (
                 but(&|told| {
                     told.actor.account = Account {
                         id: "557058:bob".into(),
@@ -89,13 +110,16 @@ async fn what_is_not_so_or_not_any_more_does_not_stand() {
             ),
             (
                 but(&|told| told.ticket = "OPS-404".parse().unwrap()),
-                "OPS-404: Jira does not show this ticket",
+                "absent: OPS-404: Jira does not show this ticket",
             ),
         ] {
             assert_eq!(why_not(&set, &other).await, why, "{flavor:?}");
         }
         set.site.hide("OPS-1", true);
-        assert_eq!(why_not(&set, &told).await, "OPS-1: Jira does not show this ticket");
+        assert_eq!(
+            why_not(&set, &told).await,
+            "absent: OPS-1: Jira does not show this ticket"
+        );
         set.site.hide("OPS-1", false);
         set.site.transition("OPS-1", "eve", "Open").await.unwrap();
         let moved_on = "OPS-1: its newest change of status is another one";

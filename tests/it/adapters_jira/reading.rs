@@ -225,12 +225,6 @@ fn what_changes_no_status_is_nothing() {
     nothing(&without(transition(), "/changelog"));
     nothing(&with(transition(), "/changelog/items", json!([])));
     nothing(&with(transition(), "/changelog/items/0/from", json!("10011")));
-    let commented = with(
-        without(transition(), "/changelog"),
-        "/issue_event_type_name",
-        json!("issue_commented"),
-    );
-    nothing(&with(commented, "/comment", json!({ "id": "5", "body": "/dcr retry" })));
     for event in [
         "jira:issue_created",
         "comment_updated",
@@ -404,16 +398,28 @@ fn edited_comments_and_comments_in_another_name_say_nothing() {
 #[test]
 fn a_comment_without_its_ticket_is_placed_by_its_address_or_not_at_all() {
     let bare = without(comment(), "/issue");
-    assert_eq!(
-        unreadable(&bare),
-        "$.issue: expected the comment's ticket, found nothing"
+    let nowhere = with(
+        bare.clone(),
+        "/comment/self",
+        json!("https://x/rest/api/2/comment/20001"),
     );
+    assert!(unreadable(&nowhere).starts_with("$.issue: expected the comment's ticket"));
     let named = with(
         bare,
         "/comment/self",
         json!("https://x/rest/api/2/issue/OPS-7/comment/20001"),
     );
     assert_eq!(said(&named).thread.place, "OPS-7");
+}
+
+#[test]
+fn a_comment_told_as_an_update_of_its_ticket_is_the_same_comment() {
+    let mut update = with(comment(), "/webhookEvent", json!("jira:issue_updated"));
+    update["issue_event_type_name"] = json!("issue_commented");
+    update["user"] = comment()["comment"]["author"].clone();
+    assert_eq!(said(&update), said(&comment()));
+    let bare = said(&without(comment(), "/issue"));
+    assert_eq!((bare.thread.place.as_str(), bare.key), ("10001", said(&comment()).key));
 }
 
 fn assert_unreadable(cases: Vec<(Value, &str)>) {

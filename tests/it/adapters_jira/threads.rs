@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 use stepherd::adapters::jira::{Flavor, Jira, JiraConfig};
-use stepherd::adapters::{CallError, Marker, Threads};
+use stepherd::adapters::{CallError, Marker, Threads, WordSeen};
 use stepherd::domain::doc::{Doc, Span};
 use stepherd::domain::policy::{Grant, Level, Lookup};
 use stepherd::domain::signal::{Account, Actor, ActorKind, MessageRef, Said, Text};
 use stepherd::sandbox::stage::{Fault, FaultKind};
 
-use super::peer::{ISSUE, Line, cloud, peer_of};
+use super::peer::{ISSUE, Line, Peer, cloud, peer_of};
 
 fn doc() -> Doc {
     Doc::paragraph(vec![Span::text("DCR *failed*")])
@@ -323,7 +323,7 @@ async fn a_comment_stands_while_its_author_its_text_and_its_dates_do() {
     ] {
         let peer = cloud([vec![ticket("OPS-1")], script].concat()).await;
         let written = stands.then_some(jiff::Timestamp::UNIX_EPOCH);
-        assert_eq!(peer.jira.still_stands(&said()).await, Ok(written), "{what}");
+        assert_eq!(written_at(&peer, &said()).await, written, "{what}");
         peer.done();
     }
     for (seconds, stands) in [(-61, false), (-60, true), (60, true), (61, false)] {
@@ -332,11 +332,23 @@ async fn a_comment_stands_while_its_author_its_text_and_its_dates_do() {
         claimed.at = jiff::Timestamp::from_second(seconds).unwrap();
         let written = stands.then_some(jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(
-            peer.jira.still_stands(&claimed).await,
-            Ok(written),
+            written_at(&peer, &claimed).await,
+            written,
             "{seconds}: when Jira has it"
         );
         peer.done();
+    }
+}
+
+/// When it was written, if it stands.
+async fn written_at(peer: &Peer, said: &Said) -> Option<jiff::Timestamp> {
+    match peer.jira.still_stands(said).await {
+        Ok(WordSeen::Stands(stands)) => {
+            assert_eq!(stands.thread, said.thread);
+            Some(stands.at)
+        }
+        Ok(WordSeen::Not(_) | WordSeen::Absent(_)) => None,
+        Err(error) => panic!("{error}"),
     }
 }
 
@@ -348,9 +360,11 @@ async fn a_comment_on_a_ticket_that_is_not_there_or_under_another_key_does_not_s
         404,
         json!({}),
     );
-    for line in [gone, ticket("NEW-7")] {
+    for (line, absent) in [(gone, true), (ticket("NEW-7"), false)] {
         let peer = cloud(vec![line]).await;
-        assert_eq!(peer.jira.still_stands(&said()).await, Ok(None));
+        let seen = peer.jira.still_stands(&said()).await;
+        assert_eq!(matches!(seen, Ok(WordSeen::Absent(_))), absent, "{seen:?}");
+        assert!(!matches!(seen, Ok(WordSeen::Stands(_)) | Err(_)), "{seen:?}");
         peer.done();
     }
 }

@@ -151,6 +151,8 @@ fn an_empty_database_lists_nothing() {
         folder.run(&["effects", "list", "--json"]).json(),
         json!({ "effects": [] })
     );
+    let all = folder.run(&["effects", "release", "--all"]);
+    assert!(all.out.starts_with("0 effects will be tried again"), "{all:?}");
     let table = folder.run(&["runs", "list", "--live"]);
     assert_eq!(table.code, Some(0));
     assert!(table.out.contains("RUN"), "{}", table.out);

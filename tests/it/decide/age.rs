@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stepherd::domain::command::Action;
-use stepherd::domain::decide::{Known, SaidAt};
+use stepherd::domain::decide::{Known, SaidAt, clock_ahead};
 use stepherd::domain::effect::Effect;
 use stepherd::domain::pipeline::OnFailure;
 use stepherd::domain::run::{Phase, RunState};
@@ -132,5 +132,23 @@ fn a_stop_counts_if_its_run_had_been_asked_for_when_it_was_said() {
         if !stops {
             insta::assert_snapshot!(only_answered(&script), @"Nothing was stopped: you said this at 2027-01-15 08:15 UTC, before Zap · SREPROV-3072 · URMO7YZ2 was asked for. To stop it: `/zap stop run=URMO7YZ2`");
         }
+    }
+}
+
+#[test]
+fn a_clock_is_apart_by_no_less_than_its_answer_shows() {
+    for (told, before, after, ahead) in [
+        // Whole seconds, and the time that the answer took, explain it.
+        (100, 100, 100, 0),
+        (100, 98, 103, 0),
+        (99, 100, 100, 0),
+        // Nothing else does.
+        (130, 100, 100, 30),
+        (130, 100, 104, 26),
+        (70, 100, 100, -29),
+        (70, 100, 104, -29),
+    ] {
+        let found = clock_ahead(at(told), at(before), at(after));
+        assert_eq!(found.as_secs(), ahead, "{told} told between {before} and {after}");
     }
 }

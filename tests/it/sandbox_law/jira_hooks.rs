@@ -309,4 +309,10 @@ async fn data_center_tells_of_people_by_name_and_key() {
     jira.comment(KEY, "eve", "one").await.expect("she may");
     jira.deliver_pending().await;
     assert_eq!(listener.last().header("x-atlassian-webhook-identifier"), "");
+    // A comment is told twice, and only the update has its issue.
+    let told: Vec<Value> = listener.arrived().iter().skip(2).map(Arrived::json).collect();
+    let kinds: Vec<&Value> = told.iter().map(|t| &t["webhookEvent"]).collect();
+    assert_eq!(kinds, ["comment_created", "jira:issue_updated"]);
+    assert_eq!((told[0].get("issue"), &told[1]["issue"]["key"]), (None, &json!(KEY)));
+    assert_eq!(told[1]["issue_event_type_name"], "issue_commented");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use stepherd::adapters::{
-    Backend, CallError, CheckShow, Direct, Forge, Hands, Marker, MoveSeen, Posted, PrSeen, Threads, Tracker,
+    Backend, CallError, CheckShow, Direct, Forge, Hands, Marker, MoveSeen, Posted, PrSeen, Threads, Tracker, WordSeen,
 };
 use stepherd::clock::Clock as _;
 use stepherd::domain::decide::HeadThen;
@@ -262,7 +262,7 @@ impl Threads for Tapped<dyn Threads> {
         self.front.call(self.port.is_own(account)).await
     }
 
-    async fn still_stands(&self, said: &Said) -> Result<Option<Timestamp>, CallError> {
+    async fn still_stands(&self, said: &Said) -> Result<WordSeen, CallError> {
         self.front.call(self.port.still_stands(said)).await
     }
 

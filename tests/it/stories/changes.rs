@@ -390,8 +390,11 @@ async fn a_422_that_nothing_explains_fails_in_githubs_words() {
         .town
         .github
         .stage()
-        .misbehave(Fault::answer("POST", "/pulls", 1, 422, vec![], body));
+        .misbehave(Fault::answer("POST", "/pulls", 3, 422, vec![], body));
     start(&world).await;
+    for _ in 0..5 {
+        world.pass(Duration::from_secs(2)).await;
+    }
     let run = world.run().await;
     let (step, reason, class) = failure(&run);
     assert_eq!((step, class), ("StartFarm", FailureClass::User));

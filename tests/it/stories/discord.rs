@@ -506,7 +506,7 @@ async fn a_card_that_people_deleted_comes_back() {
     )
     .await;
     world.town.dcr.advance(TENANT, 50.0);
-    minutes(&world, 1).await;
+    minutes(&world, 2).await;
     assert_ne!(card(&world).id, before);
     assert!(card(&world).text.contains("50 %"));
 }

@@ -513,13 +513,14 @@ async fn a_refusal_that_is_final_is_explained_and_the_run_goes_on_when_it_is_men
     let world = World::new().await;
     let no = r#"{"message":"No."}"#;
     let town = &world.town;
-    for (stage, method, path, status) in [
-        (town.github.stage(), "POST", "/pulls", 403),
-        (&*town.argocd.stage, "POST", "/sync", 403),
-        (&*town.dcr.stage, "POST", "/rebuild", 401),
-        (&*town.jira.stage, "POST", "/transitions", 404),
+    // A single refusal of a forge or a tracker is not believed.
+    for (stage, method, path, status, times) in [
+        (town.github.stage(), "POST", "/pulls", 403, 3),
+        (&*town.argocd.stage, "POST", "/sync", 403, 1),
+        (&*town.dcr.stage, "POST", "/rebuild", 401, 1),
+        (&*town.jira.stage, "POST", "/transitions", 404, 3),
     ] {
-        stage.misbehave(Fault::answer(method, path, 1, status, vec![], no));
+        stage.misbehave(Fault::answer(method, path, times, status, vec![], no));
     }
     let expected = [
         ("HistoryUpdate", "403 No.", FailureClass::Permission),

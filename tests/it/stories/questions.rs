@@ -2,6 +2,7 @@
 //! it was meant for.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stepherd::domain::question;
@@ -11,7 +12,7 @@ use stepherd::sandbox::stage::{Fault, FaultKind};
 use stepherd::sandbox::town::{CHANNEL, REPO, TENANT, TICKET, Town};
 
 use super::scene::at;
-use crate::world::World;
+use crate::world::{TestClock, World};
 
 /// The rebuild asks twice before it does anything, with the same options.
 fn asks_twice(dir: &Path) {
@@ -301,6 +302,81 @@ async fn an_outcome_that_cannot_be_shown_at_once_is_shown_later_and_a_deleted_qu
     assert!(!shown.contains("Discord") && !shown.contains("To answer"), "{shown}");
     let parked = world.store.effects(Some("parked"), 9).await.unwrap();
     assert!(parked.is_empty(), "{parked:?}");
+}
+
+#[tokio::test]
+async fn one_answer_that_a_message_is_gone_is_not_believed() {
+    let (world, number) = asking().await;
+    let cards = |world: &World| {
+        let github = world.messages(number).into_iter().map(|m| m.body);
+        let jira = world.town.jira.messages(TICKET).into_iter().map(|m| m.body);
+        github.chain(jira).filter(|body| body.contains("Asked by")).count()
+    };
+    assert_eq!(cards(&world), 2);
+    // All four edits, of two cards and two questions, meet a server that does not know the message.
+    let patch = format!("/repos/{REPO}/issues/comments/");
+    let github = Fault::answer("PATCH", &patch, 2, 404, Vec::new(), r#"{"message":"Not Found"}"#);
+    world.town.github.stage().misbehave(github);
+    let jira = Fault::answer("PUT", "/comment/", 2, 404, Vec::new(), "{}");
+    world.town.jira.stage.misbehave(jira);
+    let jira = &world.town.jira;
+    jira.comment(TICKET, "557058:bea", "/dcr answer no").await.unwrap();
+    world.settle().await;
+    world.pass(Duration::from_secs(9)).await;
+    assert_eq!(at(&world.run().await), "canceled");
+    let shown = faces(&world, number, "Staging").await;
+    assert_eq!(shown.matches("✅ Answered by").count(), 3, "{shown}");
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(cards(&world), 2, "no second card");
+}
+
+/// A town whose clocks are so many seconds ahead, where the rebuild asks twice.
+async fn asks_twice_in_a_town(ahead: i64) -> (World, u64) {
+    let clock = Arc::new(TestClock::new());
+    let town = World::town_ahead(&clock, ahead).await;
+    let world = World::in_town(town, clock, asks_twice, |_| {}).await;
+    let (number, _) = world.pull_request().await;
+    (world, number)
+}
+
+#[tokio::test]
+async fn what_is_said_now_is_said_now_whatever_the_platforms_clock_says() {
+    for ahead in [-300, -30, -4, 4, 30, 300] {
+        let (world, number) = asks_twice_in_a_town(ahead).await;
+        world
+            .say(number, "ada", &format!("/dcr start {TENANT} ticket={TICKET}"))
+            .await;
+        assert_eq!(at(&world.run().await), "Staging 1", "{ahead}");
+        world.clock.advance(Duration::from_secs(3));
+        world.say(number, "bea", "/dcr answer yes").await;
+        assert_eq!(at(&world.run().await), "Production 1", "{ahead}");
+        let jira = &world.town.jira;
+        jira.comment(TICKET, "557058:ada", "/dcr stop").await.unwrap();
+        world.settle().await;
+        assert_eq!(at(&world.run().await), "canceled", "{ahead}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_said_before_does_not_count_whatever_the_platforms_clock_says() {
+    for ahead in [-300, -30, 30, 300] {
+        let (world, number) = asks_twice_in_a_town(ahead).await;
+        world.town.github.hold_deliveries();
+        for (login, text) in [("bea", "/dcr answer yes"), ("ada", "/dcr stop")] {
+            world.write(number, login, text);
+        }
+        world.clock.advance(Duration::from_secs(60));
+        world.write(number, "ada", &format!("/dcr start {TENANT} ticket={TICKET}"));
+        let sent: Vec<String> = world.town.github.deliveries().into_iter().map(|sent| sent.id).collect();
+        let late_last: Vec<String> = sent.into_iter().rev().collect();
+        world.town.github.release_deliveries(&late_last);
+        world.settle().await;
+        assert_eq!(at(&world.run().await), "Staging 1", "{ahead}");
+        for refusal in ["This was said at", "Nothing was stopped"] {
+            let told = world.messages(number).iter().any(|m| m.body.contains(refusal));
+            assert!(told, "{ahead}: {refusal}: {:?}", world.messages(number));
+        }
+    }
 }
 
 #[tokio::test]

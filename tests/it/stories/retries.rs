@@ -263,7 +263,7 @@ async fn a_change_that_was_not_allowed_is_made_once_it_is() {
         .transition(TICKET, "557058:ada", "Approved")
         .await
         .unwrap();
-    world.pass(Duration::from_secs(30)).await;
+    world.pass(Duration::from_secs(90)).await;
     let run = world.run().await;
     let RunState::Stopped { why, .. } = &run.state else {
         panic!("{}", at(&run));

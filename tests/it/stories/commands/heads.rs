@@ -174,7 +174,7 @@ async fn what_comes_from_a_fork_is_not_started_unless_forks_are_allowed() {
     world.town.github.delete_repo(&fork).unwrap();
     world.say(number, "ada", START).await;
     assert!(world.runs().await.is_empty());
-    assert!(world.last_reply(number).await.contains("a fork that is gone"));
+    assert!(world.last_reply(number).await.contains("a repository that is gone"));
 
     let allow = |env: &mut std::collections::BTreeMap<String, String>| {
         env.insert("STEPHERD__GITHUB__ALLOW_FORKS".into(), "true".into());

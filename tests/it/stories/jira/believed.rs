@@ -118,6 +118,10 @@ async fn one_token_does_not_carry_a_second_body_of_ones_own() {
     // A change that never was.
     by_ada["changelog"]["id"] = "99999".into();
     send(&world, &proof, &by_ada).await;
+    // Jira may not show it yet.
+    for _ in 0..3 {
+        minutes(&world, 1).await;
+    }
     nothing_happened(&world, "there is no such change").await;
     // Ada's own approval, of a tenant that somebody else chose: Jira's word counts, not the body's.
     world.town.jira.transition(TICKET, ADA, "Open").await.unwrap();

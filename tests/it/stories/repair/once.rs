@@ -222,11 +222,12 @@ async fn what_is_edited_or_deleted_after_it_was_found_is_not_obeyed_either() {
     world.town.jira.delete_comment(TICKET, &removed, ADA).await.unwrap();
     lose(&world);
     world.settle().await;
+    world.pass(Duration::from_secs(90)).await;
     assert_eq!(said(&world), 0);
-    let notes: Vec<String> = repaired(&world)
-        .await
-        .into_iter()
-        .map(|delivery| delivery.note)
-        .collect();
-    assert_eq!(notes, ["edited, deleted or not by its author: ignored"; 3]);
+    let notes = repaired(&world).await.into_iter().map(|delivery| delivery.note);
+    let mut notes: Vec<String> = notes.collect();
+    notes.sort();
+    assert!(notes[0].contains("GitHub") && notes[0].contains("404"), "{notes:?}");
+    assert!(notes[1].contains("Jira") && notes[1].contains("404"), "{notes:?}");
+    assert_eq!(notes[2..], ["ignored: it was edited"]);
 }
