@@ -260,10 +260,8 @@ impl Github {
             // Made by an earlier try whose answer was lost, or by another worker just now.
             return self.own_head(intent, base, head).await.map(Some);
         }
-        match reply.status {
-            // Also where not all of GitHub's servers know the commit yet.
-            _ => Err(Stop::Call(reply.refusal())),
-        }
+        // Also where not all of GitHub's servers know the commit yet.
+        Err(Stop::Call(reply.refusal()))
     }
 
     /// The tree that the edits make of this one; `None` if they change nothing. Trees are named by what is in them, so

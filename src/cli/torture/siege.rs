@@ -99,6 +99,18 @@ pub(super) struct Siege {
     troubles: Vec<String>,
 }
 
+/// What goes on by itself: mail, errands, git and the back-ends.
+fn set_going(field: &Arc<Field>, dice: &mut Dice) -> JoinSet<()> {
+    let mut world = JoinSet::new();
+    world.spawn(world::deliver(Arc::clone(field), dice.another()));
+    world.spawn(errands::give(Arc::clone(field)));
+    world.spawn(world::watch_git(Arc::clone(field), dice.another()));
+    for tenant in &field.tenants {
+        world.spawn(world::rebuild(Arc::clone(field), tenant.clone(), dice.another()));
+    }
+    world
+}
+
 impl Siege {
     /// Sets everything up; the replicas are up and know the pull requests.
     pub(super) async fn lay(args: &TortureArgs, folder: &Folder) -> Result<Self, String> {
@@ -145,13 +157,7 @@ impl Siege {
         town.tell(&balancer.url)?;
         let pulls = open_pulls(&town).await?;
         let field = Arc::new(Field::new(town, tenants, pulls));
-        let mut world = JoinSet::new();
-        world.spawn(world::deliver(Arc::clone(&field), dice.another()));
-        world.spawn(errands::give(Arc::clone(&field)));
-        world.spawn(world::watch_git(Arc::clone(&field), dice.another()));
-        for tenant in &field.tenants {
-            world.spawn(world::rebuild(Arc::clone(&field), tenant.clone(), dice.another()));
-        }
+        let world = set_going(&field, &mut dice);
         Ok(Self {
             rounds: args.rounds,
             kinds: args.faults.clone(),
