@@ -9,5 +9,6 @@ pub mod engine;
 pub mod metrics;
 pub mod sandbox;
 pub mod store;
+pub mod trouble;
 pub mod web;
 pub mod wiring;

@@ -91,7 +91,15 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(run(cli)).into()
+    let exit = runtime.block_on(run(cli));
+    match cli::unprinted() {
+        None => exit.into(),
+        Some(why) if why.is_empty() => ExitCode::FAILURE,
+        Some(why) => {
+            eprintln!("stepherd: {why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn run(cli: Cli) -> cli::Exit {

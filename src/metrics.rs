@@ -32,6 +32,9 @@ pub struct Metrics {
     overdue: Gauges<OverdueLabels>,
     paused: Gauges<VendorLabels>,
     loops: Gauges<LoopLabels>,
+    knows: Gauges<PlatformLabels>,
+    /// Why nobody is obeyed on a platform, where that is so.
+    unknown: Mutex<BTreeMap<Platform, String>>,
     /// When each loop turned last.
     turned: Mutex<BTreeMap<&'static str, Timestamp>>,
 }
@@ -44,6 +47,11 @@ struct OverdueLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VendorLabels {
     vendor: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PlatformLabels {
+    platform: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -95,6 +103,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("stepherd");
         let (overdue, paused, loops) = register_health(&mut registry);
+        let knows = register_platforms(&mut registry);
         let deliveries = Family::default();
         registry.register(
             "deliveries",
@@ -154,6 +163,8 @@ impl Default for Metrics {
             overdue,
             paused,
             loops,
+            knows,
+            unknown: Mutex::default(),
             turned: Mutex::default(),
         }
     }
@@ -273,6 +284,25 @@ impl Metrics {
             .insert(name, at);
     }
 
+    /// Whether a platform has said who stepherd is there; if not, why nobody is obeyed.
+    pub fn knows_self(&self, platform: &Platform, unknown: Option<String>) {
+        let labels = PlatformLabels {
+            platform: platform.to_string(),
+        };
+        self.knows.get_or_create(&labels).set(unknown.is_none().into());
+        let mut all = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        match unknown {
+            Some(why) => all.insert(platform.clone(), why),
+            None => all.remove(platform),
+        };
+    }
+
+    /// Why nobody is obeyed, for each platform where that is so.
+    pub fn obeys_nobody(&self) -> Vec<String> {
+        let unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown.values().cloned().collect()
+    }
+
     /// The loops that have not turned since then.
     pub fn standing_since(&self, then: Timestamp) -> Vec<&'static str> {
         let turned = self.turned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -287,6 +317,17 @@ impl Metrics {
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
     }
+}
+
+/// Which platforms stepherd can work with.
+fn register_platforms(registry: &mut Registry) -> Gauges<PlatformLabels> {
+    let knows = Family::default();
+    registry.register(
+        "platform_knows_stepherd",
+        "Whether a platform takes stepherd's credentials and says who it is there; nobody is obeyed before",
+        knows.clone(),
+    );
+    knows
 }
 
 /// What says how well things go.

@@ -7,7 +7,7 @@ use crate::adapters::argocd::{ArgoCd, ArgoCdConfig};
 use crate::adapters::dcr::{Dcr, DcrConfig};
 use crate::adapters::discord::{Discord, DiscordConfig, DiscordDoor};
 use crate::adapters::github::{Credentials, Github, GithubCatchup, GithubConfig};
-use crate::adapters::jira::{Flavor, Jira, JiraCatchup, JiraConfig, JiraDoor, JiraProofs};
+use crate::adapters::jira::{Flavor, Jira, JiraCatchup, JiraConfig, JiraProofs};
 use crate::adapters::{Backend, Hands};
 use crate::catalog::Settings;
 use crate::catalog::settings::{JiraFlavor, Secret};
@@ -16,21 +16,20 @@ use crate::domain::ids::{BackendName, Platform};
 /// How old a Discord interaction may be: older ones may be replays.
 const DISCORD_FRESHNESS: Duration = Duration::from_secs(300);
 
-/// Builds every adapter that the settings switch on. Asks GitHub and Jira whose credentials they hold, so that
-/// stepherd never listens to itself; GitHub is asked again before anybody is obeyed if it cannot tell now.
+/// Builds every adapter that the settings switch on. Calls nobody; must be called within a tokio runtime.
 ///
 /// # Errors
 /// What is wrong with the settings of a platform that is on, in words for its administrator.
-pub async fn hands(settings: &Settings) -> Result<Hands, String> {
+pub fn hands(settings: &Settings) -> Result<Hands, String> {
     let mut hands = Hands::default();
     for status in settings.platforms().into_iter().filter(|status| !status.on) {
         hands.off.insert(status.name.to_owned(), status.why);
     }
     if settings.is_on("github") {
-        github(settings, &mut hands).await?;
+        github(settings, &mut hands)?;
     }
     if settings.is_on("jira") {
-        jira(settings, &mut hands).await?;
+        jira(settings, &mut hands)?;
     }
     if settings.is_on("discord") {
         discord(settings, &mut hands)?;
@@ -50,7 +49,7 @@ pub async fn hands(settings: &Settings) -> Result<Hands, String> {
     Ok(hands)
 }
 
-async fn github(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
+fn github(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
     let set = &settings.github;
     let credentials = match (set.app_id, &set.private_key, &set.token) {
         (Some(app_id), Some(key), _) => Credentials::App {
@@ -68,9 +67,6 @@ async fn github(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
         own_account_id: set.own_account_id,
         allow_forks: set.allow_forks,
     })?;
-    if let Err(error) = github.own_account_id().await {
-        tracing::warn!(%error, "cannot ask GitHub who stepherd is there; it is asked again before anybody is obeyed");
-    }
     let platform = platform("github")?;
     hands.doors.insert(platform.clone(), Arc::new(github.door()));
     hands.threads.insert(platform.clone(), github.clone());
@@ -80,7 +76,7 @@ async fn github(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
     Ok(())
 }
 
-async fn jira(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
+fn jira(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
     let set = &settings.jira;
     let base_url = set.base_url.clone().ok_or("jira is on but has no base_url")?;
     let token = set.token.clone().ok_or("jira is on but has no token")?;
@@ -96,12 +92,6 @@ async fn jira(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
         own_account_id: set.own_account_id.clone(),
     };
     let jira = Arc::new(Jira::new(config)?);
-    let own = jira.own_account().await.map(str::to_owned);
-    let own = own
-        .inspect_err(
-            |error| tracing::warn!(%error, "cannot ask Jira who stepherd is there; nobody is obeyed until it says"),
-        )
-        .ok();
     let public_path = settings
         .server
         .public_url
@@ -117,9 +107,7 @@ async fn jira(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
         automation_secret: set.automation_secret.clone(),
     };
     let platform = platform("jira")?;
-    hands
-        .doors
-        .insert(platform.clone(), Arc::new(JiraDoor::new(proofs, own)));
+    hands.doors.insert(platform.clone(), Arc::new(jira.door(proofs)));
     hands.threads.insert(platform.clone(), jira.clone());
     let transitions = set.automation_secret.is_none();
     if !transitions {

@@ -341,6 +341,11 @@ pub trait Threads: Send + Sync {
         let _ = message;
         Ok(())
     }
+    /// Asks the platform who stepherd is there, which also tells whether it takes the credentials. Platforms where
+    /// nobody has to know need not ask.
+    async fn know_self(&self) -> Result<(), CallError> {
+        Ok(())
+    }
     /// Whether this is the account that stepherd acts with there. Nobody is obeyed before that is known, or stepherd
     /// might obey itself. Platforms where it cannot be taken for a person need not answer.
     async fn is_own(&self, account: &Account) -> Result<bool, CallError> {

@@ -83,6 +83,14 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// One that is about no place in a file.
+    pub fn one(file: &str, message: &str) -> Self {
+        Self {
+            list: vec![Problem::about(file, message, None)],
+            ..Self::default()
+        }
+    }
+
     /// The problems, ordered by file and place.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()

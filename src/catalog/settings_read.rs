@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::diagnose::did_you_mean;
 use super::page::{At, Page};
 use super::settings::{
     Database, Discord, Engine, Github, Jira, JiraFlavor, Log, LogFormat, Retention, Secret, Server, Service, Settings,
@@ -26,16 +27,21 @@ use crate::domain::nearest::nearest;
 /// What variables of stepherd's settings start with.
 const PREFIX: &str = "STEPHERD__";
 
-/// Lays environment variables over the file's table. Empty ones count as absent, as compose files pass them.
+/// Lays environment variables over the file's table. Empty ones count as absent, as compose files pass them; but where
+/// the database is must not be decided by a variable that somebody forgot to fill.
 pub(super) fn overlay<'t>(
     env: &'t BTreeMap<String, String>,
 ) -> impl FnOnce(&mut Page, &mut DeTable<'t>, &serde_json::Value) {
     move |page, table, schema| {
-        for (name, value) in env
-            .iter()
-            .filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty())
-        {
+        for (name, value) in env.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
             let path = name[PREFIX.len()..].to_lowercase();
+            if value.is_empty() {
+                if path.starts_with("database__url") {
+                    let hint = "give it a value, or remove it to use stepherd.toml's or the usual one";
+                    page.say_env(name, "it is set, and empty", Some(hint.to_owned()));
+                }
+                continue;
+            }
             let (section, key) = path.split_once("__").unwrap_or((&path, ""));
             let form = &schema["properties"][section]["properties"][key];
             if form.is_null() {
@@ -129,10 +135,7 @@ pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings
                 None | Some(RawLogFormat::Text) => LogFormat::Text,
                 Some(RawLogFormat::Json) => LogFormat::Json,
             },
-            level: raw
-                .log
-                .level
-                .map_or_else(|| Log::default().level, |at| at.get().clone()),
+            level: reader.level(raw.log.level.as_ref()),
         },
         commands_dir: dir.join(commands),
     };
@@ -223,6 +226,35 @@ fn has_password(url: &str) -> bool {
         .is_ok_and(|url| url.password().is_some() || url.query_pairs().any(|(name, _)| name.contains("password")))
 }
 
+/// What may stand behind the `?` of PostgreSQL's address.
+const URL_OPTIONS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// The first option of the address that is none.
+fn unknown_option(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    let mut names = url.query_pairs().map(|(name, _)| name.into_owned());
+    names.find(|name| !URL_OPTIONS.contains(&name.as_str()) && !name.starts_with("options["))
+}
+
 fn seconds(given: Option<u32>, usual: Duration) -> Duration {
     given.map_or(usual, |seconds| Duration::from_secs(u64::from(seconds)))
 }
@@ -265,6 +297,26 @@ impl Reader<'_> {
             body_rate_min: raw.body_rate_min.unwrap_or(usual.body_rate_min),
             trusted_proxies: raw.trusted_proxies.as_deref().map(|given| self.networks(given)),
         }
+    }
+
+    /// Levels, of all or of parts of the program. What is none would be taken for the name of a part, and nothing would
+    /// be logged.
+    fn level(&mut self, given: Option<&At<String>>) -> String {
+        const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+        let usual = Log::default().level;
+        let Some(at) = given else { return usual };
+        for part in at.get().split(',') {
+            let (target, level) = part.rsplit_once('=').map_or((None, part), |(t, l)| (Some(t.trim()), l));
+            let level = level.trim().to_ascii_lowercase();
+            let is_target =
+                |t: &str| !t.is_empty() && t.chars().all(|c| c.is_ascii_alphanumeric() || "_:-".contains(c));
+            if !LEVELS.contains(&level.as_str()) || target.is_some_and(|target| !is_target(target)) {
+                let message = format!("`{}` is no level of logs", part.trim());
+                self.page.push(at.span(), message, did_you_mean(&level, LEVELS));
+                return usual;
+            }
+        }
+        at.get().clone()
     }
 
     fn networks(&mut self, given: &[At<String>]) -> Vec<IpNet> {
@@ -320,6 +372,11 @@ impl Reader<'_> {
         } else if server && url::Url::parse(text).is_err() {
             self.page
                 .say_hint(at, "`url` is no address", "postgres://user@host/database");
+        } else if server && let Some(option) = unknown_option(text) {
+            // The driver would leave it out, and with it perhaps the TLS that somebody meant to ask for.
+            let hint = did_you_mean(&option, URL_OPTIONS.iter().copied());
+            let message = format!("the address has an option `{option}`, which means nothing here");
+            self.page.push(at, message, hint);
         } else if raw.url.is_some() && self.page.variable(&at).is_none() && has_password(text) {
             self.page.say_hint(
                 at,

@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
+use tokio_util::sync::CancellationToken;
+
+use super::serve::signals;
 use super::{Exit, failed, load, show};
 use crate::clock::{Clock as _, SystemClock};
 use crate::store::{self, Backup, Store};
@@ -29,7 +32,16 @@ pub async fn run(config: &Path, args: BackupArgs) -> Exit {
     };
     let began = SystemClock.now();
     let url = catalog.settings.database.url.expose_secret();
-    let backup = match store::backup(url, &args.file).await {
+    let stop = CancellationToken::new();
+    if let Err(error) = signals(stop.clone()) {
+        return failed(format!("cannot wait for signals: {error}"));
+    }
+    // Given up, it leaves nothing half-written behind.
+    let backup = tokio::select! {
+        backup = store::backup(url, &args.file) => backup,
+        () = stop.cancelled() => return failed("given up; no backup was written"),
+    };
+    let backup = match backup {
         Ok(backup) => backup,
         Err(error) => return failed(error),
     };
@@ -49,7 +61,7 @@ pub async fn run(config: &Path, args: BackupArgs) -> Exit {
             "liveRuns": live, "deliveriesPending": deliveries_pending, "tookMs": took.as_millis() as u64,
         }));
     } else {
-        anstream::println!(
+        say!(
             "Wrote {file}: {}, a copy of {engine} with {runs} runs ({live} live) and {deliveries_pending} deliveries \
              to be dealt with, schema {schema}; checked, in {:.1} s.",
             size(bytes),
@@ -83,16 +95,14 @@ pub async fn restored(config: &Path) -> Exit {
         Err(error) => return failed(error),
     };
     store.close().await;
-    anstream::println!(
-        "Until {until} everything is looked for before it is done: the world is ahead of this database."
-    );
+    say!("Until {until} everything is looked for before it is done: the world is ahead of this database.");
     if catalog.settings.engine.repair_interval.is_zero() {
-        anstream::println!("What people said since the backup is not looked for: engine.repair_interval_s is 0.");
+        say!("What people said since the backup is not looked for: engine.repair_interval_s is 0.");
         return Exit::Good;
     }
     for (platform, seen_to) in looked {
         let seen_to = seen_to.unwrap_or_else(|| "the next start".to_owned());
-        anstream::println!(
+        say!(
             "{platform}: what was said since {seen_to} is looked for at the next start. That a command took effect after \
              the backup was made is not known here: commands from then are obeyed again, if they are not too old."
         );

@@ -5,13 +5,20 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Exit, environment, show};
-use crate::catalog;
-use crate::catalog::Problem;
 use crate::catalog::settings::Retention;
+use crate::catalog::{self, Problem, Problems};
+use crate::wiring;
 
 /// Loads everything and says every problem at once. Warnings change no exit code: what they warn of may be meant.
 pub fn run(config: &Path, as_json: bool) -> Exit {
-    match catalog::load(config, &environment()) {
+    let loaded = catalog::load(config, &environment()).and_then(|catalog| {
+        // What only the parts of the program can tell: whether a key is one.
+        match wiring::hands(&catalog.settings) {
+            Ok(_) => Ok(catalog),
+            Err(why) => Err(Problems::one("settings", &why)),
+        }
+    });
+    match loaded {
         Ok(catalog) if as_json => {
             let platforms: Vec<_> = catalog
                 .settings
@@ -35,9 +42,9 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
         }
         Ok(catalog) => {
             let (commands, pipelines) = (catalog.commands.len(), catalog.pipelines.len());
-            anstream::println!("All good: {commands} commands, {pipelines} pipelines.");
+            say!("All good: {commands} commands, {pipelines} pipelines.");
             for status in catalog.settings.platforms() {
-                anstream::println!(
+                say!(
                     "  {:8} {} ({})",
                     status.name,
                     if status.on { "on" } else { "off" },
@@ -45,10 +52,10 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
                 );
             }
             for warning in &catalog.warnings {
-                anstream::println!("Warning: {warning}");
+                say!("Warning: {warning}");
             }
             let kept = &catalog.settings.retention;
-            anstream::println!(
+            say!(
                 "Kept: deliveries {}, finished runs {}, what has taken effect {}.",
                 days(kept.deliveries_days),
                 days(kept.runs_days),

@@ -31,7 +31,7 @@ pub async fn run(config: &Path, what: Commands) -> Exit {
     };
     match what {
         Commands::List => {
-            anstream::println!("{}", docs::command_table(&catalog.commands));
+            say!("{}", docs::command_table(&catalog.commands));
             Exit::Good
         }
         Commands::Register { dry_run: true, .. } => {
@@ -48,7 +48,7 @@ pub async fn run(config: &Path, what: Commands) -> Exit {
                 .await
             {
                 Ok(()) => {
-                    anstream::println!("Registered {} commands with Discord.", catalog.commands.len());
+                    say!("Registered {} commands with Discord.", catalog.commands.len());
                     Exit::Good
                 }
                 Err(error) => failed(error),

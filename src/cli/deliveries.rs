@@ -36,7 +36,7 @@ pub async fn run(config: &Path, what: Deliveries) -> Exit {
         Deliveries::Show { number } => show(&store, number).await,
         Deliveries::Replay { number } => match store.replay_delivery(number, SystemClock.now()).await {
             Ok(true) => {
-                anstream::println!("Delivery {number} will be dealt with again.");
+                say!("Delivery {number} will be dealt with again.");
                 Exit::Good
             }
             Ok(false) => failed(format!("delivery {number} is not there, or is still pending")),

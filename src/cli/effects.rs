@@ -68,7 +68,7 @@ pub async fn run(config: &Path, what: Effects) -> Exit {
             number: Some(number), ..
         } => match store.release_effect(number, SystemClock.now()).await {
             Ok(true) => {
-                anstream::println!("Effect {number} will be tried again.");
+                say!("Effect {number} will be tried again.");
                 Exit::Good
             }
             Ok(false) => failed(format!("effect {number} is not there, or is not parked")),

@@ -1,5 +1,12 @@
 //! One file per subcommand. Arguments come in parsed, an exit code goes out; everything else is another room's.
 
+/// Prints a line for people or programs.
+macro_rules! say {
+    ($($said:tt)*) => {
+        $crate::cli::show::line(format_args!($($said)*))
+    };
+}
+
 pub mod backup;
 pub mod bench;
 pub mod check;
@@ -41,6 +48,11 @@ impl From<Exit> for std::process::ExitCode {
             Exit::BadInput => 2,
         })
     }
+}
+
+/// Why not all that was to be printed was, if that is so; nothing where nobody reads it any more.
+pub fn unprinted() -> Option<String> {
+    show::unprinted()
 }
 
 /// Loads the configuration, or says every problem on standard error.

@@ -94,13 +94,13 @@ pub async fn show(config: &Path, id: &str, as_json: bool) -> Exit {
             Exit::Good
         }
         Ok((Some(run), history, effects)) => {
-            anstream::println!("{}", show::visible(&card::headline(&run)));
+            say!("{}", show::visible(&card::headline(&run)));
             let rows = history
                 .iter()
                 .map(|entry| vec![entry.seq.to_string(), entry.at.to_string(), card::happened(&entry.what)]);
             show::table(&["#", "AT", "WHAT"], rows.collect());
             for effect in effects.iter().filter(|effect| effect.state == "parked") {
-                anstream::println!(
+                say!(
                     "parked effect {}: {} ({})",
                     effect.id,
                     effect.key,

@@ -66,7 +66,7 @@ pub async fn run(config: &Path, args: SendArgs) -> Exit {
         Ok(response) => {
             let status = response.status();
             let text = response.text().await.unwrap_or_default();
-            anstream::println!("{status} {}", text.trim());
+            say!("{status} {}", text.trim());
             if status.is_success() { Exit::Good } else { Exit::Failed }
         }
         Err(error) => failed(format!(

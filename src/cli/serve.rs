@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -24,6 +24,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::store::{Serving, Store, StoreError};
+use crate::trouble::Trouble;
 use crate::web::{self, Budget, Limits, Web};
 use crate::wiring;
 
@@ -36,6 +37,10 @@ const FIRST_MOMENT: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// database, calls to platforms, log files.
 const HANDLES_MAX: u64 = 65_536;
 const HANDLES_KEPT: u64 = 128;
+
+/// What others say that nobody can act on: waiting for a lock is slow on purpose, and a call that failed is told by
+/// whoever made it. `log.level` may name them to hear it.
+const OTHERS: &str = "octocrab=off,sqlx::query=error";
 
 /// Serves until SIGTERM or Ctrl-C, then finishes what is in hand.
 pub async fn run(config: &Path) -> Exit {
@@ -88,12 +93,11 @@ pub async fn serve(
         connections_max: connections(catalog.settings.server.connections_max),
     };
     let (listener, waiting) = twice(listener).map_err(words)?;
-    let (why, told) = watch::channel("waiting for the database");
     let begun = CancellationToken::new();
     // Until stepherd can work it says so, rather than nothing at all.
     let waiting = tokio::spawn(web::serve(
         waiting,
-        web::waiting(told, catalog.settings.server.api_token.clone()),
+        web::waiting("waiting for the database", catalog.settings.server.api_token.clone()),
         limits,
         begun.clone(),
     ));
@@ -102,12 +106,9 @@ pub async fn serve(
     let Some((store, _serving)) = database(url, address, clock.as_ref(), &stop).await? else {
         return Ok(());
     };
-    why.send_replace("asking platforms who stepherd is there");
-    let hands = tokio::select! {
-        biased;
-        hands = wiring::hands(&catalog.settings) => Arc::new(hands?),
-        () = stop.cancelled() => return Ok(()),
-    };
+    let engine_version = store.engine_version().await.unwrap_or_default();
+    tracing::info!(engine = engine_version, place = store.place(), "the database");
+    let hands = Arc::new(wiring::hands(&catalog.settings)?);
     warn(&hands, &catalog);
     let server = catalog.settings.server.clone();
     let (metrics, wake, catalog) = (Arc::new(Metrics::default()), Arc::new(Notify::new()), Arc::new(catalog));
@@ -137,6 +138,8 @@ pub async fn serve(
         body_rate_min: server.body_rate_min,
         trusted_proxies: server.trusted_proxies.as_deref().map(Arc::from),
         refusals: Arc::default(),
+        store_timeout: web::STORE_TIMEOUT,
+        trouble: Arc::default(),
         probe: Arc::default(),
     };
     begun.cancel();
@@ -164,11 +167,15 @@ async fn database(
     clock: &dyn Clock,
     stop: &CancellationToken,
 ) -> Result<Option<(Store, Serving)>, String> {
+    let trouble = Trouble::default();
     loop {
         match Store::open_to_serve(url, clock.now()).await {
             Ok(opened) => return Ok(Some(opened)),
             Err(StoreError::Unavailable(why) | StoreError::Collided(why)) => {
-                tracing::warn!(%why, %address, "waiting for the database; trying again every {} s", DATABASE_POLL.as_secs());
+                if let Some(times) = trouble.met(clock.now()) {
+                    let every = DATABASE_POLL.as_secs();
+                    tracing::warn!(%why, %address, times, "waiting for the database; trying again every {every} s");
+                }
             }
             Err(error) => return Err(error.to_string()),
         }
@@ -180,17 +187,24 @@ async fn database(
     }
 }
 
-/// SIGTERM and Ctrl-C ask for an orderly end.
+/// SIGTERM and Ctrl-C ask for an orderly end; the second time, for one at once. Whatever is in hand then is taken up as
+/// after a crash.
 pub(super) fn signals(stop: CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let mut asked = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        asked().await;
         tracing::info!("asked to end: finishing what is in hand");
         stop.cancel();
+        asked().await;
+        tracing::warn!("asked to end again: ending at once");
+        std::process::exit(1);
     });
     Ok(())
 }
@@ -237,7 +251,7 @@ fn connections(wanted: usize) -> usize {
 }
 
 fn start_logs(log: &Log) {
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(format!("{OTHERS},{}", log.level)).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // As all other output: colours only for a terminal, and none with NO_COLOR.

@@ -132,7 +132,7 @@ impl Engine {
                     self.metrics.command(command, verb);
                     format!("/{command} {verb}{}", started.unwrap_or_default())
                 } else {
-                    format!("/{command} {verb}: refused")
+                    note_refusal(ask, &format!("/{command} {verb}"))
                 }
             }
         };
@@ -390,4 +390,11 @@ fn by(actor: &Actor, permission: &Permission) -> By {
         person,
         name: actor.name.clone(),
     }
+}
+
+/// Whoever wonders in the log why nothing happened finds it there.
+fn note_refusal(ask: &Ask<'_>, said: &str) -> String {
+    let (by, thread) = (&ask.actor.account.id, &ask.via.thread);
+    tracing::info!(command = said, %by, %thread, "a command was refused");
+    format!("{said}: refused")
 }

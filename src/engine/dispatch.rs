@@ -73,7 +73,9 @@ impl Engine {
                 .await?;
             return Ok(());
         }
-        let tried = AssertUnwindSafe(tokio::time::timeout(TRY_TIMEOUT, self.try_once(one)));
+        // On the heap: it is large, and everything that awaits it would carry it on the stack.
+        let tried = Box::pin(self.try_once(one));
+        let tried = AssertUnwindSafe(tokio::time::timeout(TRY_TIMEOUT, tried));
         let tried = match tried.catch_unwind().await {
             Ok(Ok(tried)) => tried,
             Ok(Err(_)) => Err(Trouble::Call(CallError::Retry {

@@ -37,6 +37,8 @@ pub(super) enum Wait {
     Turn { at: Timestamp },
     /// Whose answer it needs has enough to answer already.
     Full(String),
+    /// This process is to end; the next one asks.
+    Ending,
     /// The database is in trouble.
     Store(StoreError),
 }
@@ -90,7 +92,7 @@ impl Engine {
                 return Ok(DeliverySettled::Parked { reason: reason.clone() });
             }
         };
-        let dealt = AssertUnwindSafe(self.deal_with(piece, signals, since)).catch_unwind();
+        let dealt = AssertUnwindSafe(Box::pin(self.deal_with(piece, signals, since))).catch_unwind();
         tokio::select! {
             biased;
             dealt = dealt => dealt.unwrap_or_else(|_| {
@@ -143,6 +145,7 @@ impl Engine {
                     });
                 }
                 Err(Wait::Store(error)) => return Err(error),
+                Err(Wait::Ending) => return Ok(DeliverySettled::PutBack),
                 Err(Wait::Full(room)) => return Ok(DeliverySettled::WaitsFor { room, since }),
                 Err(Wait::Turn { at }) => {
                     let reason = "too many strangers are asked about".to_owned();
@@ -282,7 +285,12 @@ impl Engine {
         let Some(_place) = self.calls.enter(&room, patience).await else {
             return Err(Wait::Full(room));
         };
-        let called = call.await;
+        // Only asking: nothing is half done when it is given up.
+        let called = tokio::select! {
+            biased;
+            called = Box::pin(call) => called,
+            () = self.ending.cancelled() => return Err(Wait::Ending),
+        };
         if let Err(error) = &called {
             self.heed(vendor, error).await;
         }

@@ -17,6 +17,7 @@ use super::Engine;
 use super::pauses::later;
 use crate::clock::Moment;
 use crate::store::{Lease, StoreError};
+use crate::trouble::Trouble;
 
 /// How long a claim lasts if nobody renews it.
 pub(super) const LEASE: Lease = Lease(Duration::from_secs(10));
@@ -55,7 +56,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<C: Ord + Copy + std::fmt::Debug> Hold<C> {
+impl<C: Ord + Copy + std::fmt::Display> Hold<C> {
     /// Takes in hand what was asked for at this moment.
     pub(super) fn take(&self, claim: C, asked_at: Moment) -> Held<C> {
         let lost = CancellationToken::new();
@@ -88,7 +89,7 @@ impl<C: Ord + Copy + std::fmt::Debug> Hold<C> {
 
     fn lose(&self, claim: C) {
         if let Some(lent) = lock(&self.0).remove(&claim) {
-            tracing::warn!(?claim, "a lease was lost: somebody else has taken over");
+            tracing::warn!(%claim, "a lease was lost: somebody else has taken over");
             lent.lost.cancel();
         }
     }
@@ -128,7 +129,7 @@ impl<C: Ord> Drop for Held<C> {
 impl Engine {
     /// Does the work while renewing all that it holds. The two go on side by side: work that holds a connection must
     /// not stand still while a renewal waits for one.
-    pub(super) async fn holding<C: Ord + Copy + std::fmt::Debug, T, R>(
+    pub(super) async fn holding<C: Ord + Copy + std::fmt::Display, T, R>(
         &self,
         hold: &Hold<C>,
         work: impl Future<Output = T>,
@@ -145,7 +146,7 @@ impl Engine {
     }
 
     /// `renew` answers which of the claims are still held.
-    async fn keep_renewing<C: Ord + Copy + std::fmt::Debug, R>(
+    async fn keep_renewing<C: Ord + Copy + std::fmt::Display, R>(
         &self,
         hold: &Hold<C>,
         renew: impl Fn(Vec<C>) -> R,
@@ -153,6 +154,7 @@ impl Engine {
     where
         R: Future<Output = Result<Vec<C>, StoreError>>,
     {
+        let trouble = Trouble::default();
         loop {
             self.clock.sleep_until(later(self.clock.now(), HEARTBEAT)).await;
             let claims = hold.claims();
@@ -170,6 +172,9 @@ impl Engine {
             };
             match renewed {
                 Ok(still) => {
+                    if trouble.over(self.clock.now()).is_some() {
+                        tracing::info!("leases are renewed again");
+                    }
                     for claim in claims {
                         if still.contains(&claim) {
                             hold.renewed(claim, asked_at);
@@ -179,7 +184,9 @@ impl Engine {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "leases cannot be renewed now");
+                    if let Some(times) = trouble.met(self.clock.now()) {
+                        tracing::warn!(%error, times, "leases cannot be renewed now");
+                    }
                     hold.lose_lapsed(self.clock.moment());
                 }
             }

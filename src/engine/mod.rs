@@ -7,6 +7,7 @@
 
 mod answers;
 mod ask;
+mod credentials;
 mod deliveries;
 mod dispatch;
 mod effects;
@@ -25,7 +26,8 @@ mod sweep;
 mod voided;
 mod work;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -35,11 +37,13 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::Hands;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::domain::card;
 use crate::domain::decide::{Decision, Event, Facts, decide, next_wake};
 use crate::domain::ids::{QuestionId, RunId};
 use crate::domain::run::Run;
 use crate::metrics::Metrics;
 use crate::store::{Commit, Committed, EffectClaim, MayBeVoided, RunWrite, Store, StoreError};
+use crate::trouble::Trouble;
 use work::Rooms;
 
 pub use reread::begin;
@@ -111,6 +115,10 @@ pub struct Engine {
     looks: Arc<Rooms>,
     pauses: Arc<pauses::Pauses>,
     strangers: Arc<strangers::Strangers>,
+    /// Whether a loop cannot use the store at present.
+    troubles: Arc<Mutex<BTreeMap<&'static str, Arc<Trouble>>>>,
+    /// Cancelled when this process is to end: nothing more is asked of the outside.
+    ending: CancellationToken,
     /// Names this process among those that work on the database.
     replica: Arc<str>,
 }
@@ -143,13 +151,21 @@ impl Engine {
             looks: Arc::new(Rooms::new(LOOKS, 0)),
             pauses: Arc::default(),
             strangers: Arc::default(),
+            troubles: Arc::default(),
+            ending: CancellationToken::new(),
         }
     }
 
     /// Runs the loops until told to stop; each finishes the work in its hands first. They are tasks of their own, and
     /// end with the future that is returned.
     pub async fn run(&self, stop: CancellationToken) {
+        let _ending = self.ending.clone().drop_guard();
         let mut loops = JoinSet::new();
+        let (ending, told) = (self.ending.clone(), stop.clone());
+        loops.spawn(async move {
+            told.cancelled().await;
+            ending.cancel();
+        });
         let (engine, told) = (self.clone(), stop.clone());
         loops.spawn(async move { engine.intake_loop(&told).await });
         let (engine, told) = (self.clone(), stop.clone());
@@ -160,6 +176,8 @@ impl Engine {
         loops.spawn(async move { engine.repair_loop(&told).await });
         let (engine, told) = (self.clone(), stop.clone());
         loops.spawn(async move { engine.retention_loop(&told).await });
+        let (engine, told) = (self.clone(), stop.clone());
+        loops.spawn(async move { engine.credentials_loop(&told).await });
         let engine = self.clone();
         loops.spawn(async move {
             tokio::select! {
@@ -168,6 +186,25 @@ impl Engine {
             }
         });
         loops.join_all().await;
+    }
+
+    /// A loop could not use the store.
+    fn in_trouble(&self, name: &'static str, error: &StoreError) {
+        if let Some(times) = self.trouble(name).met(self.clock.now()) {
+            tracing::error!(loop_name = name, %error, times, "the store is in trouble; trying again");
+        }
+    }
+
+    /// It could.
+    fn out_of_trouble(&self, name: &'static str) {
+        if let Some(times) = self.trouble(name).over(self.clock.now()) {
+            tracing::info!(loop_name = name, times, "the store is out of trouble");
+        }
+    }
+
+    fn trouble(&self, name: &'static str) -> Arc<Trouble> {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        troubles.entry(name).or_default().clone()
     }
 
     fn facts(&self) -> Facts {
@@ -234,7 +271,8 @@ impl Engine {
             settles: cause.settles,
             unless_voided: cause.unless_voided,
         };
-        let committed = self.store.commit(&commit, now).await?;
+        // On the heap, as all that is large and deep down.
+        let committed = Box::pin(self.store.commit(&commit, now)).await?;
         if committed == Committed::Done {
             for entry in &commit.history {
                 let run = commit
@@ -242,7 +280,7 @@ impl Engine {
                     .as_ref()
                     .map(|write| write.run.id.as_str())
                     .unwrap_or_default();
-                tracing::info!(run, seq = entry.seq, what = ?entry.what, "run changed");
+                tracing::info!(run, seq = entry.seq, what = card::happened(&entry.what), "run changed");
             }
             self.wakes.runs.notify_one();
             if effects {

@@ -75,8 +75,9 @@ impl Engine {
     async fn repair_on(&self) {
         let mut step = self.repair_start().await;
         loop {
-            if let Err(error) = step {
-                tracing::error!(loop_name = "repair", %error, "the store is in trouble; trying again");
+            match step {
+                Ok(_) => self.out_of_trouble("repair"),
+                Err(error) => self.in_trouble("repair", &error),
             }
             self.clock.sleep_until(later(self.clock.now(), POLL)).await;
             step = self.repair_step().await;

@@ -110,7 +110,7 @@ impl Engine {
     /// As `begin`, as soon as the store can be used.
     pub(super) async fn begin_on(&self) {
         while let Err(error) = begin(&self.store, &self.hands, self.clock.now()).await {
-            tracing::error!(%error, "the store is in trouble; trying again");
+            self.in_trouble("begin", &error);
             self.clock.sleep_until(later(self.clock.now(), POLL)).await;
         }
     }

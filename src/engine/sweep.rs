@@ -208,8 +208,9 @@ impl Engine {
         let mut sweep = Sweep::default();
         while !stop.is_cancelled() {
             self.metrics.turned("sweep", self.clock.now());
-            if let Err(error) = self.begin_looks(&mut sweep).await {
-                tracing::error!(loop_name = "sweep", %error, "the store is in trouble; trying again");
+            match self.begin_looks(&mut sweep).await {
+                Ok(_) => self.out_of_trouble("sweep"),
+                Err(error) => self.in_trouble("sweep", &error),
             }
             let poll = later(self.clock.now(), POLL);
             let next = sweep.next().filter(|_| sweep.looking.len() < LOOKS_MAX);
@@ -221,7 +222,7 @@ impl Engine {
                 tokio::select! {
                     Some(ended) = sweep.next_ended() => {
                         if let Err(error) = self.end_look(&mut sweep, ended).await {
-                            tracing::error!(loop_name = "sweep", %error, "the store is in trouble; trying again");
+                            self.in_trouble("sweep", &error);
                         }
                         self.start_due(&mut sweep);
                     }
@@ -231,11 +232,8 @@ impl Engine {
                 }
             }
         }
-        while let Some(ended) = sweep.next_ended().await {
-            if let Err(error) = self.end_look(&mut sweep, ended).await {
-                tracing::error!(loop_name = "sweep", %error, "the store is in trouble");
-            }
-        }
+        // Whoever takes over looks anew: nothing is lost with a look that is given up.
+        sweep.looking.shutdown().await;
         if let Err(error) = self.store.leave_shards(&self.replica).await {
             tracing::warn!(%error, "the other processes will notice only in a while that this one has ended");
         }

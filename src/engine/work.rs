@@ -18,6 +18,8 @@ use crate::store::StoreError;
 /// Who claims so many lets others gather for this long before the next claim.
 const MANY: usize = 8;
 const GATHER: Duration = Duration::from_millis(10);
+/// How long work in hand is waited for when the process is to end. Docker kills after 10 s.
+const LAST_WORK: Duration = Duration::from_secs(7);
 
 /// One of those that may be out at once with a vendor. Dropping it makes room.
 pub(super) type Place = OwnedSemaphorePermit;
@@ -79,6 +81,15 @@ impl Rooms {
         rooms.iter().map(|(name, room)| (name.clone(), free(room))).collect()
     }
 
+    /// How many places are taken, with each vendor that has any.
+    fn busy(&self) -> impl Iterator<Item = String> {
+        let places = self.places;
+        let taken = move |free: u32| places.saturating_sub(free as usize);
+        let free = self.free().into_iter();
+        free.filter(move |(_, free)| taken(*free) > 0)
+            .map(move |(name, free)| format!("{name}: {}", taken(free)))
+    }
+
     /// The vendors that have no place free.
     pub(super) fn full(&self) -> Vec<String> {
         let free = self.free().into_iter();
@@ -113,14 +124,21 @@ impl Engine {
             self.metrics.turned(name, self.clock.now());
             // While somebody is at work, something may have to be left: what comes after it, what there is no room for.
             let something_left = !at_work.is_empty();
-            let claimed = claim().await.unwrap_or_else(|error| {
-                tracing::error!(loop_name = name, %error, "the store is in trouble; trying again");
-                Claimed::default()
-            });
+            let claimed = match claim().await {
+                Ok(claimed) => {
+                    self.out_of_trouble(name);
+                    claimed
+                }
+                Err(error) => {
+                    self.in_trouble(name, &error);
+                    Claimed::default()
+                }
+            };
             for task in claimed.tasks {
+                let engine = self.clone();
                 at_work.spawn(async move {
                     if let Err(error) = task.await {
-                        tracing::error!(loop_name = name, %error, "the store is in trouble; trying again");
+                        engine.in_trouble(name, &error);
                     }
                 });
             }
@@ -131,7 +149,32 @@ impl Engine {
             self.rest(&mut at_work, something_left, wake, stop, later(now, POLL))
                 .await;
         }
-        while at_work.join_next().await.is_some() {}
+        self.end(name, at_work).await;
+    }
+
+    /// Waits for what is in hand, but not for long: whoever ends this process loses patience, and what is taken up by
+    /// the next one is looked for first.
+    async fn end(&self, name: &'static str, mut at_work: JoinSet<()>) {
+        let left = at_work.len();
+        if left == 0 {
+            return;
+        }
+        let vendors = self.calls.busy().chain(self.effects.busy()).collect::<Vec<_>>();
+        tracing::info!(
+            loop_name = name,
+            left,
+            vendors = vendors.join(", "),
+            "waiting for what is in hand"
+        );
+        let over = self.clock.sleep_until(later(self.clock.now(), LAST_WORK));
+        tokio::select! {
+            () = async { while at_work.join_next().await.is_some() {} } => {}
+            () = over => {
+                let left = at_work.len();
+                tracing::warn!(loop_name = name, left, "not waited for any longer; whoever takes it up looks first what became of it");
+                at_work.shutdown().await;
+            }
+        }
     }
 
     async fn rest(

@@ -14,7 +14,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::NamedTempFile;
 
-use super::{StoreError, pg_dump, rows};
+use super::{Limits, StoreError, pg_dump, rows};
 
 /// How long a writer that is busy right now is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,6 +51,14 @@ pub struct Backup {
 /// `Unusable`, saying what to do, if there is a file of that name already, nothing to copy, or no way to copy it;
 /// `Unavailable` if the database or the disk cannot do it now. Then there is no file of that name.
 pub async fn backup(url: &str, to: &Path) -> Result<Backup, StoreError> {
+    backup_within(url, to, Limits::default()).await
+}
+
+/// The same, with other limits of how long PostgreSQL may be silent.
+///
+/// # Errors
+/// As for `backup`.
+pub async fn backup_within(url: &str, to: &Path, limits: Limits) -> Result<Backup, StoreError> {
     let to = std::path::absolute(to).map_err(|error| cannot_write(to, &error))?;
     if to.symlink_metadata().is_ok() {
         return Err(exists(&to));
@@ -65,7 +73,7 @@ pub async fn backup(url: &str, to: &Path) -> Result<Backup, StoreError> {
         .map_err(|error| cannot_write(&to, &error))?;
     let (engine, held) = match url.split_once(':') {
         Some(("sqlite", _)) => ("SQLite", copy_sqlite(url, part.path()).await?),
-        _ => ("PostgreSQL", pg_dump::dump(url, part.path(), &to).await?),
+        _ => ("PostgreSQL", pg_dump::dump(url, part.path(), &to, limits).await?),
     };
     let bytes = keep(part, folder, &to)?;
     let (schema, runs, live, pending) = held;
@@ -103,7 +111,7 @@ fn exists(to: &Path) -> StoreError {
 }
 
 fn cannot_write(to: &Path, error: &io::Error) -> StoreError {
-    StoreError::Unavailable(format!("{} cannot be written: {error}", to.display()))
+    StoreError::Unusable(format!("{} cannot be written: {error}", to.display()))
 }
 
 async fn copy_sqlite(url: &str, part: &Path) -> Result<Held, StoreError> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sqlx::pool::{PoolConnection, PoolConnectionMetadata};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPoolOptions, PgSeverity};
-use sqlx::{Connection as _, Executor as _, PgPool, Postgres};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgPool, Postgres};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
@@ -25,6 +25,8 @@ use crate::clock::Stopwatch;
 const WORK: u32 = 9;
 const ARRIVALS: u32 = 2;
 const LEASES: u32 = 3;
+/// One more listens.
+pub(super) const CONNECTIONS: u32 = WORK + ARRIVALS + LEASES + 1;
 
 /// A connection that has idled for longer is asked whether it still answers before it is lent.
 const FRESH: Duration = Duration::from_secs(1);
@@ -86,7 +88,10 @@ impl Server {
             Purpose::Arrivals => &self.arrivals,
             Purpose::Leases => &self.leases,
         };
-        let conn = pool.acquire().await.inspect_err(|error| self.doubt_after(error))?;
+        let conn = match pool.acquire().await {
+            Ok(conn) => conn,
+            Err(error) => return Err(self.why_none(error).await),
+        };
         Ok(Lent {
             conn: Some(conn),
             server: self.clone(),
@@ -94,6 +99,29 @@ impl Server {
             idle: true,
             in_transaction: false,
         })
+    }
+
+    /// Why no connection can be had. A pool tries to connect for as long as it may, and then says only that the time is
+    /// over: whether the server does not answer, has no connection to spare or all of ours are at work, it does not tell.
+    async fn why_none(&self, error: sqlx::Error) -> sqlx::Error {
+        let error = match error {
+            sqlx::Error::PoolTimedOut => match in_time(SMALL, self.options.connect()).await {
+                Ok(conn) => {
+                    // An error in closing changes nothing.
+                    let _ = timeout(SMALL, conn.close()).await;
+                    sqlx::Error::PoolTimedOut
+                }
+                Err(why) => why,
+            },
+            error => error,
+        };
+        self.doubt_after(&error);
+        error
+    }
+
+    /// Where it is, without credentials.
+    pub(super) fn place(&self) -> String {
+        place(&self.options)
     }
 
     /// A pool of one connection, for what listens. It is not counted among the others and outlives no listener.
@@ -117,6 +145,12 @@ impl Server {
             }
         }
     }
+}
+
+/// Where a server is, without credentials.
+pub(super) fn place(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_default();
+    format!("PostgreSQL at {}:{}/{database}", options.get_host(), options.get_port())
 }
 
 /// Whether the way to the server is broken, and not just what was asked.

@@ -30,14 +30,13 @@ mod sql;
 mod sqlite;
 pub mod types;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use sqlx::SqlitePool;
 use tokio::sync::Notify;
 
-pub use backup::{Backup, backup};
+pub use backup::{Backup, backup, backup_within};
 pub use gate::{Gate, Point};
 pub use open::Serving;
 pub use postgres::Limits;
@@ -50,6 +49,7 @@ use gate::Gates;
 use inbox::Inbox;
 use lent::{Purpose, Server, Turn};
 use sql::{Conn, Tx, TxInner};
+use sqlite::Opened;
 
 /// A handle on the database. Clones share its connections.
 #[derive(Clone)]
@@ -70,7 +70,7 @@ enum Db {
         /// Several connections that cannot write; the same as `writer` for a database in memory.
         reader: SqlitePool,
         /// Absent for a database in memory.
-        path: Option<Arc<Path>>,
+        file: Option<Arc<Opened>>,
     },
     Postgres(Arc<Server>),
 }
@@ -105,7 +105,7 @@ impl Db {
         purpose: Purpose,
     ) -> Result<Tx, StoreError> {
         let inner = match self {
-            Self::Sqlite { writer, .. } => TxInner::Sqlite(sqlite::begin(writer, weight).await?),
+            Self::Sqlite { writer, file, .. } => TxInner::Sqlite(sqlite::begin(writer, weight).await?, file.clone()),
             Self::Postgres(server) => {
                 let mut lent = server.lend(purpose).await?;
                 lent.begin().await?;

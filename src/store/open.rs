@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 
 use super::gate::Gates;
 use super::inbox::Inbox;
-use super::lent::Purpose;
 use super::sql::sql;
 use super::{Db, Limits, Opening, Store, StoreError, postgres, rows, sqlite};
 
@@ -72,7 +71,7 @@ impl Store {
 
     async fn open_as(url: &str, opening: Opening, lock: Option<&File>, limits: Limits) -> Result<Self, StoreError> {
         let db = match url.split_once(':') {
-            Some(("sqlite", _)) => sqlite::open(url, opening, lock.is_some()).await?,
+            Some(("sqlite", _)) => sqlite::open(url, opening, lock).await?,
             Some(("postgres" | "postgresql", _)) => postgres::open(url, opening, limits).await?,
             _ => {
                 return Err(StoreError::Unusable(
@@ -96,8 +95,8 @@ impl Store {
     /// `Unavailable` as long as another process serves the SQLite file.
     pub async fn serve(&self, now: Timestamp) -> Result<Serving, StoreError> {
         let lock = match &self.db {
-            Db::Sqlite { path: Some(path), .. } => Some(sqlite::lock(path)?),
-            Db::Sqlite { path: None, .. } | Db::Postgres(_) => None,
+            Db::Sqlite { file: Some(file), .. } => Some(sqlite::lock(&file.path)?),
+            Db::Sqlite { file: None, .. } | Db::Postgres(_) => None,
         };
         self.take_over(now).await?;
         Ok(Serving { _lock: lock })
@@ -105,8 +104,10 @@ impl Store {
 
     async fn take_over(&self, now: Timestamp) -> Result<(), StoreError> {
         match &self.db {
-            Db::Sqlite { path, .. } => self.forget_leases(now).await.map_err(|error| match (error, path) {
-                (StoreError::Unusable(why), Some(path)) => StoreError::Unusable(format!("{}: {why}", path.display())),
+            Db::Sqlite { file, .. } => self.forget_leases(now).await.map_err(|error| match (error, file) {
+                (StoreError::Unusable(why), Some(file)) => {
+                    StoreError::Unusable(format!("{}: {why}", file.path.display()))
+                }
                 (error, _) => error,
             }),
             Db::Postgres(_) => Ok(()),
@@ -124,12 +125,27 @@ impl Store {
         }
     }
 
-    /// Whether the database answers.
+    /// Where the database is, for people; without credentials.
+    pub fn place(&self) -> String {
+        match &self.db {
+            Db::Sqlite { file: Some(file), .. } => {
+                let path = std::path::absolute(&file.path);
+                path.map_or_else(|_| file.path.display().to_string(), |path| path.display().to_string())
+            }
+            Db::Sqlite { file: None, .. } => "memory".to_owned(),
+            Db::Postgres(server) => server.place(),
+        }
+    }
+
+    /// Whether the database takes what is written: a full disk, a standby and a file that was replaced can still be
+    /// read. Light, because it says nothing that must outlive a power cut.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sql("SELECT value FROM counters WHERE name = 'change'")
-            .one::<(i64,)>(&mut self.db.read(Purpose::Leases).await?)
-            .await?;
-        Ok(())
+        let mut tx = self.write_lease("ping").await?;
+        sql("INSERT INTO counters (name, value) VALUES ('pinged', 1)
+             ON CONFLICT (name) DO UPDATE SET value = counters.value + 1")
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await
     }
 
     /// Waits for the verbs under way and closes all connections; later verbs fail as `Unavailable`.

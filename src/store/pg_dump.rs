@@ -5,14 +5,16 @@ use std::io;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::str::FromStr;
+use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tokio::process::Command;
 use url::Url;
 
-use super::StoreError;
 use super::backup::{HOLDS, Held};
+use super::lent::in_time;
+use super::{Limits, StoreError};
 
 /// Options of an address, and the variables that say the same to PostgreSQL's programs.
 const OPTIONS: [(&str, &str); 4] = [
@@ -21,6 +23,9 @@ const OPTIONS: [(&str, &str); 4] = [
     ("sslcert", "PGSSLCERT"),
     ("sslkey", "PGSSLKEY"),
 ];
+
+/// How long counting what is in the database may take.
+const COUNTING: Duration = Duration::from_secs(60);
 
 /// How the programs find the database. The password is told by a variable, never on a command line, which every user
 /// of the machine can read.
@@ -34,25 +39,29 @@ struct Way {
 }
 
 /// Dumps the database to `part`, reads the dump back, and says what is in it. `to` is for words only.
-pub(super) async fn dump(url: &str, part: &Path, to: &Path) -> Result<Held, StoreError> {
+pub(super) async fn dump(url: &str, part: &Path, to: &Path, limits: Limits) -> Result<Held, StoreError> {
     let unreadable =
         |error: &dyn std::fmt::Display| StoreError::Unusable(format!("the database's address cannot be read: {error}"));
     let options = PgConnectOptions::from_str(url).map_err(|error| unreadable(&error))?;
     let way = Way::of(&Url::parse(url).map_err(|error| unreadable(&error))?, &options);
-    let mut conn = options.application_name("stepherd backup").connect().await?;
+    let options = options.application_name("stepherd backup");
+    let mut conn = in_time(limits.acquire, options.connect()).await?;
     // One moment for what is counted and what is dumped.
-    conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let (snapshot,): (String,) = sqlx::query_as("SELECT pg_export_snapshot()")
-        .fetch_one(&mut conn)
-        .await?;
-    let held: Held = sqlx::query_as(HOLDS).fetch_one(&mut conn).await.map_err(|error| {
+    let begin = conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    in_time(limits.verb, begin).await?;
+    let export = sqlx::query_as("SELECT pg_export_snapshot()").fetch_one(&mut conn);
+    let (snapshot,): (String,) = in_time(limits.verb, export).await?;
+    // Counting everything may take a while.
+    let count = sqlx::query_as(HOLDS).fetch_one(&mut conn);
+    let held: Held = in_time(COUNTING, count).await.map_err(|error| {
         let code = error.as_database_error().and_then(|refused| refused.code());
         match code.as_deref() {
             Some("42P01") => StoreError::Unusable(format!("it is no database of stepherd's ({error})")),
             _ => error.into(),
         }
     })?;
-    let dumped = Command::new("pg_dump")
+    let mut dump = Command::new("pg_dump");
+    let dump = dump
         // Nobody may be there who could be asked for a password.
         .args(["--no-password", "--format=custom"])
         .arg(format!("--snapshot={snapshot}"))
@@ -61,8 +70,11 @@ pub(super) async fn dump(url: &str, part: &Path, to: &Path) -> Result<Held, Stor
         .envs(way.variables())
         .stdin(Stdio::null())
         .kill_on_drop(true)
-        .output()
-        .await;
+        .output();
+    let dumped = tokio::select! {
+        dumped = dump => dumped,
+        silent = silence(&mut conn, limits) => return Err(silent.into()),
+    };
     let dumped = dumped.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => StoreError::Unusable(format!(
             "a backup of PostgreSQL is the work of pg_dump, which is not installed here. Install PostgreSQL's client \
@@ -72,7 +84,8 @@ pub(super) async fn dump(url: &str, part: &Path, to: &Path) -> Result<Held, Stor
         _ => StoreError::Unavailable(format!("pg_dump cannot be run: {error}")),
     })?;
     succeeded("pg_dump", &dumped)?;
-    conn.close().await?;
+    // What was dumped is there, however this ends.
+    let _ = in_time(limits.verb, conn.close()).await;
     // Restored to nowhere: so all of it is read.
     let read_back = Command::new("pg_restore")
         .arg("--file=/dev/null")
@@ -84,6 +97,17 @@ pub(super) async fn dump(url: &str, part: &Path, to: &Path) -> Result<Held, Stor
         .map_err(|error| StoreError::Unavailable(format!("the dump cannot be checked with pg_restore: {error}")))?;
     succeeded("pg_restore", &read_back)?;
     Ok(held)
+}
+
+/// Ends when the server does not answer any more. A dump may take long, and nobody knows how long; but a server that
+/// works answers meanwhile.
+async fn silence(conn: &mut PgConnection, limits: Limits) -> sqlx::Error {
+    loop {
+        tokio::time::sleep(limits.verb).await;
+        if let Err(error) = in_time(limits.verb, conn.execute("SELECT 1")).await {
+            return error;
+        }
+    }
 }
 
 fn succeeded(program: &str, output: &Output) -> Result<(), StoreError> {

@@ -9,9 +9,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
 
-use super::lent::{Server, in_time};
+use super::lent::{CONNECTIONS, Server, in_time, place};
 use super::open::{SCHEMA, Schema, is_current};
-use super::sqlite::explain_migration;
+use super::sqlite::{explain_migration, nothing_restored};
 use super::{Db, Opening, StoreError};
 
 /// Built in. After adding a file there, touch this one: cargo notices changed migrations but not new ones.
@@ -109,7 +109,7 @@ async fn migrate(conn: &mut PgConnection, place: &str, opening: Opening, limits:
         )));
     }
     if tables.is_empty() && opening == Opening::Migrating {
-        return is_current(place, None, &MIGRATIONS);
+        return Err(nothing_restored(place));
     }
     let ready = is_ours(&tables) && in_time(limit, schema(conn)).await.map_err(explain)? == Schema::known(&MIGRATIONS);
     let limit = if ready { limits.verb } else { MIGRATION };
@@ -129,7 +129,11 @@ async fn migrate(conn: &mut PgConnection, place: &str, opening: Opening, limits:
             "{place} did not end a migration in {} s",
             limit.as_secs()
         )))
-    })
+    })?;
+    if tables.is_empty() {
+        tracing::info!(place, "made the tables of a new, empty database");
+    }
+    Ok(())
 }
 
 /// Looks whether the tables are those of this version.
@@ -157,13 +161,12 @@ async fn schema(conn: &mut PgConnection) -> sqlx::Result<Schema> {
     sqlx::query_as(SCHEMA).fetch_one(conn).await
 }
 
-/// Where it is, without credentials.
-fn place(options: &PgConnectOptions) -> String {
-    let database = options.get_database().unwrap_or_default();
-    format!("PostgreSQL at {}:{}/{database}", options.get_host(), options.get_port())
-}
-
 fn explain(place: &str, error: sqlx::Error) -> StoreError {
+    // What passes at work passes at the start, too.
+    let known = error.as_database_error().and_then(verdict);
+    if let Some(StoreError::Unavailable(why) | StoreError::Collided(why)) = known {
+        return StoreError::Unavailable(format!("{place}: {why}"));
+    }
     let code = error.as_database_error().and_then(|refused| refused.code());
     let advice = match code.as_deref() {
         // It starts, stops, has no connection to spare or no room: that passes.
@@ -192,7 +195,10 @@ pub(super) fn verdict(refused: &dyn sqlx::error::DatabaseError) -> Option<StoreE
         "55P03" => passes("somebody else holds a row for too long"),
         "57014" => passes("the server took too long"),
         "53100" => passes("the server's disk is full: make room"),
-        "53300" => passes("the server has no connection left: raise its max_connections, or run fewer replicas"),
+        "53300" => passes(&format!(
+            "the server gives no more connections, and each replica takes up to {CONNECTIONS}: raise its max_connections \
+             or the user's CONNECTION LIMIT, or run fewer replicas"
+        )),
         "25006" => passes("the server takes no writes: it is a standby, or was made read-only"),
         _ => None,
     }

@@ -29,15 +29,20 @@ macro_rules! listing {
     };
 }
 
-/// $1 now.
+/// $1 now. Work that waits for its next try has been due since it first had to wait.
 macro_rules! overdue {
-    ($now:literal) => {
+    ($now:literal, $least:literal) => {
         concat!(
             "SELECT COALESCE(",
             $now,
-            " - (SELECT MIN(due) FROM deliveries WHERE state = 'pending'), 0), COALESCE(",
+            " - (SELECT ",
+            $least,
+            "(MIN(due), COALESCE(MIN(held_since), MIN(due))) FROM deliveries WHERE state = 'pending'), 0), COALESCE(",
             $now,
-            " - (SELECT MIN(due) FROM effects WHERE state = 'pending'), 0)"
+            " - (SELECT ",
+            $least,
+            "(MIN(due), COALESCE(MIN(CASE WHEN failures > 0 THEN since END), MIN(due))) FROM effects
+                WHERE state = 'pending'), 0)"
         )
     };
 }
@@ -183,11 +188,11 @@ impl Store {
         Ok(ahead)
     }
 
-    /// For how long the oldest of what is to be done has been due.
+    /// For how long the oldest of what is to be done has been due, failed tries and the waits between them included.
     pub async fn overdue(&self, now: Timestamp) -> Result<Overdue, StoreError> {
         const BY: Text = Text::Two {
-            sqlite: overdue!("$1"),
-            postgres: overdue!("stepherd_now($1)"),
+            sqlite: overdue!("$1", "MIN"),
+            postgres: overdue!("stepherd_now($1)", "LEAST"),
         };
         let (deliveries, effects): (i64, i64) = sql(BY).bind(rows::millis(now)).one(&mut self.read().await?).await?;
         Ok(Overdue {

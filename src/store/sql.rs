@@ -3,6 +3,8 @@
 //! Statements take `$1`, `$2` … and differ between the engines only where [`Text::Two`] says so. Rows are read by
 //! sqlx's own `FromRow`, which is generic over the engine.
 
+use std::sync::Arc;
+
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -10,6 +12,7 @@ use sqlx::{FromRow, Sqlite, SqliteConnection, Transaction};
 
 use super::gate::{Gates, Point};
 use super::lent::{Lent, in_time};
+use super::sqlite::Opened;
 use super::{StoreError, postgres, sqlite};
 
 /// A statement's text.
@@ -145,14 +148,15 @@ pub(super) struct Tx {
 }
 
 pub(super) enum TxInner {
-    Sqlite(Transaction<'static, Sqlite>),
+    /// With the file it is in, if it is in one.
+    Sqlite(Transaction<'static, Sqlite>, Option<Arc<Opened>>),
     Postgres(Lent),
 }
 
 impl Linked for Tx {
     fn link(&mut self) -> Link<'_> {
         match &mut self.inner {
-            TxInner::Sqlite(tx) => Link::Sqlite(tx),
+            TxInner::Sqlite(tx, _) => Link::Sqlite(tx),
             TxInner::Postgres(lent) => Link::Postgres(lent),
         }
     }
@@ -163,7 +167,11 @@ impl Tx {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         self.gates.pass(self.verb, Point::BeforeCommit).await?;
         match self.inner {
-            TxInner::Sqlite(tx) => tx.commit().await?,
+            TxInner::Sqlite(tx, file) => {
+                tx.commit().await?;
+                // Only now it is known where it went.
+                file.map_or(Ok(()), |file| file.check())?;
+            }
             TxInner::Postgres(lent) => lent.commit().await?,
         }
         self.gates.pass(self.verb, Point::AfterCommit).await
@@ -172,7 +180,7 @@ impl Tx {
     /// Undoes it.
     pub(super) async fn rollback(self) -> Result<(), StoreError> {
         match self.inner {
-            TxInner::Sqlite(tx) => tx.rollback().await?,
+            TxInner::Sqlite(tx, _) => tx.rollback().await?,
             TxInner::Postgres(lent) => lent.rollback().await?,
         }
         Ok(())
@@ -291,9 +299,7 @@ impl From<sqlx::Error> for StoreError {
                 let verdict = sqlite::verdict(refused.as_ref()).or_else(|| postgres::verdict(refused.as_ref()));
                 verdict.unwrap_or_else(|| Self::Unavailable(refused.to_string()))
             }
-            sqlx::Error::PoolTimedOut => Self::Unavailable(
-                "no connection in time: the server does not answer, or all connections are at work".to_owned(),
-            ),
+            sqlx::Error::PoolTimedOut => Self::Unavailable("all connections are at work".to_owned()),
             sqlx::Error::PoolClosed => Self::Unavailable("it is closed".to_owned()),
             _ => Self::Unavailable(error.to_string()),
         }

@@ -1,10 +1,11 @@
 //! What is special about SQLite: files, one writer, and what its errors mean.
 
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{self, File, Metadata, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{self as unix, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -78,17 +79,77 @@ pub(super) fn lock_at(url: &str) -> Result<Option<File>, StoreError> {
     lock(&usable_path(&parsed(url)?)?).map(Some)
 }
 
-/// Holds the file's lock for whoever serves it; the system frees it with the process, however that ends.
+/// The file whose lock is held by whoever serves the database.
+fn lock_name(path: &Path) -> PathBuf {
+    beside(path, ".serving")
+}
+
+/// Files that were opened, by their places. Somebody may take one away, or put another one there (a restore while it is
+/// served): what is written from then on goes to a file without a name, and is gone with the process.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) path: Arc<Path>,
+    files: Vec<(PathBuf, Option<(u64, u64)>)>,
+}
+
+impl Opened {
+    /// The database's file and, for who serves it, the one that is locked.
+    fn new(path: &Path, lock: Option<&File>) -> Self {
+        let mut files = vec![(path.to_owned(), fs::metadata(path).ok().as_ref().map(identity))];
+        if let Some(lock) = lock {
+            files.push((lock_name(path), lock.metadata().ok().as_ref().map(identity)));
+        }
+        Self {
+            path: path.into(),
+            files,
+        }
+    }
+
+    /// Whether each is still the one at its place.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        for (path, opened) in &self.files {
+            if fs::metadata(path).ok().as_ref().map(identity) != *opened {
+                return Err(StoreError::Unusable(format!(
+                    "{} was replaced or removed while it is in use: nothing is taken any more; restart stepherd",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What tells a file from every other one.
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+/// Holds the file's lock for whoever serves it; the system frees it with the process, however that ends. The lock's file
+/// belongs to the database's owner: root may restore what another user serves.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
-    let name = beside(path, ".serving");
+    let name = lock_name(path);
     let open = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(PRIVATE)
         .open(&name);
-    let unusable = |error: io::Error| StoreError::Unusable(format!("{} cannot be locked: {error}", path.display()));
+    let unusable = |error: io::Error| {
+        let why = format!(
+            "{} cannot be opened ({error}): it, the database and their directory must belong to the user stepherd runs \
+             as (`chown` makes them)",
+            name.display()
+        );
+        file_error(&error, why)
+    };
     let file = open.map_err(unusable)?;
+    if let (Ok(database), Ok(ours)) = (fs::metadata(path), file.metadata())
+        && database.uid() != ours.uid()
+        // Only root can, and only root needs to.
+        && let Err(error) = unix::fchown(&file, Some(database.uid()), Some(database.gid()))
+    {
+        tracing::debug!(file = %name.display(), %error, "it stays with its owner");
+    }
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(format!(
@@ -101,7 +162,7 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
 
 /// Opens the file, and makes or migrates it if that is asked for. Only who holds the file's lock does that: `locked`
 /// says that the caller does.
-pub(super) async fn open(url: &str, opening: Opening, locked: bool) -> Result<Db, StoreError> {
+pub(super) async fn open(url: &str, opening: Opening, lock: Option<&File>) -> Result<Db, StoreError> {
     if in_memory(url) {
         let writer = connect(&options(url)?).await?;
         prepare(&writer, Path::new(":memory:"), true).await?;
@@ -109,7 +170,7 @@ pub(super) async fn open(url: &str, opening: Opening, locked: bool) -> Result<Db
         return Ok(Db::Sqlite {
             writer,
             reader,
-            path: None,
+            file: None,
         });
     }
     let path = usable_path(&parsed(url)?)?;
@@ -123,20 +184,23 @@ pub(super) async fn open(url: &str, opening: Opening, locked: bool) -> Result<Db
     if opening == Opening::AsItIs {
         return open_as_it_is(url, &path).await;
     }
-    let _lock = match locked {
-        true => None,
-        false => match lock_in_time(url, &path).await? {
+    let _lock = match lock {
+        Some(_) => None,
+        None => match lock_in_time(url, &path).await? {
             Turn::Ours(lock) => Some(lock),
             Turn::Served(db) => return Ok(db),
         },
     };
+    if opening == Opening::Migrating {
+        holds_ours(url, &path).await?;
+    }
     make_private(&path)?;
     let options = options(url)?
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal);
     let writer = connect(&options).await.map_err(|error| explain(&path, error))?;
     match prepare(&writer, &path, false).await {
-        Ok(()) => Ok(shared(writer, options, &path)),
+        Ok(()) => Ok(shared(writer, options, Opened::new(&path, lock))),
         Err(error) => {
             writer.close().await;
             Err(error)
@@ -144,12 +208,33 @@ pub(super) async fn open(url: &str, opening: Opening, locked: bool) -> Result<Db
     }
 }
 
-fn shared(writer: SqlitePool, options: SqliteConnectOptions, path: &Path) -> Db {
+fn shared(writer: SqlitePool, options: SqliteConnectOptions, file: Opened) -> Db {
     Db::Sqlite {
         writer,
         reader: pool(READERS).connect_lazy_with(options.pragma("query_only", "ON")),
-        path: Some(path.into()),
+        file: Some(Arc::new(file)),
     }
+}
+
+/// Whether a file that was restored has tables of ours. It has none if it is empty, or was copied while it was served
+/// without the log beside it.
+async fn holds_ours(url: &str, path: &Path) -> Result<(), StoreError> {
+    let options = options(url)?.create_if_missing(false);
+    let pool = connect(&options).await.map_err(|error| explain(path, error))?;
+    let found = schema(&pool).await.map_err(|error| explain(path, error));
+    pool.close().await;
+    match found? {
+        Some(_) => Ok(()),
+        None => Err(nothing_restored(&path.display().to_string())),
+    }
+}
+
+/// That what was restored has nothing in it.
+pub(super) fn nothing_restored(place: &str) -> StoreError {
+    StoreError::Unusable(format!(
+        "{place} holds nothing of stepherd's, so it was not restored: take a file that `stepherd backup` made (a plain \
+         copy of a database that is being served lacks what is in its log)"
+    ))
 }
 
 /// Whose turn it is to make or migrate a file.
@@ -188,7 +273,7 @@ async fn open_as_it_is(url: &str, path: &Path) -> Result<Db, StoreError> {
         is_current(&path.display().to_string(), found, &MIGRATIONS)
     };
     match looked.await {
-        Ok(()) => Ok(shared(writer, options, path)),
+        Ok(()) => Ok(shared(writer, options, Opened::new(path, None))),
         Err(error) => {
             writer.close().await;
             Err(error)
@@ -217,11 +302,12 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
         .mode(PRIVATE)
         .open(path);
     made.map_err(|error| {
-        StoreError::Unusable(format!(
+        let why = format!(
             "the database {}: it cannot be opened ({error}): the file and its directory must be readable and writable \
              for the user stepherd runs as",
             path.display()
-        ))
+        );
+        file_error(&error, why)
     })?;
     for file in ["", "-wal", "-shm", ".serving"].map(|end| beside(path, end)) {
         let open_to_others = fs::metadata(&file).is_ok_and(|seen| seen.permissions().mode() & 0o077 != 0);
@@ -230,6 +316,14 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// What an error with a file comes to: room may be made.
+fn file_error(error: &io::Error, why: String) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Unavailable(why),
+        _ => StoreError::Unusable(why),
+    }
 }
 
 /// A file that belongs to the database.
@@ -275,7 +369,12 @@ async fn prepare(writer: &SqlitePool, path: &Path, in_memory: bool) -> Result<()
         .execute(&mut *tx)
         .await
         .map_err(explain)?;
-    tx.commit().await.map_err(explain)
+    tx.commit().await.map_err(explain)?;
+    if tables == 0 && !in_memory {
+        let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        tracing::info!(place = %place.display(), "made a new, empty database");
+    }
+    Ok(())
 }
 
 /// Connects the writer. Switching a new file to the write-ahead log takes a lock that SQLite does not wait for, so
@@ -369,6 +468,12 @@ fn explain(path: &Path, error: sqlx::Error) -> StoreError {
     let path = path.display();
     let advice = match code {
         Some(BUSY) => return StoreError::Unavailable(format!("another process holds {path} ({error})")),
+        Some(FULL) => return StoreError::Unavailable(format!("{path}: the disk is full: make room ({error})")),
+        Some(IO_ERROR) => {
+            return StoreError::Unavailable(format!(
+                "{path}: the disk failed, or has no room left: look at it and at its free space ({error})"
+            ));
+        }
         Some(READ_ONLY) => {
             "it cannot be written: make the file and its directory writable for the user stepherd runs as"
         }
@@ -378,7 +483,6 @@ fn explain(path: &Path, error: sqlx::Error) -> StoreError {
         }
         Some(NOT_A_DATABASE) => "it is not a SQLite database: name another file, or move this one away",
         Some(CORRUPT) => "it is damaged: restore a backup",
-        Some(FULL) => "the disk is full: make room",
         _ => "it cannot be used",
     };
     StoreError::Unusable(format!("the database {path}: {advice} ({error})"))

@@ -1,6 +1,7 @@
 //! What goes into and comes out of the store's verbs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,12 @@ pub struct DeliveryClaim {
     pub seq: i64,
     /// Fencing: only the newest claim can settle it.
     pub epoch: i64,
+}
+
+impl fmt::Display for DeliveryClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "delivery {}, claim {}", self.seq, self.epoch)
+    }
 }
 
 /// A delivery that this worker holds.
@@ -289,6 +296,12 @@ pub struct EffectClaim {
     pub epoch: i64,
     /// Counts how often the effect was asked for; if it was asked for again meanwhile it stays pending.
     pub generation: i64,
+}
+
+impl fmt::Display for EffectClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "effect {}, claim {}", self.id, self.epoch)
+    }
 }
 
 /// An effect that this worker holds until its lease ends.

@@ -1,7 +1,7 @@
 //! Whether the process lives, whether it can work, and what it counts.
 //!
-//! A load balancer takes away whoever is not ready. So only what this process itself cannot do makes it unready: reach
-//! the database, turn its loops. What is wrong for all processes alike (work that waits, a platform that asks to be
+//! A load balancer takes away whoever is not ready. So only what this process itself cannot do makes it unready: write
+//! to the database, turn its loops. What is wrong for all processes alike (work that waits, a platform that asks to be
 //! left alone) makes it degraded, which is said and measured, or all of them would be taken away at once.
 //!
 //! Anybody may ask whether it is ready, and is told how its parts are in words of its own, which name nothing. What is
@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Web, api};
 use crate::store::{Counts, Overdue, StoreError};
+use crate::trouble::Trouble;
 
 /// How long the database may take to answer before it counts as not answering: probes wait no longer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,11 +61,14 @@ impl Ready {
 /// The look of `/readyz` that is under way. Anybody may ask, as often as they like: who asks meanwhile gets the same
 /// answer, so that a flood of them holds one connection to the database at a time.
 #[derive(Default)]
-pub struct Probe(Mutex<Option<SharedFuture<BoxFuture<'static, Ready>>>>);
+pub struct Probe {
+    under_way: Mutex<Option<SharedFuture<BoxFuture<'static, Ready>>>>,
+    trouble: Trouble,
+}
 
 impl Probe {
     fn join(&self, web: &Web) -> SharedFuture<BoxFuture<'static, Ready>> {
-        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         match under_way.as_ref().filter(|look| look.peek().is_none()) {
             Some(look) => look.clone(),
             None => {
@@ -87,16 +91,23 @@ async fn look(web: &Web) -> Ready {
     let now = web.clock.now();
     let standing = web.metrics.standing_since(earlier(now, LOOP_STANDS));
     if !standing.is_empty() {
-        tracing::error!(loops = ?standing, "not ready: loops stand still");
         let why = format!("these loops stand still: {}", standing.join(", "));
+        if web.probe.trouble.met(now).is_some() {
+            tracing::error!(%why, "not ready");
+        }
         return unready(&[("loops", NOT_READY)], &why);
     }
     if let Err(error) = in_time(web.store.ping()).await {
-        tracing::error!(%error, "not ready");
+        if web.probe.trouble.met(now).is_some() {
+            tracing::error!(%error, "not ready");
+        }
         return unready(
             &[("loops", READY), ("database", NOT_READY)],
-            "the database cannot be used now",
+            &format!("the database cannot be used now: {error}"),
         );
+    }
+    if web.probe.trouble.over(now).is_some() {
+        tracing::info!("ready again");
     }
     let on: Vec<String> = web
         .hands
@@ -201,6 +212,8 @@ struct Shared {
     overdue: Overdue,
     /// Vendors that are left alone, and for how long still.
     paused: Vec<(String, Duration)>,
+    /// Why nobody is obeyed, for platforms where that is so.
+    unknown: Vec<String>,
 }
 
 impl Shared {
@@ -210,7 +223,7 @@ impl Shared {
         [
             ("deliveries", state(self.overdue.deliveries < OVERDUE)),
             ("effects", state(self.overdue.effects < OVERDUE)),
-            ("platforms", state(self.paused.is_empty())),
+            ("platforms", state(self.paused.is_empty() && self.unknown.is_empty())),
         ]
     }
 
@@ -223,13 +236,14 @@ impl Shared {
         let waiting = waiting.map(|(what, by)| format!("{what}, the oldest for {} s", by.as_secs()));
         let paused = self.paused.iter();
         let paused = paused.map(|(vendor, by)| format!("{vendor} asked to be left alone for {} s more", by.as_secs()));
-        waiting.chain(paused).collect()
+        waiting.chain(paused).chain(self.unknown.iter().cloned()).collect()
     }
 }
 
 async fn shared(web: &Web, now: Timestamp) -> Result<Shared, StoreError> {
     let paused = web.store.pauses(now).await?.into_iter();
     Ok(Shared {
+        unknown: web.metrics.obeys_nobody(),
         counts: web.store.counts().await?,
         overdue: web.store.overdue(now).await?,
         paused: paused

@@ -29,6 +29,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::trouble::Trouble;
 
 pub use budget::{Budget, LARGE_BODIES_MAX, SMALL_BODY_BYTES_MAX, Share};
 pub use health::Probe;
@@ -37,6 +38,7 @@ pub use refusals::Refusals;
 pub use serve::{Limits, serve};
 pub use view::{detail, summary};
 pub use waiting::waiting;
+pub use webhooks::STORE_TIMEOUT;
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -67,6 +69,10 @@ pub struct Web {
     pub trusted_proxies: Option<Arc<[IpNet]>>,
     /// What was said about requests that were turned away.
     pub refusals: Arc<Refusals>,
+    /// How long storing a delivery may take before its sender is told to come again.
+    pub store_timeout: Duration,
+    /// Whether deliveries cannot be stored at present.
+    pub trouble: Arc<Trouble>,
     /// The look of `/readyz` that is under way.
     pub probe: Arc<Probe>,
 }

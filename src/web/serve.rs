@@ -25,8 +25,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a connection may take to end once it is asked to.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a connection may take to end once it is asked to. Docker kills a program 10 s after it asked it to end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// How old a connection may get. A client that sends requests and never reads an answer would keep one for ever;
 /// others open a new one.
 const AGE_MAX: Duration = Duration::from_secs(300);

@@ -5,14 +5,13 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 use secrecy::SecretString;
-use tokio::sync::watch;
 
 use super::{api, health, webhooks};
 
 /// The routes until the real ones can be served. `why` says what is waited for, to whoever has the API's token.
-pub fn waiting(why: watch::Receiver<&'static str>, api_token: Option<SecretString>) -> Router {
+pub fn waiting(why: &'static str, api_token: Option<SecretString>) -> Router {
     let readyz = move |headers: HeaderMap| {
-        let (why, whole) = (*why.borrow(), api::shows(api_token.as_ref(), &headers));
+        let whole = api::shows(api_token.as_ref(), &headers);
         async move { health::starting(why, whole) }
     };
     Router::new()

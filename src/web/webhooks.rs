@@ -22,10 +22,13 @@ use crate::domain::ids::Platform;
 use crate::domain::pipeline::ParamKind;
 use crate::domain::places::any_holds;
 use crate::domain::policy::{self, Permission};
-use crate::store::{Deadline, NewDelivery, Place, Recorded, RunFilter};
+use crate::store::{Deadline, NewDelivery, Place, Recorded, RunFilter, StoreError};
 
 /// How long senders are asked to wait when the store cannot take a delivery, in seconds.
 const RETRY_AFTER_S: u64 = 30;
+/// How long senders are kept waiting for the store, unless a test is more impatient: GitHub hangs up after 10 s, and then
+/// nobody knows why.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(7);
 /// The part of the time for reading that a body may take whatever its bytes have earned: one of so many.
 const GRACE_SHARE: u32 = 6;
 
@@ -128,15 +131,23 @@ async fn store(
         };
         drop(share);
         recorded
-    })
-    .await;
+    });
+    let stored = match tokio::time::timeout(web.store_timeout, stored).await {
+        Ok(Ok(stored)) => stored,
+        Ok(Err(error)) => Err(StoreError::Unavailable(error.to_string())),
+        // It may still be stored: then it is known when it comes again.
+        Err(_) => Err(StoreError::Unavailable("storing takes too long".to_owned())),
+    };
     match stored {
-        Ok(Ok(Recorded::TooLate)) => {
+        Ok(Recorded::TooLate) => {
             web.metrics.delivery(&platform, "too_late");
             tracing::warn!(%platform, delivery = %id, "a delivery could not be stored in time");
             later("too late to be answered; nothing was done\n")
         }
-        Ok(Ok(recorded)) => {
+        Ok(recorded) => {
+            if let Some(times) = web.trouble.over(web.clock.now()) {
+                tracing::info!(times, "deliveries are stored again");
+            }
             let outcome = if recorded == Recorded::New { "stored" } else { "again" };
             web.metrics.delivery(&platform, outcome);
             tracing::debug!(%platform, delivery = %id, outcome, "delivery");
@@ -146,13 +157,11 @@ async fn store(
                 _ => StatusCode::ACCEPTED.into_response(),
             }
         }
-        failed => {
-            let why = failed.map_or_else(
-                |e| e.to_string(),
-                |r| r.err().map(|e| e.to_string()).unwrap_or_default(),
-            );
+        Err(why) => {
             web.metrics.delivery(&platform, "unavailable");
-            tracing::error!(%platform, delivery = %id, %why, "a delivery cannot be stored");
+            if let Some(times) = web.trouble.met(web.clock.now()) {
+                tracing::error!(%platform, delivery = %id, %why, times, "deliveries cannot be stored");
+            }
             later("cannot store the delivery now; send it again later\n")
         }
     }

@@ -4,5 +4,6 @@ mod answers;
 mod backup;
 mod check;
 pub mod kit;
+mod night;
 mod serve;
 mod stored;

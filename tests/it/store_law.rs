@@ -6,6 +6,7 @@ mod cursors;
 mod deliveries;
 mod effects;
 mod engine;
+mod files;
 mod golden;
 mod golden_values;
 mod memory;
@@ -139,6 +140,7 @@ laws! {
         a_sent_message_is_remembered_per_run_thread_and_purpose
         a_thread_opened_with_a_message_leads_to_the_run
         the_head_before_a_time_is_the_newest_one_then_known
+        what_keeps_failing_is_overdue_since_it_first_had_to_wait
         everything_is_counted;
     order:
         nobody_overtakes_in_a_thread

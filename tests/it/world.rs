@@ -21,7 +21,7 @@ use stepherd::metrics::Metrics;
 use stepherd::sandbox::keys::AppKeys;
 use stepherd::sandbox::town::{GUILD, Town, TownOptions, now_from};
 use stepherd::store::{Gate, RunFilter, Store, StoreError};
-use stepherd::web::{self, Budget, Limits, Web};
+use stepherd::web::{self, Budget, Limits, STORE_TIMEOUT, Web};
 use stepherd::wiring;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -209,7 +209,7 @@ impl World {
         let store = Store::open(url).await.unwrap();
         // Not kept: a world that is left behind has not ended when the next one begins.
         drop(store.serve(clock.now()).await.unwrap());
-        let hands = Arc::new(wiring::hands(&catalog.settings).await.unwrap());
+        let hands = Arc::new(wiring::hands(&catalog.settings).unwrap());
         engine::begin(&store, &hands, clock.now()).await.unwrap();
         let store = match gate {
             Some(gate) => store.gated(gate),
@@ -247,6 +247,8 @@ impl World {
             body_rate_min: server.body_rate_min,
             trusted_proxies: server.trusted_proxies.as_deref().map(Arc::from),
             refusals: Arc::default(),
+            store_timeout: STORE_TIMEOUT,
+            trouble: Arc::default(),
             probe: Arc::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -401,7 +403,7 @@ impl World {
         let store = Store::open(self.catalog.settings.database.url.expose_secret())
             .await
             .unwrap();
-        let hands = Arc::new(wiring::hands(&self.catalog.settings).await.unwrap());
+        let hands = Arc::new(wiring::hands(&self.catalog.settings).unwrap());
         let (metrics, wake) = (self.metrics.clone(), Arc::new(Notify::new()));
         Engine::new(store, hands, self.catalog.clone(), clock, metrics, wake)
     }

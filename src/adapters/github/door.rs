@@ -2,12 +2,15 @@
 //! only SHA-256 counts (GitHub docs, "Validating webhook deliveries").
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 use super::read;
+use super::rights::OwnAccount;
 use crate::adapters::signature::hmac_sha256_matches;
 use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified};
 use crate::domain::signal::Signal;
@@ -31,13 +34,30 @@ pub struct OwnIdentity {
 pub struct GithubDoor {
     secrets: Vec<SecretString>,
     own: OwnIdentity,
+    /// The same as GitHub tells it, which comes later.
+    told: Arc<OnceCell<OwnAccount>>,
 }
 
 impl GithubDoor {
     /// `secrets`: the current webhook secret and, while it is being replaced, the previous one. Without any, every
     /// delivery is turned away.
     pub fn new(secrets: Vec<SecretString>, own: OwnIdentity) -> Self {
-        Self { secrets, own }
+        Self::knowing(secrets, own, Arc::default())
+    }
+
+    pub(super) fn knowing(secrets: Vec<SecretString>, own: OwnIdentity, told: Arc<OnceCell<OwnAccount>>) -> Self {
+        Self { secrets, own, told }
+    }
+
+    fn own(&self) -> OwnIdentity {
+        let account_id = match self.told.get() {
+            Some(OwnAccount::User(id)) => Some(*id),
+            Some(OwnAccount::Bot(_)) | None => self.own.account_id,
+        };
+        OwnIdentity {
+            account_id,
+            ..self.own.clone()
+        }
     }
 }
 
@@ -84,7 +104,7 @@ impl Door for GithubDoor {
             NotJson::OtherType(given) => Unreadable(format!("content type `{given}` is not taken")),
             NotJson::NoPayload => Unreadable("the form has no field `payload`".to_owned()),
         })?;
-        read::signals(event, &json, &self.own)
+        read::signals(event, &json, &self.own())
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {

@@ -89,7 +89,7 @@ pub struct Github {
     web_url: Option<String>,
     webhook_secrets: Vec<SecretString>,
     /// Who stepherd is there, once it was asked for.
-    own_account: OnceCell<rights::OwnAccount>,
+    own_account: Arc<OnceCell<rights::OwnAccount>>,
 }
 
 impl Github {
@@ -111,19 +111,19 @@ impl Github {
             allow_forks: config.allow_forks,
             web_url: config.web_url.map(|url| url.trim_end_matches('/').to_owned()),
             webhook_secrets: config.webhook_secrets,
-            own_account: OnceCell::new(),
+            own_account: Arc::default(),
         }))
     }
 
-    /// The door that goes with this configuration. It knows the token's account if GitHub has told it by now; where
-    /// it has not, `Threads::is_own` asks again before anything is obeyed.
+    /// The door that goes with this configuration. It knows the token's account as soon as GitHub has told it; until
+    /// then, `Threads::is_own` asks again before anything is obeyed.
     pub fn door(&self) -> GithubDoor {
         let own = OwnIdentity {
             instance: self.instance.clone(),
             app_id: self.app_id,
-            account_id: self.known_account(),
+            account_id: self.configured_account,
         };
-        GithubDoor::new(self.webhook_secrets.clone(), own)
+        GithubDoor::knowing(self.webhook_secrets.clone(), own, self.own_account.clone())
     }
 }
 
@@ -202,6 +202,13 @@ impl Threads for Github {
 
     async fn acknowledge(&self, message: &MessageRef) -> Result<(), CallError> {
         self.react(message).await
+    }
+
+    async fn know_self(&self) -> Result<(), CallError> {
+        let own = self.ask_own().await?;
+        // What is known stays.
+        let _ = self.own_account.set(own);
+        Ok(())
     }
 
     async fn is_own(&self, account: &Account) -> Result<bool, CallError> {

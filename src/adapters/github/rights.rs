@@ -34,14 +34,6 @@ impl Github {
         }
     }
 
-    /// The number of that account as far as it is known without asking.
-    pub(super) fn known_account(&self) -> Option<u64> {
-        match self.own_account.get() {
-            Some(OwnAccount::User(id)) => Some(*id),
-            _ => self.configured_account,
-        }
-    }
-
     /// Whether this is the token's account. An app has none that could pass for a person.
     pub(super) async fn is_own_account(&self, account: &Account) -> Result<bool, CallError> {
         if self.app_id.is_some() {
@@ -71,6 +63,11 @@ impl Github {
     }
 
     async fn own(&self) -> Result<&OwnAccount, CallError> {
+        self.own_account.get_or_try_init(|| self.ask_own()).await
+    }
+
+    /// Asks GitHub whose the credentials are.
+    pub(super) async fn ask_own(&self) -> Result<OwnAccount, CallError> {
         #[derive(Deserialize)]
         struct App {
             slug: String,
@@ -79,16 +76,13 @@ impl Github {
         struct User {
             id: u64,
         }
-        let ask = || async {
-            if self.app_id.is_some() {
-                let app: App = self.client.get_own("/app").await?.json()?;
-                Ok(OwnAccount::Bot(format!("{}[bot]", app.slug)))
-            } else {
-                let user: User = self.client.get_own("/user").await?.json()?;
-                Ok(OwnAccount::User(user.id))
-            }
-        };
-        self.own_account.get_or_try_init(ask).await
+        if self.app_id.is_some() {
+            let app: App = self.client.get_own("/app").await?.json()?;
+            Ok(OwnAccount::Bot(format!("{}[bot]", app.slug)))
+        } else {
+            let user: User = self.client.get_own("/user").await?.json()?;
+            Ok(OwnAccount::User(user.id))
+        }
     }
 
     /// # Errors

@@ -1,11 +1,13 @@
 //! One Jira site: who we are there, and how its paths are written.
 
+use std::sync::Arc;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use super::{Flavor, JiraConfig, PLATFORM};
+use super::{Flavor, JiraConfig, JiraDoor, JiraProofs, PLATFORM};
 use crate::adapters::CallError;
 use crate::adapters::http::{Answered, Api, Auth, permanent, retry};
 use crate::domain::ids::{ThreadRef, TicketKey};
@@ -17,7 +19,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub struct Jira {
     api: Api,
     pub(super) flavor: Flavor,
-    own: OnceCell<String>,
+    own: Arc<OnceCell<String>>,
 }
 
 impl Jira {
@@ -35,7 +37,7 @@ impl Jira {
         Ok(Self {
             api: Api::new("Jira", &config.base_url, &auth)?,
             flavor: config.flavor,
-            own: OnceCell::new_with(config.own_account_id),
+            own: Arc::new(OnceCell::new_with(config.own_account_id)),
         })
     }
 
@@ -44,11 +46,26 @@ impl Jira {
     /// # Errors
     /// When Jira cannot be asked or does not know the token.
     pub async fn own_account(&self) -> Result<&str, CallError> {
-        let ask = || async {
-            let me = self.get(&self.path("/myself")).await?;
-            account_id(&success(me)?).ok_or_else(|| odd("it did not say whose the token is"))
-        };
-        self.own.get_or_try_init(ask).await.map(String::as_str)
+        self.own.get_or_try_init(|| self.ask_self()).await.map(String::as_str)
+    }
+
+    /// Asks Jira whose the token is.
+    pub(super) async fn ask_self(&self) -> Result<String, CallError> {
+        let me = self.get(&self.path("/myself")).await?;
+        account_id(&success(me)?).ok_or_else(|| odd("it did not say whose the token is"))
+    }
+
+    /// Asks, whether that is known or not.
+    pub(super) async fn ask_self_anew(&self) -> Result<(), CallError> {
+        let own = self.ask_self().await?;
+        // What is known or configured stays.
+        let _ = self.own.set(own);
+        Ok(())
+    }
+
+    /// The door that goes with it. It knows stepherd's own account as soon as this does.
+    pub fn door(&self, proofs: JiraProofs) -> JiraDoor {
+        JiraDoor::knowing(proofs, self.own.clone())
     }
 
     /// The same for whoever is about to obey: without it, anybody might be stepherd itself, so that it is asked again

@@ -1,8 +1,11 @@
 //! Where Jira's deliveries come in.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 
 use super::proof::JiraProofs;
 use super::{PLATFORM, catchup::REPAIRED, read};
@@ -18,14 +21,18 @@ const THREAD_BYTES_MAX: usize = 300;
 #[derive(Debug, Clone)]
 pub struct JiraDoor {
     proofs: JiraProofs,
-    own_account_id: Option<String>,
+    own: Arc<OnceCell<String>>,
 }
 
 impl JiraDoor {
     /// A door that lets in what holds one of these proofs. What the own account (`accountId`, on Data Center user key
     /// or name) writes or moves is marked as stepherd's own doing.
     pub fn new(proofs: JiraProofs, own_account_id: Option<String>) -> Self {
-        Self { proofs, own_account_id }
+        Self::knowing(proofs, Arc::new(OnceCell::new_with(own_account_id)))
+    }
+
+    pub(super) fn knowing(proofs: JiraProofs, own: Arc<OnceCell<String>>) -> Self {
+        Self { proofs, own }
     }
 }
 
@@ -59,7 +66,7 @@ impl Door for JiraDoor {
     }
 
     fn read(&self, request: &RawRequest, proof: Proof, received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
-        read::read(&request.body, proof, self.own_account_id.as_deref(), received_at).map(|signal| vec![signal])
+        read::read(&request.body, proof, self.own.get().map(String::as_str), received_at).map(|signal| vec![signal])
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {

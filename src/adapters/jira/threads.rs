@@ -75,6 +75,10 @@ impl Threads for Jira {
         self.put(&comments, &message.id, doc).await
     }
 
+    async fn know_self(&self) -> Result<(), CallError> {
+        self.ask_self_anew().await
+    }
+
     async fn still_stands(&self, said: &Said) -> Result<WordSeen, CallError> {
         let not = |why: &str| Ok(WordSeen::Not(why.to_owned()));
         let Text::Lines(said_lines) = &said.text else {

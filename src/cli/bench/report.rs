@@ -100,23 +100,23 @@ impl Report {
         for row in &self.rows {
             table.add_row(row.cells().to_vec());
         }
-        anstream::println!("{}\n\n{table}", self.machine);
+        say!("{}\n\n{table}", self.machine);
         for wrong in &self.wrong {
-            anstream::println!("WRONG: {wrong}");
+            say!("WRONG: {wrong}");
         }
     }
 
     /// As it stands in BENCHMARKS.md.
     pub(super) fn print_markdown(&self) {
-        anstream::println!("{}\n", self.machine);
-        anstream::println!("| {} |", HEAD.join(" | "));
-        anstream::println!("|{}", "---|".repeat(HEAD.len()));
+        say!("{}\n", self.machine);
+        say!("| {} |", HEAD.join(" | "));
+        say!("|{}", "---|".repeat(HEAD.len()));
         for row in &self.rows {
             let cells = row.cells().map(|cell| cell.replace('|', "\\|"));
-            anstream::println!("| {} |", cells.join(" | "));
+            say!("| {} |", cells.join(" | "));
         }
         for wrong in &self.wrong {
-            anstream::println!("\nWRONG: {wrong}");
+            say!("\nWRONG: {wrong}");
         }
     }
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
-use stepherd::clock::Clock;
+use stepherd::clock::{Clock, Stopwatch};
 use stepherd::sandbox::github::signature;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -91,6 +91,10 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
         refused.len()
     );
     assert_eq!(get(&server, "/healthz").0, 200, "it is there to say so");
+    // Not a page more, and so not even what is small.
+    let less = format!("prlimit --pid {} --fsize=4096:", server.pid());
+    assert!(Command::new("sh").args(["-c", &less]).status().unwrap().success());
+    assert_eq!(get(&server, "/readyz").0, 503, "another replica may have room");
     // With room again the same process takes what it refused.
     let more = format!("prlimit --pid {} --fsize=unlimited:", server.pid());
     assert!(Command::new("sh").args(["-c", &more]).status().unwrap().success());
@@ -98,8 +102,13 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
         let (status, answer) = send(&server, id, 40_000);
         assert_eq!(status, 202, "{id}: {answer}");
     }
+    assert_eq!(get(&server, "/readyz").0, 200);
     server.terminate();
     let (_, log) = server.ended();
+    let refusals = log
+        .iter()
+        .filter(|line| line["fields"]["message"] == "deliveries cannot be stored");
+    assert!(refusals.count() < 3, "said once, not each time: {log:#?}");
     let said: Vec<&str> = log.iter().filter_map(|line| line["fields"]["why"].as_str()).collect();
     assert!(
         said.iter().any(|why| why.contains("disk")),
@@ -109,6 +118,47 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
     for id in promised.iter().chain(&refused) {
         assert_eq!(kept.iter().filter(|there| *there == id).count(), 1, "{id}");
     }
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start_is_waited_for() {
+    let mut folder = Folder::with_github();
+    folder.wrap = ["sh", "-c", "trap '' XFSZ; ulimit -S -f 8; exec \"$0\" \"$@\""]
+        .map(str::to_owned)
+        .into();
+    let mut server = folder.start();
+    let waits = server.wait_for("waiting for the database; trying again every 2 s");
+    let why = waits["fields"]["why"].as_str().unwrap();
+    assert!(why.contains("disk"), "{why}");
+    server.address = waits["fields"]["address"].as_str().unwrap().to_owned();
+    assert_eq!(get(&server, "/healthz").0, 200);
+    let more = format!("prlimit --pid {} --fsize=unlimited:", server.pid());
+    assert!(Command::new("sh").args(["-c", &more]).status().unwrap().success());
+    server.wait_for("stepherd listens");
+}
+
+#[test]
+fn a_file_that_somebody_else_keeps_locked_is_answered_before_the_sender_hangs_up() {
+    let folder = Folder::with_github();
+    let server = folder.serve();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path("stepherd.db"));
+    let mut held = runtime.block_on(sqlx::ConnectOptions::connect(&file)).unwrap();
+    runtime
+        .block_on(sqlx::Executor::execute(&mut held, "BEGIN IMMEDIATE"))
+        .unwrap();
+    let began = Stopwatch::start();
+    let (status, answer) = send(&server, "d-1", 10);
+    assert_eq!(status, 503, "{answer}");
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "GitHub hangs up after 10 s: {:?}",
+        began.elapsed()
+    );
+    assert_eq!(get(&server, "/readyz").0, 503);
 }
 
 #[test]

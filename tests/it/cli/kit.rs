@@ -115,13 +115,27 @@ impl Folder {
 
     /// The program as a server, with its log to be read.
     pub fn spawn(&self) -> Child {
-        let mut serve = self.command(&["serve"]);
-        serve
+        self.begin(&["serve"])
+    }
+
+    /// The program, which goes on beside the test.
+    pub fn begin(&self, args: &[&str]) -> Child {
+        self.command(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()
+    }
+
+    /// The program's end if all that it prints goes to this file.
+    pub fn run_into(&self, args: &[&str], out: std::fs::File) -> Ran {
+        let output = self.command(args).stdin(Stdio::null()).stdout(out).output().unwrap();
+        Ran {
+            code: output.status.code(),
+            out: String::new(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 
     /// The server, which may not be able to serve yet.
@@ -211,8 +225,7 @@ impl Server {
 
     /// Asks it to end, as a service manager does.
     pub fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        terminate(self.child.id());
     }
 
     /// Waits for its end, with the rest of its log.
@@ -228,4 +241,10 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Asks a process to end.
+pub fn terminate(pid: u32) {
+    let kill = format!("kill -TERM {pid}");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }

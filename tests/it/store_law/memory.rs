@@ -173,3 +173,26 @@ pub(super) async fn everything_is_counted(store: Store) {
     };
     assert_eq!(store.counts().await.unwrap(), expected);
 }
+
+pub(super) async fn what_keeps_failing_is_overdue_since_it_first_had_to_wait(store: Store) {
+    store.record_delivery(&delivery("jira", "1", at(0))).await.unwrap();
+    ask(&store, vec![reply("1")], at(0)).await;
+    let none = store.overdue(at(0)).await.unwrap();
+    assert_eq!((none.deliveries.as_secs(), none.effects.as_secs()), (0, 0));
+    // Each try makes the next one later, so that neither is ever due for long.
+    for (now, next) in [(0, 300), (300, 700)] {
+        let held = claim_delivery(&store, at(now)).await.unwrap();
+        let (at_next, reason) = (at(next), "401".to_owned());
+        let settled = DeliverySettled::RetryAt {
+            at: at_next,
+            reason: reason.clone(),
+            since: at(now),
+        };
+        assert!(store.settle_delivery(held.claim, settled, at(now)).await.unwrap());
+        let held = claim_effect(&store, at(now)).await.unwrap();
+        let settled = EffectSettled::RetryAt { at: at_next, reason };
+        assert!(store.settle_effect(&held.claim, settled, at(now)).await.unwrap());
+    }
+    let overdue = store.overdue(at(600)).await.unwrap();
+    assert_eq!((overdue.deliveries.as_secs(), overdue.effects.as_secs()), (600, 600));
+}

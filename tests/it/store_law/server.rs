@@ -1,14 +1,17 @@
 //! What is special about PostgreSQL: its clock, its connections, and that it can be away.
 
 use std::pin::pin;
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::poll;
-use sqlx::Executor as _;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use stepherd::clock::Clock as _;
-use stepherd::store::{Deadline, Recorded, Store, StoreError};
+use stepherd::store::{Deadline, Limits, Recorded, Store, StoreError, backup_within};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::samples::{LEASE, ask, at, claim_effect, delivery, done, id, report, start};
 use crate::postgres::{Database, Wire};
@@ -217,5 +220,118 @@ async fn a_delivery_that_waited_too_long_for_a_row_is_not_stored() {
     assert_eq!(recording.await.unwrap().unwrap(), Recorded::TooLate);
     assert!(store.delivery(&interaction.platform, "1").await.unwrap().is_none());
     store.close().await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_no_writes_is_waited_for_at_the_start_and_not_ready_at_work() {
+    let database = Database::new().await;
+    let store = database.store().await;
+    store.ping().await.unwrap();
+    let mut admin = database.by_hand().await;
+    let read_only = |on: bool| {
+        AssertSqlSafe(format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {on}', current_database());
+             END $$"
+        ))
+    };
+    admin.execute(read_only(true)).await.unwrap();
+    admin
+        .execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await
+        .unwrap();
+    let mut refused = store.ping().await;
+    for _ in 0..20 {
+        if matches!(&refused, Err(error) if error.to_string().contains("takes no writes")) {
+            break;
+        }
+        // Connections that were ended are noticed one after the other.
+        refused = store.ping().await;
+    }
+    assert!(
+        matches!(&refused, Err(StoreError::Unavailable(why)) if why.contains("takes no writes")),
+        "{refused:?}"
+    );
+    let opened = Store::open_to_serve(&database.url, at(0)).await.err();
+    assert!(
+        matches!(&opened, Some(StoreError::Unavailable(why)) if why.contains("takes no writes")),
+        "{opened:?}"
+    );
+    // Whoever may not write may still say that it may.
+    admin.execute("SET default_transaction_read_only = off").await.unwrap();
+    admin.execute(read_only(false)).await.unwrap();
+    Store::open_to_serve(&database.url, at(0))
+        .await
+        .unwrap()
+        .0
+        .close()
+        .await;
+    store.close().await;
+    admin.close().await.unwrap();
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_few_connections_are_named_as_the_cause() {
+    let database = Database::new().await;
+    let mut admin = database.by_hand().await;
+    let few = format!("few_{}", std::process::id());
+    for statement in [
+        format!("CREATE ROLE {few} LOGIN CONNECTION LIMIT 1 PASSWORD 'few'"),
+        format!("GRANT ALL ON SCHEMA public TO {few}"),
+    ] {
+        admin.execute(AssertSqlSafe(statement)).await.unwrap();
+    }
+    let mut url = url::Url::parse(&database.url).unwrap();
+    url.query_pairs_mut()
+        .append_pair("user", &few)
+        .append_pair("password", "few");
+    let limits = Limits {
+        acquire: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let store = Store::open_within(url.as_str(), limits).await.unwrap();
+    let options = PgConnectOptions::from_str(url.as_str()).unwrap();
+    let mut held = options.connect().await;
+    while held.is_err() {
+        // The server takes a moment to see that the one before has ended.
+        held = options.connect().await;
+    }
+    let held = held.unwrap();
+    let why = store.ping().await.unwrap_err().to_string();
+    assert!(
+        why.contains("too many connections for role") && why.contains("CONNECTION LIMIT"),
+        "{why}"
+    );
+    held.close().await.unwrap();
+    store.close().await;
+    admin
+        .execute(AssertSqlSafe(format!("DROP OWNED BY {few}")))
+        .await
+        .unwrap();
+    admin.execute(AssertSqlSafe(format!("DROP ROLE {few}"))).await.unwrap();
+    admin.close().await.unwrap();
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_server_that_is_silent_is_given_up_and_leaves_nothing() {
+    let database = Database::new().await;
+    database.store().await.close().await;
+    let wire = Wire::to(&database).await;
+    wire.swallow();
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        acquire: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let copy = dir.path().join("copy");
+    let made = backup_within(&wire.url, &copy, limits);
+    let made = timeout(Duration::from_secs(30), made).await.expect("it is given up");
+    assert!(matches!(made, Err(StoreError::Unavailable(_))), "{made:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     database.drop().await;
 }
