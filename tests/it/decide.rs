@@ -7,6 +7,7 @@ mod heads;
 mod kit;
 mod laws;
 mod locks;
+mod parked;
 mod random;
 mod retries;
 mod sets;

@@ -454,3 +454,72 @@ fn a_retry_offered_for_one_failure_does_nothing_to_the_next() {
         .says(Action::Retry, &[("failure", &second)]);
     assert!(script.last.run.is_none());
 }
+
+#[test]
+fn an_outcome_of_the_attempt_before_says_nothing_about_the_one_under_way() {
+    let steps = vec![step("Edit", change()), step("Land", merge("Edit"))];
+    let mut script = Script::start(&plan(steps));
+    let edit = script.acts[0].clone();
+    script.came(went_wrong(FailureClass::User)).says(Action::Retry, &[]);
+    script.came_of(edit, Outcome::ChangeUnneeded);
+    assert!(script.last.is_nothing(), "{}", script.state());
+    script.came(Outcome::ChangeOpened(opened(1, "b")));
+    let land = script.acts.last().unwrap().clone();
+    script.came(went_wrong(FailureClass::User)).says(Action::Retry, &[]);
+    script.came_of(land, went_wrong(FailureClass::User));
+    assert!(script.last.is_nothing(), "{}", script.state());
+    assert_eq!(script.state(), "Land#2 acts");
+}
+
+#[test]
+fn a_merge_that_was_tried_again_without_asking_does_not_go_back_to_the_change() {
+    let land = StepSpec {
+        auto_retries: 1,
+        ..step("Land", merge("Edit"))
+    };
+    let mut script = Script::start(&plan(vec![step("Edit", change()), land]));
+    script
+        .came(Outcome::ChangeOpened(opened(1, "b")))
+        .came(went_wrong(FailureClass::Flaky));
+    assert_eq!(script.state(), "Land#2 acts");
+    script.came(Outcome::ChangeClosed { pr: opened(1, "b").pr });
+    assert!(
+        matches!(&script.run().state, RunState::Stopped { why, .. } if why.step == name("Land")),
+        "people closed it and nobody said retry: {}",
+        script.state()
+    );
+}
+
+#[test]
+fn what_a_look_sees_after_a_retry_tells_whether_a_job_is_started_again() {
+    use ObservedState::{Canceled, Failed, Pending, Running, Skipped, Succeeded, Waiting};
+    for (state, starts, stands) in [
+        (Running, 0, "Sync#1 watches a=Watched/Running"),
+        (Waiting, 0, "Sync#1 watches a=Watched/Waiting"),
+        (Succeeded, 0, "After#1 acts"),
+        (Skipped, 0, "After#1 acts"),
+        (Failed, 1, "Sync#2 watches a=Starting/unseen"),
+        (Canceled, 1, "Sync#2 watches a=Starting/unseen"),
+        (Pending, 1, "Sync#2 watches a=Starting/unseen"),
+    ] {
+        let mut script = retried(OnFailure::Leave, &["a"]);
+        script.saw("a", seen(state));
+        let started = acts(&script.last);
+        let started = started.iter().filter(|act| matches!(act.what, Deed::StartJob(_)));
+        assert_eq!(started.count(), starts, "{state:?}");
+        assert_eq!(script.state(), stands, "{state:?}");
+    }
+}
+
+#[test]
+fn a_start_that_was_not_made_before_the_retry_says_nothing_about_the_one_asked_for_since() {
+    let mut script = Script::start(&plan(vec![step("Sync", work(OnFailure::Leave, &["a", "b"]))]));
+    let start_of_b = script.acts.last().unwrap().clone();
+    script.job_started("a").saw("a", failed(42.0, "farmer-3 lost"));
+    script.says(Action::Retry, &[]).saw("a", failed(42.0, "farmer-3 lost"));
+    assert_eq!(script.state(), "Sync#2 watches a=Starting/unseen b=Starting/unseen");
+    script.came_of(start_of_b.clone(), Outcome::NotDone);
+    assert!(script.last.is_nothing(), "{}", script.state());
+    script.came_of(start_of_b, Outcome::JobStarted);
+    assert_eq!(script.state(), "Sync#2 watches a=Starting/unseen b=Watched/unseen");
+}

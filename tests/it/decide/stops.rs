@@ -266,6 +266,44 @@ fn a_job_looked_at_after_a_retry_is_canceled_too() {
     "#);
 }
 
+#[test]
+fn whether_an_unclear_start_got_through_is_found_out_before_the_run_ends() {
+    let unclear = Outcome::Unclear {
+        reason: "no answer".to_owned(),
+        class: FailureClass::Infrastructure,
+    };
+    for got_through in [false, true] {
+        let mut script = set(&["a"]);
+        script.came(unclear.clone()).says(Action::Stop, &[]);
+        let act = acts(&script.last).pop().expect("it is to be found out");
+        assert!(
+            matches!(wanted(script.run(), &act, false), Wanted::Find(_)),
+            "and not started"
+        );
+        if got_through {
+            script.came_of(act, Outcome::JobStarted);
+            assert_eq!(acts(&script.last).len(), 1, "it is told to end");
+            script
+                .came(Outcome::JobCanceled)
+                .saw("a", seen(ObservedState::Canceled));
+            assert!(left(&script).starts_with("a: canceled; "), "{}", left(&script));
+        } else {
+            script.came_of(act, Outcome::NotDone);
+            assert!(left(&script).starts_with("a: had not started; "), "{}", left(&script));
+        }
+    }
+}
+
+#[test]
+fn a_start_that_may_have_got_through_is_undone_when_the_run_has_ended_without_knowing() {
+    let mut script = set(&["a"]);
+    let act = script.acts.last().unwrap().clone();
+    script.says(Action::Stop, &[]).wait(600).wakes();
+    assert!(left(&script).starts_with("a: may run; whether its start got through is not known"));
+    assert!(matches!(wanted(script.run(), &act, true), Wanted::Undo(_)));
+    assert_eq!(wanted(script.run(), &act, false), Wanted::No, "it was never tried");
+}
+
 /// A merge that could not be made yet.
 fn merging() -> Script {
     let mut script = Script::start(&plan(vec![step("Edit", change()), step("Land", merge("Edit"))]));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stepherd::domain::command::Action;
-use stepherd::domain::decide::{Event, Wanted, decide, glance, wanted};
+use stepherd::domain::decide::{Event, Wanted, decide, glance, next_wake, wanted};
 use stepherd::domain::effect::Outcome;
 use stepherd::domain::pipeline::OnFailure;
 use stepherd::domain::run::{FailureClass, Observation, ObservedState, RunState};
@@ -128,6 +128,21 @@ fn a_retry_begins_with_all_its_patience() {
         Some(at(400 + 600)),
         "what it waited before counts no more"
     );
+}
+
+#[test]
+fn a_retry_of_a_wait_that_took_too_long_may_wait_as_long_again() {
+    let mut script = one();
+    script.saw("rebuild", waiting("farmers 2 of 3")).wait(600).wakes();
+    assert!(
+        matches!(script.run().state, RunState::Stopped { .. }),
+        "{}",
+        script.state()
+    );
+    script
+        .says(Action::Retry, &[])
+        .saw("rebuild", waiting("farmers 2 of 3"));
+    assert_eq!(glance(script.run()).deadline, Some(at(600 + 600)));
 }
 
 #[test]
@@ -422,4 +437,21 @@ fn a_failure_that_does_not_say_how_far_it_was_was_as_far_as_last_seen() {
         .saw("rebuild", seen(ObservedState::Failed));
     let why = standing::failure(script.run()).unwrap();
     assert_eq!(why.progress.map(|progress| progress.as_f64()), Some(42.0));
+}
+
+#[test]
+fn a_run_is_looked_at_at_once_when_there_is_something_new_to_look_at_and_keeps_its_pace_then() {
+    let mut script = Script::start(&plan(vec![step("Sync", work(OnFailure::Leave, &["rebuild"]))]));
+    let before = script.run().clone();
+    script.job_started("rebuild");
+    assert_eq!(
+        next_wake(Some(&before), script.run(), at(7)),
+        Some(at(7)),
+        "for the first time"
+    );
+    let before = script.run().clone();
+    script.saw("rebuild", running(1.0, 0));
+    assert_eq!(next_wake(Some(&before), script.run(), at(7)), Some(at(37)));
+    // The deadline comes before the next look.
+    assert_eq!(next_wake(Some(&before), script.run(), at(590)), Some(at(600)));
 }

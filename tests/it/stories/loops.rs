@@ -18,7 +18,7 @@ use stepherd::sandbox::town::{REPO, TICKET};
 use stepherd::store::{Gate, Point, StoreError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::world::World;
+use crate::world::{Turn, World};
 
 const ADA: &str = "557058:ada";
 const START: &str = "/dcr start comcast ticket=SREPROV-3072";
@@ -308,6 +308,23 @@ async fn a_message_that_cannot_be_read_again_is_obeyed_once_it_can_be() {
 }
 
 #[tokio::test]
+async fn what_was_claimed_together_with_what_has_to_wait_waits_too() {
+    let world = World::new().await;
+    let (number, _) = world.pull_request().await;
+    let start = world.write(number, "ada", START);
+    let broken = Fault::answer("GET", &format!("/issues/comments/{start}"), 1, 502, vec![], "{}");
+    world.town.github.stage().misbehave(broken);
+    world.write(number, "ada", "/dcr list");
+    world.deliver().await;
+    world.turn(Turn::Intake).await.unwrap();
+    let pending = world.store.deliveries(Some("pending"), 10).await.unwrap();
+    assert_eq!(pending.len(), 2, "the start comes first: {pending:?}");
+    world.pass(Duration::from_secs(10)).await;
+    assert_eq!(world.runs().await.len(), 1);
+    assert!(notes(&world).await.contains(&"/dcr list".to_owned()));
+}
+
+#[tokio::test]
 async fn the_same_command_twice_in_a_comment_counts_twice() {
     let world = World::new().await;
     let (number, _) = world.pull_request().await;
@@ -317,4 +334,12 @@ async fn the_same_command_twice_in_a_comment_counts_twice() {
     // The comment, and one answer that says it twice.
     assert_eq!(world.messages(number).len(), 2);
     assert_eq!(world.last_reply(number).await.matches("No run is under way").count(), 2);
+}
+
+#[tokio::test]
+async fn the_same_start_twice_in_a_comment_starts_two_runs() {
+    let world = World::new().await;
+    let (number, _) = world.pull_request().await;
+    world.say(number, "ada", &format!("{START}\n\n{START}")).await;
+    assert_eq!(world.runs().await.len(), 2, "{:?}", notes(&world).await);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use stepherd::clock::Clock as _;
 use stepherd::engine::Sweep;
 use stepherd::sandbox::town::TICKET;
 use stepherd::store::{Gate, Point, StoreError};
@@ -51,12 +52,20 @@ async fn reading_hangs(world: &World) -> Arc<Holds> {
     holds
 }
 
+/// Long before its try takes too long by itself, after a minute.
+async fn it_is_given_up_with_its_lease(world: &World, holds: &Holds) {
+    let began = world.clock.now();
+    until(world, "it is given up", async || holds.given_up() == 1).await;
+    let took = world.clock.now().duration_since(began);
+    assert!(took.as_secs() < 45, "{took}");
+}
+
 #[tokio::test]
 async fn who_cannot_renew_the_lease_of_a_delivery_lets_go_of_it() {
     let world = failing("renew_deliveries").await;
     let _engine = running(&world);
     let holds = reading_hangs(&world).await;
-    until(&world, "it is given up", async || holds.given_up() == 1).await;
+    it_is_given_up_with_its_lease(&world, &holds).await;
 }
 
 #[tokio::test]
@@ -86,7 +95,7 @@ async fn who_is_refused_the_lease_of_a_delivery_lets_go_of_it() {
         "UPDATE deliveries SET epoch = epoch + 1 WHERE state = 'pending'",
     )
     .await;
-    until(&world, "it is given up", async || holds.given_up() == 1).await;
+    it_is_given_up_with_its_lease(&world, &holds).await;
 }
 
 #[tokio::test]
@@ -115,8 +124,9 @@ async fn who_renews_its_leases_keeps_what_it_holds_however_long_it_takes() {
     .await;
 }
 
-/// Something happens to the process's clocks right after effects were claimed, once.
+/// Something happens to the process's clocks right after work was claimed, once.
 struct StandsStill {
+    claims: &'static str,
     clock: OnceCell<Arc<TestClock>>,
     on: AtomicBool,
     happens: fn(&TestClock),
@@ -125,7 +135,7 @@ struct StandsStill {
 #[async_trait]
 impl Gate for StandsStill {
     async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
-        if verb == "claim_effects" && point == Point::AfterCommit && self.on.swap(false, Ordering::SeqCst) {
+        if verb == self.claims && point == Point::AfterCommit && self.on.swap(false, Ordering::SeqCst) {
             (self.happens)(self.clock.get().unwrap());
         }
         Ok(())
@@ -152,14 +162,35 @@ async fn nothing_is_begun_when_the_machine_was_suspended_for_longer_than_the_lea
     nothing_is_begun_after(|clock| clock.set_by(11_000)).await;
 }
 
-async fn nothing_is_begun_after(happens: fn(&TestClock)) {
+/// A process to whose clocks this happens after it has claimed, as soon as it is switched on.
+async fn standing_still(claims: &'static str, happens: fn(&TestClock)) -> (World, Arc<StandsStill>) {
     let gate = Arc::new(StandsStill {
+        claims,
         clock: OnceCell::new(),
         on: AtomicBool::new(false),
         happens,
     });
     let world = World::gated(|_| {}, None, gate.clone()).await;
     gate.clock.set(world.clock.clone()).ok().unwrap();
+    (world, gate)
+}
+
+#[tokio::test]
+async fn no_delivery_is_dealt_with_when_its_lease_is_over() {
+    let (world, gate) = standing_still("claim_deliveries", |clock| clock.advance(Duration::from_secs(11))).await;
+    world.town.jira.comment(TICKET, ADA, "/dcr list").await.unwrap();
+    world.deliver().await;
+    gate.on.store(true, Ordering::SeqCst);
+    assert!(world.turn(Turn::Intake).await.unwrap() > 0);
+    let pending = world.store.deliveries(Some("pending"), 10).await.unwrap();
+    assert_eq!(pending.len(), 1, "somebody else may be dealing with it");
+    world.clock.advance(Duration::from_secs(11));
+    world.settle().await;
+    assert_eq!(world.town.jira.messages(TICKET).len(), 2);
+}
+
+async fn nothing_is_begun_after(happens: fn(&TestClock)) {
+    let (world, gate) = standing_still("claim_effects", happens).await;
     world.town.jira.comment(TICKET, ADA, "/dcr list").await.unwrap();
     world.deliver().await;
     world.turn(Turn::Intake).await.unwrap();
