@@ -83,8 +83,8 @@ async fn a_storm_on_a_store_that_is_held_loses_nothing_that_was_promised() {
     assert_eq!(world.get("/healthz", None).await, (200, "ok\n".to_owned()));
     assert_eq!(
         world.get("/readyz", None).await.0,
-        200,
-        "reading goes on beside a writer"
+        503,
+        "webhooks find no room elsewhere as long as they are sent here"
     );
     let (status, metrics) = world.get("/metrics", Some(Town::api_token())).await;
     assert_eq!(status, 200);
@@ -92,6 +92,7 @@ async fn a_storm_on_a_store_that_is_held_loses_nothing_that_was_promised() {
     assert!(metrics.contains("outcome=\"overloaded\""), "{metrics}");
     assert!(kept(&world).await.is_empty());
     other.execute("ROLLBACK").await.unwrap();
+    assert_eq!(world.get("/readyz", None).await.0, 200);
     while let Some(answer) = told.recv().await {
         all.push(answer);
     }

@@ -177,7 +177,7 @@ fn forks_and_what_cannot_be_seen_start_nothing_whatever_is_named() {
     let told: Vec<String> = refusals.iter().map(|head| refused(start(head.clone(), None))).collect();
     insta::assert_snapshot!(told.join("\n"), @"
     Nothing was started: the commits of acme/app#1 come from the fork eve/app, where anybody may push. An administrator can allow forks: `allow_forks` in stepherd.toml.
-    Nothing was started: the commits of acme/app#1 come from a fork that is gone, where anybody may push. An administrator can allow forks: `allow_forks` in stepherd.toml.
+    Nothing was started: the commits of acme/app#1 come from a repository that is gone, or that stepherd may not see. An administrator can allow forks: `allow_forks` in stepherd.toml.
     Nothing was started: acme/app#1 is acme/renamed#1 now. Say it again there.
     Nothing was started: stepherd cannot look at acme/app#1. It is gone.
     ");

@@ -279,7 +279,7 @@ impl Processes {
         tap.sticks().await;
         let (mut still, mut seen) = (0, tap.passed());
         while still < enough {
-            store.ping().await.unwrap();
+            store.effects(None, 1).await.unwrap();
             let passed = tap.passed();
             still = if passed == seen { still + 1 } else { 0 };
             seen = passed;
