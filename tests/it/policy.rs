@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use stepherd::domain::ids::RoleName;
+use stepherd::domain::places::ControlPlace;
 use stepherd::domain::policy::{
     Answer, Grant, Level, Lookup, People, Permission, SamePerson, judge, lookups, person_of, same_person,
 };
@@ -366,5 +367,36 @@ proptest! {
         // A settled question is not asked; an open one is decided by the answers alone.
         prop_assert!(without.is_none() || asked.is_empty());
         prop_assert_eq!(with.is_some(), without.is_some() || yes);
+    }
+}
+
+#[test]
+fn a_control_place_holds_what_lies_within_it_on_its_own_platform() {
+    let place = |platform: &str, path: &str| ControlPlace {
+        platform: platform.parse().expect("a platform"),
+        path: path
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    };
+    let holds = |place: &ControlPlace, platform: &str, within: &[&str]| {
+        let within: Vec<String> = within.iter().map(|part| (*part).to_owned()).collect();
+        place.holds(&platform.parse().expect("a platform"), &within)
+    };
+    let all_of_acme = place("github", "acme");
+    let one_channel = place("discord", "600/601");
+    for (place, platform, within, is_held) in [
+        (&all_of_acme, "github", &["acme", "deployment"][..], true),
+        (&all_of_acme, "github", &["ACME", "deployment"], true),
+        (&all_of_acme, "github", &["acme-evil", "deployment"], false),
+        (&all_of_acme, "jira", &["acme"], false),
+        (&all_of_acme, "github", &[], false),
+        (&one_channel, "discord", &["600", "601", "a thread in it"], true),
+        (&one_channel, "discord", &["600", "602"], false),
+        (&one_channel, "discord", &["600"], false),
+        (&place("github", ""), "github", &["acme"], false),
+    ] {
+        assert_eq!(holds(place, platform, within), is_held, "{place:?} {within:?}");
     }
 }
