@@ -118,7 +118,7 @@ pub(super) struct RawGithub {
     /// push there.
     pub(super) allow_forks: Option<bool>,
     /// The only repositories (owner/name) that are looked through for comments that no webhook told. Without it: all
-    /// that stepherd may see of the owners whom pipelines, triggers or runs name, up to a hundred.
+    /// that stepherd may see of the owners whom places, pipelines, triggers or runs name, up to a hundred.
     pub(super) repositories: Option<Vec<At<String>>>,
 }
 
