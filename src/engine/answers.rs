@@ -27,13 +27,7 @@ impl Ask<'_> {
     /// the platform's direct answer alone, never in a thread.
     pub(super) fn settle_answers(&self, decision: &mut Decision) -> Vec<Doc> {
         if !self.answered {
-            decision.effects.retain_mut(|effect| match effect {
-                Effect::Reply(reply) => {
-                    reply.direct_only = true;
-                    reply.handle.is_some()
-                }
-                _ => true,
-            });
+            keep_from_thread(decision);
         }
         let mut docs = Vec::new();
         if self.together.is_some() {
@@ -128,4 +122,15 @@ impl Engine {
         }
         Ok(committed)
     }
+}
+
+/// What is answered is answered by the platform's direct answer alone, never in a thread.
+pub(super) fn keep_from_thread(decision: &mut Decision) {
+    decision.effects.retain_mut(|effect| match effect {
+        Effect::Reply(reply) => {
+            reply.direct_only = true;
+            reply.handle.is_some()
+        }
+        _ => true,
+    });
 }

@@ -10,7 +10,6 @@ use sha2::{Digest as _, Sha256};
 use super::Engine;
 use super::effects::InHand;
 use super::pauses::{later, next_try};
-use crate::adapters::http::retry;
 use crate::adapters::{Backend, CallError, CheckShow, CheckState, Direct, Marker};
 use crate::domain::card;
 use crate::domain::decide::{Event, Wanted, wanted};
@@ -478,7 +477,11 @@ pub(super) fn believe_gone(one: &InHand) -> Result<(), CallError> {
         return Ok(());
     }
     let why = "the message is not there, as far as this answer goes".to_owned();
-    Err(retry(why, None, FailureClass::Infrastructure))
+    Err(CallError::Retry {
+        why,
+        after: None,
+        class: FailureClass::Infrastructure,
+    })
 }
 
 fn off(what: &str) -> CallError {

@@ -5,15 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::answers::Answers;
+use super::answers::{Answers, keep_from_thread};
 use super::deliveries::Piece;
 use super::pauses::{later, next_try};
 use super::{Cause, Engine};
 use crate::adapters::{CallError, MoveSeen, RawRequest};
 use crate::domain::card;
 use crate::domain::command::{Action, Command, Trigger, TriggerOn};
-use crate::domain::decide::{Decision, Via, misread};
-use crate::domain::effect::{Effect, Reply};
+use crate::domain::decide::{Via, misread, reply_with};
 use crate::domain::grammar::{self, Found};
 use crate::domain::ids::{PrRef, Sha, ThreadRef};
 use crate::domain::places::Within;
@@ -322,27 +321,18 @@ impl Engine {
 
     async fn invoked(&self, invoked: &Invoked, delivery: &Piece) -> Result<String, Wait> {
         let answered = self.is_answered(&invoked.actor, delivery).await?;
-        let Some(found) = self.resolve(invoked) else {
-            // It existed when the platform was told of it, and somebody waits for an answer.
-            let via = Via {
-                key: invoked.key.clone(),
-                thread: invoked.thread.clone(),
-                handle: invoked.handle.clone(),
-                message: None,
-            };
-            let said = format!(
-                "There is no command /{} any more; the list of commands that you see is out of date.",
-                invoked.command
-            );
-            self.commit(answer(&via, &said, true), None, Cause::keyed(&via.key))
-                .await?;
-            return Ok(format!("no command is called /{}", invoked.command));
-        };
         let via = Via {
             key: invoked.key.clone(),
             thread: invoked.thread.clone(),
             handle: invoked.handle.clone(),
             message: None,
+        };
+        let Some(found) = self.resolve(invoked) else {
+            // It existed when the platform was told of it, and somebody waits for an answer.
+            let mut decision = reply_with(&via, card::no_such_command(&invoked.command));
+            keep_from_thread(&mut decision);
+            self.commit(decision, None, Cause::keyed(&via.key)).await?;
+            return Ok(format!("no command is called /{}", invoked.command));
         };
         self.ask(Ask {
             found,
@@ -544,20 +534,6 @@ pub(super) fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) ->
     let named = format!("{name}:{occurrence}");
     *occurrence += 1;
     named
-}
-
-/// Answers, and does nothing else; `direct_only` as in a reply.
-pub(super) fn answer(via: &Via, said: &str, direct_only: bool) -> Decision {
-    Decision {
-        effects: vec![Effect::Reply(Reply {
-            key: via.key.clone(),
-            thread: via.thread.clone(),
-            handle: via.handle.clone(),
-            doc: card::plain(said),
-            direct_only,
-        })],
-        ..Decision::default()
-    }
 }
 
 /// Something that may trigger commands without words.

@@ -55,11 +55,18 @@ pub fn refused(invocation: &Invocation, who: Option<&str>, missing: &[RoleName],
     doc
 }
 
+/// A platform still offers a command that is not configured any more.
+pub fn no_such_command(command: &str) -> Doc {
+    plain(&format!(
+        "There is no command /{command} any more; the list of commands that you see is out of date."
+    ))
+}
+
 /// It took effect before; its answer may have been lost with the process that was about to give it.
 pub fn done_before(invocation: &Invocation) -> Doc {
     Doc::paragraph(vec![
         Span::code(said(invocation)),
-        Span::text(" took effect when this was read first."),
+        Span::text(" had been carried out before; its answer may have been lost."),
     ])
 }
 

@@ -10,8 +10,8 @@ mod notice;
 
 pub use answers::{
     accepted, bad_start, done_before, foreign_commit, from_fork, happened, help, list, misread, moved, no_run,
-    nothing_to_retry, nothing_to_stop, other_head, plain, refused, stop_of_another, stopped_while_it_waited, too_old,
-    unknown_head, unseen, why,
+    no_such_command, nothing_to_retry, nothing_to_stop, other_head, plain, refused, stop_of_another,
+    stopped_while_it_waited, too_old, unknown_head, unseen, why,
 };
 pub use asked::{
     QuestionShown, answer_before_question, asked_by_you, closed_question, no_question, no_such_option,
