@@ -176,6 +176,9 @@ pub trait Forge: Send + Sync {
     /// Makes the change and its pull request, or finds them. Outcomes: `ChangeOpened`, `ChangeAlreadyMerged`,
     /// `ChangeUnneeded`, `ChangeClosed`, `Failed`.
     async fn change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError>;
+    /// Looks whether the change was made, by its branch, and makes nothing that lasts. Outcomes: those of `change`, and
+    /// `NotDone` if there is no pull request.
+    async fn find_change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError>;
     /// Merges or looks. Outcomes: `Merged`, `MergeWaits`, `ChangeClosed`, `Failed`.
     async fn merge(&self, intent: &MergeIntent) -> Result<Outcome, CallError>;
     /// Whether what comes from forks may be started.
@@ -281,6 +284,8 @@ pub trait Tracker: Send + Sync {
     fn platform(&self) -> Platform;
     /// Moves the ticket by whichever transition leads there now, or finds it moved. Outcomes: `TicketMoved`, `Failed`.
     async fn move_ticket(&self, intent: &MoveIntent) -> Result<Outcome, CallError>;
+    /// Whether the ticket is where it was to be moved. Moves nothing.
+    async fn is_moved(&self, intent: &MoveIntent) -> Result<bool, CallError>;
     /// Looks whether a move that was told of is the ticket's newest one, by whom it was said to be, and whether the
     /// ticket is still where it led. A move that names no change is the newest one to that status; then whoever told
     /// of it remains the actor. Not to know is an error.

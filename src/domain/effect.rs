@@ -121,6 +121,16 @@ pub struct MergeIntent {
     pub title: String,
 }
 
+impl MergeIntent {
+    /// The same, without merging.
+    pub fn only_look(&self) -> Self {
+        Self {
+            method: None,
+            ..self.clone()
+        }
+    }
+}
+
 /// One job on one back-end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobIntent {
@@ -264,12 +274,12 @@ impl Effect {
 }
 
 impl Outcome {
-    /// What a failure of this deed means after a try that may have got through: a start or a merge that was refused
-    /// the second time may have been made the first time.
-    pub fn after_unclear_try(self, deed: &Deed) -> Self {
-        match (self, deed) {
-            (Self::Failed { reason, class }, Deed::StartJob(_) | Deed::Merge(_)) => Self::Unclear { reason, class },
-            (outcome, _) => outcome,
+    /// What a failure means after a try that may have got through: what was refused the second time may have been done
+    /// the first time.
+    pub fn after_unclear_try(self) -> Self {
+        match self {
+            Self::Failed { reason, class } => Self::Unclear { reason, class },
+            outcome => outcome,
         }
     }
 }

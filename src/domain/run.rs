@@ -141,6 +141,9 @@ pub struct Attempt {
     pub waiting_since: Option<Timestamp>,
     /// The branch's own number: 1, or more when a pull request closed unmerged forced a new branch.
     pub branch: u32,
+    /// Whether something of this step was given up after a try that may have got through, here or in an earlier attempt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclear: bool,
 }
 
 /// What an attempt is doing. Which phases a step goes through depends on its kind.
@@ -177,7 +180,8 @@ pub enum Phase {
         since: Timestamp,
         /// The jobs being canceled; empty for steps without jobs.
         jobs: Vec<Job>,
-        /// Whether the pull request that the step merges is looked at once more, without merging it.
+        /// Whether it is still to be found out what became of the step's own act (a change, a merge, a ticket's move).
+        /// Nothing of it is done any more.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         look: bool,
     },

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::Engine;
 use super::effects::InHand;
 use super::pauses::{later, next_try};
-use crate::adapters::{Backend, CallError, CheckShow, CheckState, Direct, Marker};
+use crate::adapters::{Backend, CallError, CheckShow, CheckState, Direct, Forge, Marker, Tracker};
 use crate::domain::card;
 use crate::domain::decide::{Event, Wanted, wanted};
 use crate::domain::effect::{Act, Deed, Effect, JobIntent, Outcome, Reply};
@@ -156,7 +156,7 @@ impl Engine {
 
     async fn came(&self, run: &RunId, act: &Act, outcome: Outcome, effect: &ClaimedEffect) -> Result<(), StoreError> {
         let outcome = if effect.maybe_done {
-            outcome.after_unclear_try(&act.what)
+            outcome.after_unclear_try()
         } else {
             outcome
         };
@@ -204,11 +204,7 @@ impl Engine {
         let claimed = &one.effect;
         let outcome = match wanted(&run, act, claimed.maybe_done) {
             Wanted::Yes => self.perform(&act.what).await?,
-            Wanted::Look(intent) => self.perform(&Deed::Merge(intent)).await?,
-            Wanted::Find(intent) => match self.backend(&intent)?.find(&intent).await? {
-                true => Outcome::JobStarted,
-                false => Outcome::NotDone,
-            },
+            Wanted::Look => self.look_whether_done(&act.what).await?,
             Wanted::Undo(intent) => {
                 self.perform(&Deed::CancelJob(intent)).await?;
                 Outcome::NotDone
@@ -220,17 +216,34 @@ impl Engine {
     }
 
     async fn perform(&self, deed: &Deed) -> Result<Outcome, CallError> {
-        let forge = || self.hands.forge.as_ref().ok_or_else(|| off("the forge"));
         match deed {
-            Deed::Change(intent) => forge()?.change(intent).await,
-            Deed::Merge(intent) => forge()?.merge(intent).await,
+            Deed::Change(intent) => self.forge()?.change(intent).await,
+            Deed::Merge(intent) => self.forge()?.merge(intent).await,
             Deed::StartJob(intent) => self.backend(intent)?.start(intent).await,
             Deed::CancelJob(intent) => self.backend(intent)?.cancel(intent).await,
-            Deed::MoveTicket(intent) => {
-                let tracker = self.hands.tracker.as_ref().ok_or_else(|| off("the tracker"))?;
-                tracker.move_ticket(intent).await
-            }
+            Deed::MoveTicket(intent) => self.tracker()?.move_ticket(intent).await,
         }
+    }
+
+    /// Whether it was carried out by an earlier try, as far as the world shows now. Nothing of it is done.
+    pub(super) async fn look_whether_done(&self, deed: &Deed) -> Result<Outcome, CallError> {
+        let (found, outcome) = match deed {
+            Deed::Change(intent) => return self.forge()?.find_change(intent).await,
+            Deed::Merge(intent) => return self.forge()?.merge(&intent.only_look()).await,
+            Deed::StartJob(intent) => (self.backend(intent)?.find(intent).await?, Outcome::JobStarted),
+            Deed::MoveTicket(intent) => (self.tracker()?.is_moved(intent).await?, Outcome::TicketMoved),
+            // Whether a job ends is told by looking at the job.
+            Deed::CancelJob(_) => (false, Outcome::NotDone),
+        };
+        Ok(if found { outcome } else { Outcome::NotDone })
+    }
+
+    fn forge(&self) -> Result<&dyn Forge, CallError> {
+        self.hands.forge.as_deref().ok_or_else(|| off("the forge"))
+    }
+
+    fn tracker(&self) -> Result<&dyn Tracker, CallError> {
+        self.hands.tracker.as_deref().ok_or_else(|| off("the tracker"))
     }
 
     fn backend(&self, intent: &JobIntent) -> Result<&dyn Backend, CallError> {
@@ -429,14 +442,18 @@ impl Engine {
             Effect::Reply(reply) => reply.thread.platform.to_string(),
             Effect::Acknowledge { message } => message.thread.platform.to_string(),
             Effect::Check(_) => self.forge_vendor(),
-            Effect::Act(act) => match &act.what {
-                Deed::Change(_) | Deed::Merge(_) => self.forge_vendor(),
-                Deed::MoveTicket(_) => {
-                    let tracker = self.hands.tracker.as_ref();
-                    tracker.map_or_else(|| "tracker".to_owned(), |tracker| tracker.platform().to_string())
-                }
-                Deed::StartJob(intent) | Deed::CancelJob(intent) => intent.backend.to_string(),
-            },
+            Effect::Act(act) => self.vendor_of(&act.what),
+        }
+    }
+
+    pub(super) fn vendor_of(&self, deed: &Deed) -> String {
+        match deed {
+            Deed::Change(_) | Deed::Merge(_) => self.forge_vendor(),
+            Deed::MoveTicket(_) => {
+                let tracker = self.hands.tracker.as_ref();
+                tracker.map_or_else(|| "tracker".to_owned(), |tracker| tracker.platform().to_string())
+            }
+            Deed::StartJob(intent) | Deed::CancelJob(intent) => intent.backend.to_string(),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Looking: at jobs, at pull requests that cannot be merged yet, at queues and at the clock.
+//! Looking: at jobs, at pull requests that cannot be merged yet, at what a stopped run may have done, at queues and at
+//! the clock.
 //!
 //! Each process looks at the runs of the shards it holds. When to look next is stored with every change of a run, and
 //! kept in memory from one look to the next: an observation that changes nothing writes nothing.
@@ -20,7 +21,7 @@ use super::{Engine, POLL};
 use crate::adapters::CallError;
 use crate::clock::Moment;
 use crate::domain::decide::{Event, Look, awaits_act, glance};
-use crate::domain::effect::{JobIntent, Outcome};
+use crate::domain::effect::{Act, JobIntent, Outcome};
 use crate::domain::ids::RunId;
 use crate::domain::run::{FailureClass, Observation, ObservedState, Run};
 use crate::store::{RunWake, Shards, StoreError};
@@ -405,6 +406,7 @@ impl Engine {
     fn looks_at(&self, look: &Look) -> String {
         match look {
             Look::Merge { .. } => self.forge_vendor(),
+            Look::Done(act) => self.vendor_of(&act.what),
             Look::Job { intent, .. } => intent.backend.to_string(),
         }
     }
@@ -443,16 +445,17 @@ impl Engine {
         let event = match look {
             Look::Merge { act, intent } => {
                 let Some(forge) = &self.hands.forge else { return Ok(()) };
-                let came = |outcome| Event::Came {
-                    act: act.clone(),
-                    outcome,
-                };
                 match in_time(forge.merge(intent)).await {
-                    Ok(outcome) => Ok(came(outcome)),
-                    Err(CallError::Permanent { why, class }) => Ok(came(Outcome::Failed { reason: why, class })),
+                    Ok(outcome) => Ok(came(act, outcome)),
+                    Err(CallError::Permanent { why, class }) => Ok(came(act, Outcome::Failed { reason: why, class })),
                     Err(error) => Err(error),
                 }
             }
+            Look::Done(act) => match in_time(self.look_whether_done(&act.what)).await {
+                Ok(outcome) => Ok(came(act, outcome)),
+                Err(CallError::Permanent { why, class }) => Ok(came(act, Outcome::Unclear { reason: why, class })),
+                Err(error) => Err(error),
+            },
             Look::Job {
                 step,
                 attempt,
@@ -515,6 +518,11 @@ struct Looked {
     clear: Vec<String>,
     /// Vendors with whom there was no room to look.
     full: Vec<String>,
+}
+
+fn came(act: &Act, outcome: Outcome) -> Event {
+    let act = act.clone();
+    Event::Came { act, outcome }
 }
 
 /// What hangs is a failure after a while.

@@ -19,4 +19,5 @@ mod retention;
 mod retries;
 mod scene;
 mod sets;
+mod stops;
 mod vendors;

@@ -24,6 +24,13 @@ use crate::domain::run::OpenedPr;
 const TITLE_CHARS_MAX: usize = 256;
 const NEW_FILE_MODE: &str = "100644";
 
+/// What is to be made where nothing is found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Making {
+    All,
+    Nothing,
+}
+
 /// The default branch as it is now.
 struct Base {
     branch: String,
@@ -53,15 +60,15 @@ struct Edited {
 }
 
 impl Github {
-    pub(super) async fn make_change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError> {
-        match self.try_change(intent).await {
+    pub(super) async fn make_change(&self, intent: &ChangeIntent, making: Making) -> Result<Outcome, CallError> {
+        match self.try_change(intent, making).await {
             Ok(outcome) => Ok(outcome),
             Err(Stop::Call(error)) => Err(error),
             Err(Stop::Refused(reason)) => Ok(failed(reason)),
         }
     }
 
-    async fn try_change(&self, intent: &ChangeIntent) -> Result<Outcome, Stop> {
+    async fn try_change(&self, intent: &ChangeIntent, making: Making) -> Result<Outcome, Stop> {
         if let Some(recorded) = &intent.recorded
             && let Some(outcome) = self.judge_recorded(intent, recorded).await?
         {
@@ -71,7 +78,14 @@ impl Github {
         if let Some(pull) = self.pull_of_branch(&intent.repo, &intent.branch).await? {
             return self.judge_found(intent, &base, pull).await;
         }
-        let head = match self.branch_head(&intent.repo, &intent.branch).await? {
+        let head = self.branch_head(&intent.repo, &intent.branch).await?;
+        if making == Making::Nothing {
+            return Ok(match head {
+                Some(head) => failed(format!("its branch `{}` is there, at {}", intent.branch, head.short())),
+                None => Outcome::NotDone,
+            });
+        }
+        let head = match head {
             // An earlier try got this far. Its commit stands even if the default branch has moved on since: merging
             // takes care of that, and another commit would need another branch.
             Some(head) => self.own_head(intent, &base, head).await?,

@@ -32,6 +32,7 @@ pub use catchup::GithubCatchup;
 pub use door::{GithubDoor, OwnIdentity};
 pub use markdown::render;
 
+use self::change::Making;
 use super::{CallError, CheckShow, Forge, Marker, Posted, PrSeen, Threads, WordSeen};
 use crate::domain::decide::HeadThen;
 use crate::domain::doc::Doc;
@@ -151,7 +152,11 @@ impl Forge for Github {
     }
 
     async fn change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError> {
-        self.make_change(intent).await
+        self.make_change(intent, Making::All).await
+    }
+
+    async fn find_change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError> {
+        self.make_change(intent, Making::Nothing).await
     }
 
     async fn merge(&self, intent: &MergeIntent) -> Result<Outcome, CallError> {

@@ -68,6 +68,11 @@ impl Tracker for Jira {
         })
     }
 
+    async fn is_moved(&self, intent: &MoveIntent) -> Result<bool, CallError> {
+        let issue = self.path(&format!("/issue/{}", encoded(intent.ticket.as_str())));
+        Ok(self.status(&issue).await?.is(&intent.to))
+    }
+
     async fn move_stands(&self, told: &TicketMoved) -> Result<MoveSeen, CallError> {
         let not = |why: &str| Ok(MoveSeen::Not(format!("{}: {why}", told.ticket)));
         let absent = |why: &str| Ok(MoveSeen::Absent(format!("{}: {why}", told.ticket)));

@@ -277,7 +277,9 @@ fn next(run: &Run) -> Vec<Span> {
         RunState::Active(attempt) => match &attempt.phase {
             Phase::Asking { .. } => question::open(run).map_or_else(Vec::new, |open| asked::to_answer(run, &open)),
             Phase::Stopping { look: true, .. } => {
-                vec![Span::text("It ends as soon as its pull request has been looked at.")]
+                vec![Span::text(
+                    "It ends as soon as stepherd has looked what became of the last try.",
+                )]
             }
             Phase::Stopping { .. } => vec![Span::text("It ends as soon as what runs has ended.")],
             _ => vec![

@@ -33,7 +33,7 @@ pub(super) fn decide(run: &Run, asked: &Asked, known: AnswerFacts, facts: &Facts
     if option.go_on {
         steps::pass(&mut draft, Some(format!("{}: {}", asked.by.name, option.label)));
     } else {
-        steps::finish_canceled(&mut draft, asked.by.clone(), &[], None);
+        steps::finish_canceled(&mut draft, asked.by.clone(), &[]);
     }
     accept(&mut draft, &asked.via, "answered");
     draft.done()

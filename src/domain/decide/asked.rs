@@ -272,7 +272,7 @@ fn stop(run: &Run, asked: &Asked, facts: &Facts) -> Decision {
             jobs::stop(&mut draft, attempt, asked.by.clone());
         }
         RunState::Queued { .. } | RunState::Finished { .. } => {
-            steps::finish_canceled(&mut draft, asked.by.clone(), &[], None)
+            steps::finish_canceled(&mut draft, asked.by.clone(), &[])
         }
     }
     accept(&mut draft, &asked.via, "stopping");

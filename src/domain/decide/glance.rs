@@ -13,7 +13,7 @@ use crate::domain::standing;
 
 /// How often a pull request that cannot be merged yet is looked at; webhooks make it sooner.
 const MERGE_EVERY: Duration = Duration::from_secs(60);
-/// How often it is tried to look at the pull request of a run that is being stopped.
+/// How often it is tried to find out what became of the last act of a run that is being stopped.
 const LAST_LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What a run needs looked at.
@@ -50,6 +50,8 @@ pub enum Look {
         /// The same, as the forge takes it.
         intent: MergeIntent,
     },
+    /// Whether an act of a run that is being stopped was carried out. Nothing of it is done any more.
+    Done(Act),
 }
 
 /// What the run needs looked at. Nothing for runs that wait for a person, an effect, or that ended.
@@ -66,12 +68,13 @@ pub fn glance(run: &Run) -> Glance {
     };
     let spec = &run.plan.steps[attempt.step];
     let deadline = watched::deadline(run, attempt);
+    let act = |what: Deed| Act {
+        step: spec.name.clone(),
+        attempt: attempt.number,
+        what,
+    };
     let merge = |intent: MergeIntent| Look::Merge {
-        act: Act {
-            step: spec.name.clone(),
-            attempt: attempt.number,
-            what: Deed::Merge(intent.clone()),
-        },
+        act: act(Deed::Merge(intent.clone())),
         intent,
     };
     let (looks, every) = match (&attempt.phase, &spec.kind) {
@@ -79,8 +82,8 @@ pub fn glance(run: &Run) -> Glance {
             let looks = steps::merge_intent(run, attempt, spec).map(merge);
             (looks.into_iter().collect(), MERGE_EVERY)
         }
-        (Phase::Stopping { look: true, .. }, StepKind::Merge(_)) => {
-            let looks = steps::merge_awaited(run, attempt).map(only_look).map(merge);
+        (Phase::Stopping { look: true, .. }, _) => {
+            let looks = steps::maybe_done(run, attempt).map(|deed| Look::Done(act(deed)));
             (looks.into_iter().collect(), LAST_LOOK_EVERY)
         }
         (phase, StepKind::Work(work)) => {
@@ -158,9 +161,7 @@ pub enum Wanted {
     /// Not at all.
     No,
     /// It may have been carried out already, so look whether it was, and do no more than that.
-    Look(MergeIntent),
-    /// It may have been carried out already, so find out whether the job is there, and do no more than that.
-    Find(JobIntent),
+    Look,
     /// It may have been carried out already: see to it that the job ends if it is there.
     Undo(JobIntent),
 }
@@ -182,11 +183,12 @@ pub fn wanted(run: &Run, act: &Act, unclear: bool) -> Wanted {
             Some(JobState::Canceling) => Wanted::Yes,
             _ => Wanted::No,
         },
-        _ if current && !stopping && !stopped => Wanted::Yes,
-        // Finding what an unclear try made is the same call as making it, and people must be told what is there.
-        Deed::Change(_) if unclear && current => Wanted::Yes,
-        // A run that is being stopped says in the end what became of its pull request.
-        Deed::Merge(intent) if unclear || (current && stopping) => Wanted::Look(only_look(intent.clone())),
+        Deed::Change(_) | Deed::Merge(_) | Deed::MoveTicket(_) if !current => Wanted::No,
+        _ if !stopping && !stopped => Wanted::Yes,
+        // A run that is being stopped says in the end what became of what it did.
+        _ if unclear || standing::attempt(run).is_some_and(|attempt| attempt.unclear) => Wanted::Look,
+        // People may have merged.
+        Deed::Merge(_) if stopping => Wanted::Look,
         Deed::Change(_) | Deed::Merge(_) | Deed::MoveTicket(_) => Wanted::No,
     }
 }
@@ -195,8 +197,8 @@ fn start_wanted(run: &Run, intent: &JobIntent, unclear: bool) -> Wanted {
     let under_way = matches!(&run.state, RunState::Active(attempt) if !matches!(attempt.phase, Phase::Stopping { .. }));
     match (job_state(run, intent), &run.state) {
         (Some(JobState::Starting | JobState::Unconfirmed), _) if under_way => Wanted::Yes,
-        (Some(JobState::Unconfirmed), _) => Wanted::Find(intent.clone()),
-        (Some(JobState::Starting), _) if unclear => Wanted::Find(intent.clone()),
+        (Some(JobState::Unconfirmed), _) => Wanted::Look,
+        (Some(JobState::Starting), _) if unclear => Wanted::Look,
         // The run was stopped, and ended before anybody knew.
         (
             None,
@@ -214,8 +216,4 @@ fn job_state(run: &Run, intent: &JobIntent) -> Option<JobState> {
     let jobs = steps::jobs_of(&standing::attempt(run)?.phase)?;
     let job = jobs.iter().find(|job| job.marker == intent.marker);
     job.map(|job| job.state)
-}
-
-fn only_look(intent: MergeIntent) -> MergeIntent {
-    MergeIntent { method: None, ..intent }
 }

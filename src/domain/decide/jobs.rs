@@ -36,10 +36,11 @@ pub(super) fn end_came(run: &Run, marker: &str, outcome: &Outcome, facts: &Facts
     })
 }
 
-/// The state of the job with this marker.
-pub(super) fn state_of(run: &Run, marker: &str) -> Option<JobState> {
-    let jobs = steps::jobs_of(&standing::attempt(run)?.phase)?;
-    jobs.iter().find(|job| job.marker == marker).map(|job| job.state)
+/// Whether the outcome of the start of the job with this marker is awaited.
+pub(super) fn awaits_start(run: &Run, marker: &str) -> bool {
+    let jobs = standing::attempt(run).and_then(|attempt| steps::jobs_of(&attempt.phase));
+    let mut jobs = jobs.into_iter().flatten();
+    jobs.any(|job| job.marker == marker && watched::start_is_on_its_way(job))
 }
 
 fn to_job(
@@ -83,14 +84,15 @@ fn started(draft: &mut Draft<'_>, mut attempt: Attempt, place: usize, outcome: &
             }
         }
         Outcome::Unclear { reason, class } => {
+            let was_looked_for = job.state == JobState::Unconfirmed;
             job.state = JobState::Unconfirmed;
             job.seen = Some(because(ObservedState::Unknown, reason));
             if watching {
                 watched::start_failed(draft, attempt, What::new(reason.clone(), *class));
                 return true;
             }
-            if must_end(draft, &attempt) {
-                find_out(draft, &attempt, place);
+            if must_end(draft, &attempt) && !was_looked_for {
+                find_out(draft, &mut attempt, place);
             }
         }
         // That was before somebody said retry: its start has been asked for again since.
@@ -186,10 +188,11 @@ fn tell_all_to_end(draft: &mut Draft<'_>, attempt: &mut Attempt, which: impl Fn(
 
 /// Whether the job's start got through is to be found out: whoever carries out a start that is no longer wanted does
 /// no more than that.
-fn find_out(draft: &mut Draft<'_>, attempt: &Attempt, place: usize) {
-    if let Some(job) = steps::jobs_of(&attempt.phase).and_then(|jobs| jobs.get(place)) {
-        draft.act(attempt, Deed::StartJob(steps::job_intent(job)));
-    }
+fn find_out(draft: &mut Draft<'_>, attempt: &mut Attempt, place: usize) {
+    let job = &mut watched::jobs_mut(&mut attempt.phase)[place];
+    job.seen = None;
+    let intent = steps::job_intent(job);
+    draft.act(attempt, Deed::StartJob(intent));
 }
 
 /// Somebody said stop: what runs is told to end, and what is on its way is awaited, so that its outcome is known when
@@ -204,27 +207,30 @@ pub(super) fn stop(draft: &mut Draft<'_>, mut attempt: Attempt, by: By) {
         JobState::Ended => checking && unseen(job),
         _ => false,
     });
-    let jobs = watched::jobs_mut(&mut attempt.phase).to_vec();
-    for (place, _) in jobs
-        .iter()
-        .enumerate()
-        .filter(|(_, job)| job.state == JobState::Unconfirmed)
-    {
-        find_out(draft, &attempt, place);
+    for place in 0..watched::jobs_mut(&mut attempt.phase).len() {
+        if watched::jobs_mut(&mut attempt.phase)[place].state == JobState::Unconfirmed {
+            find_out(draft, &mut attempt, place);
+        }
     }
-    // A try to merge may have got through, or people may have merged.
-    let look = !acting && steps::merge_awaited(&draft.run, &attempt).is_some();
+    let jobs = watched::jobs_mut(&mut attempt.phase).to_vec();
+    let look = !acting && steps::maybe_done(&draft.run, &attempt).is_some();
     if !(acting || look || jobs.iter().any(is_awaited)) {
-        return steps::finish_canceled(draft, by, &jobs, None);
+        return steps::finish_canceled(draft, by, &jobs);
     }
     let since = draft.facts.now;
     let phase = Phase::Stopping { by, since, jobs, look };
     draft.run.state = RunState::Active(Attempt { phase, ..attempt });
 }
 
-/// Whether a run that is being stopped waits for the job: not for one that could not be told to end.
+/// Whether a run that is being stopped waits for the job: not for one that could not be told to end, nor for one of
+/// which it could not be found out whether it is there.
 pub(super) fn is_awaited(job: &Job) -> bool {
-    job.start && job.state.may_run() && job.state != JobState::Watched
+    job.start
+        && match job.state {
+            JobState::Starting | JobState::Unconfirmed => watched::start_is_on_its_way(job),
+            JobState::Canceling | JobState::Ending => true,
+            JobState::Watched | JobState::NotStarted | JobState::Ended => false,
+        }
 }
 
 fn because(state: ObservedState, reason: &str) -> Observation {

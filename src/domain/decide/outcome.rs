@@ -5,8 +5,8 @@ use super::steps::{self, Looked, What};
 use super::{Decision, Facts, jobs};
 use crate::domain::effect::{Act, Deed, Outcome};
 use crate::domain::ids::Sha;
-use crate::domain::pipeline::StepKind;
-use crate::domain::run::{Attempt, By, FailureClass, Happened, JobState, OpenedPr, Phase, Run, RunState};
+use crate::domain::pipeline::{StepKind, TellSpec};
+use crate::domain::run::{Attempt, By, FailureClass, Happened, OpenedPr, Phase, Run, RunState};
 use crate::domain::standing;
 
 /// An outcome for any attempt but the one under way, or for a branch that was given up, addresses nothing and changes
@@ -32,14 +32,25 @@ pub(super) fn decide(run: &Run, act: &Act, outcome: &Outcome, facts: &Facts) -> 
             _ => Decision::default(),
         };
     }
-    let changed = match &act.what {
-        Deed::Change(intent) if intent.branch != steps::branch_of(run, attempt) => false,
-        Deed::Change(_) => changed(&mut draft, attempt, outcome),
-        Deed::Merge(_) => merged(&mut draft, attempt, outcome),
-        Deed::StartJob(_) | Deed::CancelJob(_) => false,
-        Deed::MoveTicket(_) => moved(&mut draft, attempt, outcome),
-    };
+    if matches!(&act.what, Deed::Change(intent) if intent.branch != steps::branch_of(run, attempt)) {
+        return Decision::default();
+    }
+    let changed = acted(&mut draft, attempt, outcome);
     if changed { draft.done() } else { Decision::default() }
+}
+
+/// What came of the act of the attempt under way: each kind of step has one.
+fn acted(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
+    if let Phase::Stopping { by, .. } = &attempt.phase {
+        looked_at_last(draft, attempt, by.clone(), outcome);
+        return true;
+    }
+    match &draft.run.plan.steps[attempt.step].kind {
+        StepKind::Change(_) => changed(draft, attempt, outcome),
+        StepKind::Merge(_) => merged(draft, attempt, outcome),
+        StepKind::Tell(tell) => moved(draft, attempt, &tell.clone(), outcome),
+        StepKind::Work(_) | StepKind::Ask(_) => false,
+    }
 }
 
 /// An act that was given up: all that is left of it is its key. A part of the step under way has failed; whether a job
@@ -50,9 +61,9 @@ pub(super) fn parked(run: &Run, key: &str, reason: &str, facts: &Facts) -> Decis
         return Decision::default();
     };
     if let Some(marker) = what.strip_prefix("start:") {
-        return match jobs::state_of(run, marker) {
-            Some(JobState::Starting) => jobs::start_came(run, marker, &Outcome::Unclear { reason, class }, facts),
-            _ => Decision::default(),
+        return match jobs::awaits_start(run, marker) {
+            true => jobs::start_came(run, marker, &Outcome::Unclear { reason, class }, facts),
+            false => Decision::default(),
         };
     }
     if let Some(marker) = what.strip_prefix("cancel:") {
@@ -65,14 +76,16 @@ pub(super) fn parked(run: &Run, key: &str, reason: &str, facts: &Facts) -> Decis
     let of_attempt = what.strip_prefix(&format!("{step}:{}:", attempt.number));
     let branch = of_attempt.and_then(|what| what.strip_prefix("change:"));
     let other_branch = branch.is_some_and(|branch| branch != steps::branch_of(run, attempt));
-    if of_attempt.is_none() || other_branch || !matches!(attempt.phase, Phase::Acting { .. } | Phase::Stopping { .. }) {
+    // While it is looked at what became of the act, nobody waits for the act itself.
+    let awaited = matches!(
+        attempt.phase,
+        Phase::Acting { .. } | Phase::Stopping { look: false, .. }
+    );
+    if of_attempt.is_none() || other_branch || !awaited {
         return Decision::default();
     }
     let mut draft = Draft::change(run, facts);
-    let changed = match of_attempt {
-        Some("merge") => merged(&mut draft, attempt, &Outcome::Unclear { reason, class }),
-        _ => failed(&mut draft, attempt, &reason, class),
-    };
+    let changed = acted(&mut draft, attempt, &Outcome::Unclear { reason, class });
     if changed { draft.done() } else { Decision::default() }
 }
 
@@ -85,20 +98,18 @@ fn changed(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool 
             Some(note)
         }
         Outcome::ChangeAlreadyMerged { merged } => {
-            if let Some(opened) = draft.run.prs.get_mut(&step) {
-                opened.merged = Some(merged.clone());
-            }
+            record_merge(draft, attempt, merged);
             Some(format!("already merged as {}", merged.short()))
         }
         Outcome::ChangeUnneeded => Some("nothing to change".to_owned()),
-        Outcome::ChangeClosed { .. } if is_stopping(attempt) => None,
         Outcome::ChangeClosed { .. } => {
             steps::on_new_branch(draft, attempt.clone());
             return true;
         }
         _ => return otherwise(draft, attempt, outcome),
     };
-    go_on(draft, attempt, note)
+    steps::pass(draft, note);
+    true
 }
 
 fn opened_pr(draft: &mut Draft<'_>, step: &crate::domain::ids::StepName, opened: &OpenedPr) {
@@ -117,14 +128,11 @@ fn opened_pr(draft: &mut Draft<'_>, step: &crate::domain::ids::StepName, opened:
 }
 
 fn merged(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
-    if let Phase::Stopping { by, .. } = &attempt.phase {
-        looked_at_last(draft, attempt, by.clone(), outcome);
-        return true;
-    }
     match outcome {
         Outcome::Merged { commit } => {
             record_merge(draft, attempt, commit);
-            go_on(draft, attempt, Some(format!("merged as {}", commit.short())))
+            steps::pass(draft, Some(format!("merged as {}", commit.short())));
+            true
         }
         Outcome::ChangeClosed { .. } if is_asked_again(attempt) => {
             steps::back_to_change(draft, attempt);
@@ -132,7 +140,8 @@ fn merged(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
         }
         Outcome::ChangeClosed { pr } => {
             let reason = format!("{pr} was closed without being merged; a retry opens a new one on a new branch");
-            failed(draft, attempt, &reason, FailureClass::User)
+            steps::fail(draft, attempt, What::new(reason, FailureClass::User));
+            true
         }
         Outcome::MergeWaits { why } => {
             let waiting = Phase::Acting {
@@ -151,83 +160,75 @@ fn merged(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
     }
 }
 
-/// The last that is known about the pull request before a run ends that somebody stopped.
+/// The last that is known about the act of a run before it ends because somebody stopped it.
 fn looked_at_last(draft: &mut Draft<'_>, attempt: &Attempt, by: By, outcome: &Outcome) {
+    let spec = &draft.run.plan.steps[attempt.step];
+    let is_merge = matches!(spec.kind, StepKind::Merge(_));
     let looked = match outcome {
-        Outcome::Merged { commit } => {
+        Outcome::Merged { commit } | Outcome::ChangeAlreadyMerged { merged: commit } => {
             record_merge(draft, attempt, commit);
-            None
+            Some(Looked::Done)
         }
+        Outcome::ChangeOpened(opened) => {
+            let step = spec.name.clone();
+            opened_pr(draft, &step, opened);
+            Some(Looked::Done)
+        }
+        Outcome::TicketMoved => Some(Looked::Done),
+        Outcome::ChangeUnneeded => None,
+        Outcome::NotDone if !is_merge => None,
         Outcome::MergeWaits { .. } => Some(Looked::Open),
         Outcome::ChangeClosed { .. } => Some(Looked::Closed),
+        // An earlier attempt may have got through all the same.
+        Outcome::Failed { reason, .. } if attempt.unclear && !is_merge => Some(Looked::Unknown(reason.clone())),
         Outcome::Failed { reason, .. } => Some(Looked::Refused(reason.clone())),
         Outcome::Unclear { reason, .. } => Some(Looked::Unknown(reason.clone())),
-        _ => Some(Looked::Unknown("nobody could look".to_owned())),
+        Outcome::NotDone | Outcome::JobStarted | Outcome::JobCanceled => {
+            Some(Looked::Unknown("nobody could look".to_owned()))
+        }
     };
-    steps::finish_merging(draft, attempt, by, looked);
+    steps::finish_acting(draft, attempt, by, looked);
 }
 
+/// The pull request that this step opened, or merges, is merged.
 fn record_merge(draft: &mut Draft<'_>, attempt: &Attempt, commit: &Sha) {
-    let StepKind::Merge(spec) = &draft.run.plan.steps[attempt.step].kind else {
-        return;
+    let spec = &draft.run.plan.steps[attempt.step];
+    let step = match &spec.kind {
+        StepKind::Merge(merge) => &merge.branch_of,
+        _ => &spec.name,
     };
-    if let Some(opened) = draft.run.prs.get_mut(&spec.branch_of) {
+    if let Some(opened) = draft.run.prs.get_mut(step) {
         opened.merged = Some(commit.clone());
     }
 }
 
-fn moved(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::TicketMoved if is_stopping(attempt) => go_on(draft, attempt, None),
-        Outcome::TicketMoved => {
-            let StepKind::Tell(tell) = draft.run.plan.steps[attempt.step].kind.clone() else {
-                return false;
-            };
-            if let Err(reason) = steps::tell_and_pass(draft, attempt, &tell) {
-                steps::fail(draft, attempt, What::new(reason, FailureClass::User));
-            }
-            true
-        }
-        _ => otherwise(draft, attempt, outcome),
+fn moved(draft: &mut Draft<'_>, attempt: &Attempt, tell: &TellSpec, outcome: &Outcome) -> bool {
+    if *outcome != Outcome::TicketMoved {
+        return otherwise(draft, attempt, outcome);
     }
-}
-
-/// Passes the step, or ends the run if somebody said stop meanwhile.
-fn go_on(draft: &mut Draft<'_>, attempt: &Attempt, note: Option<String>) -> bool {
-    match &attempt.phase {
-        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(draft, by.clone(), jobs, None),
-        _ => steps::pass(draft, note),
-    }
-    true
-}
-
-fn failed(draft: &mut Draft<'_>, attempt: &Attempt, reason: &str, class: FailureClass) -> bool {
-    match &attempt.phase {
-        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(draft, by.clone(), jobs, None),
-        _ => steps::fail(draft, attempt, What::new(reason.to_owned(), class)),
+    if let Err(reason) = steps::tell_and_pass(draft, attempt, tell) {
+        steps::fail(draft, attempt, What::new(reason, FailureClass::User));
     }
     true
 }
 
 /// It did not work, or was not done.
 fn otherwise(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Failed { reason, class } | Outcome::Unclear { reason, class } => {
-            failed(draft, attempt, reason, *class)
+    let mut attempt = attempt.clone();
+    let what = match outcome {
+        Outcome::Failed { reason, class } => What::new(reason.clone(), *class),
+        Outcome::Unclear { reason, class } => {
+            attempt.unclear = true;
+            What::new(reason.clone(), *class)
         }
-        Outcome::NotDone if !is_stopping(attempt) => false,
-        other => {
-            let what = What::unexpected(other);
-            failed(draft, attempt, &what.reason, what.class)
-        }
-    }
+        Outcome::NotDone => return false,
+        other => What::unexpected(other),
+    };
+    steps::fail(draft, &attempt, what);
+    true
 }
 
 /// Whether somebody said retry and this is the first that is seen since.
 fn is_asked_again(attempt: &Attempt) -> bool {
     attempt.number > 1 && attempt.auto == 0 && attempt.phase == (Phase::Acting { waiting_for: None })
-}
-
-fn is_stopping(attempt: &Attempt) -> bool {
-    matches!(attempt.phase, Phase::Stopping { .. })
 }

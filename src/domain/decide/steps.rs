@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::{LockChange, jobs, steps_context, watched};
 use crate::domain::branch;
 use crate::domain::effect::{ChangeIntent, Deed, JobIntent, MergeIntent, MoveIntent, Outcome};
-use crate::domain::ids::{Percent, Repo, StepName};
+use crate::domain::ids::{Percent, Repo, StepName, TicketKey};
 use crate::domain::pipeline::{AskSpec, ChangeSpec, JobSpec, MergeBy, MergeSpec, StepKind, TellSpec, WorkSpec};
 use crate::domain::run::{
     Attempt, By, Failure, FailureClass, Happened, Job, JobState, Passed, Phase, Run, RunState, Verdict,
@@ -34,6 +34,7 @@ fn first_number(draft: &Draft<'_>, index: usize) -> u32 {
 pub(super) fn again(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
     let mut attempt = fresh(draft, old.step, old.number + 1);
     attempt.branch = old.branch;
+    attempt.unclear = old.unclear;
     attempt.auto = old.auto + u32::from(auto);
     begin_attempt(draft, attempt);
 }
@@ -48,6 +49,7 @@ pub(super) fn on_new_branch(draft: &mut Draft<'_>, old: Attempt) {
     draft.run.prs.remove(&step);
     let attempt = Attempt {
         branch: old.branch + 1,
+        unclear: false,
         ..old
     };
     begin_attempt(draft, attempt);
@@ -83,6 +85,7 @@ fn fresh(draft: &Draft<'_>, step: usize, number: u32) -> Attempt {
         waited: std::time::Duration::ZERO,
         waiting_since: None,
         branch: 1,
+        unclear: false,
     }
 }
 
@@ -106,30 +109,31 @@ fn begin_attempt(draft: &mut Draft<'_>, attempt: Attempt) {
 }
 
 fn begin_change(draft: &mut Draft<'_>, attempt: &Attempt, change: &ChangeSpec) -> Result<(), String> {
-    let render = renderer(&draft.run, attempt);
-    let step = &draft.run.plan.steps[attempt.step].name;
+    let intent = change_intent(&draft.run, attempt, change)?;
+    draft.act(attempt, Deed::Change(intent));
+    Ok(())
+}
+
+fn change_intent(run: &Run, attempt: &Attempt, change: &ChangeSpec) -> Result<ChangeIntent, String> {
+    let render = renderer(run, attempt);
+    let context = context(run, attempt);
+    let step = &run.plan.steps[attempt.step].name;
     let repo: Repo = render(&change.repo)?
         .trim()
         .parse()
         .map_err(|e| format!("repository: {e}"))?;
-    let branch = branch_of(&draft.run, attempt);
     let edits = change
         .edits
         .iter()
-        .map(|edit| edit.render(&context(&draft.run, attempt)).map_err(|e| e.to_string()));
-    let intent = ChangeIntent {
+        .map(|edit| edit.render(&context).map_err(|e| e.to_string()));
+    Ok(ChangeIntent {
         repo,
-        branch,
+        branch: branch_of(run, attempt),
         edits: edits.collect::<Result<_, _>>()?,
         title: one_line(&render(&change.title)?),
-        body: change
-            .body
-            .render_markdown(&context(&draft.run, attempt))
-            .map_err(|e| e.to_string())?,
-        recorded: draft.run.prs.get(step).cloned(),
-    };
-    draft.act(attempt, Deed::Change(intent));
-    Ok(())
+        body: change.body.render_markdown(&context).map_err(|e| e.to_string())?,
+        recorded: run.prs.get(step).cloned(),
+    })
 }
 
 /// The branch that the attempt of a change works on.
@@ -174,6 +178,20 @@ pub(super) fn merge_awaited(run: &Run, attempt: &Attempt) -> Option<MergeIntent>
     merge_intent(run, attempt, merge).filter(|_| !merged)
 }
 
+/// What the attempt's step may have done in the world and is not known to have done: always a merge, because people may
+/// have merged; else what was given up after a try that may have got through.
+pub(super) fn maybe_done(run: &Run, attempt: &Attempt) -> Option<Deed> {
+    match &run.plan.steps[attempt.step].kind {
+        StepKind::Merge(_) => merge_awaited(run, attempt).map(Deed::Merge),
+        StepKind::Change(change) if attempt.unclear => change_intent(run, attempt, change).ok().map(Deed::Change),
+        StepKind::Tell(tell) if attempt.unclear => {
+            let intent = move_intent(run, attempt.step, attempt.number, tell).ok()?;
+            intent.map(Deed::MoveTicket)
+        }
+        StepKind::Change(_) | StepKind::Tell(_) | StepKind::Work(_) | StepKind::Ask(_) => None,
+    }
+}
+
 fn begin_work(draft: &mut Draft<'_>, attempt: Attempt, work: &WorkSpec) -> Result<(), String> {
     let jobs = work
         .jobs
@@ -212,23 +230,28 @@ fn begin_ask(draft: &mut Draft<'_>, attempt: Attempt, ask: &AskSpec) -> Result<(
 }
 
 fn begin_tell(draft: &mut Draft<'_>, attempt: &Attempt, tell: &TellSpec) -> Result<(), String> {
-    let Some(spec) = &tell.move_ticket else {
-        return tell_and_pass(draft, attempt, tell);
-    };
-    let ticket = renderer(&draft.run, attempt)(&spec.ticket)?;
-    match ticket.trim() {
-        "" => tell_and_pass(draft, attempt, tell),
-        key => {
-            let ticket = key.parse().map_err(|e| format!("ticket: {e}"))?;
-            draft.act(
-                attempt,
-                Deed::MoveTicket(MoveIntent {
-                    ticket,
-                    to: spec.to.clone(),
-                }),
-            );
+    match move_intent(&draft.run, attempt.step, attempt.number, tell)? {
+        None => tell_and_pass(draft, attempt, tell),
+        Some(intent) => {
+            draft.act(attempt, Deed::MoveTicket(intent));
             Ok(())
         }
+    }
+}
+
+/// The ticket's move that the step makes in that attempt; `None` where there is no ticket.
+fn move_intent(run: &Run, step: usize, number: u32, tell: &TellSpec) -> Result<Option<MoveIntent>, String> {
+    let Some(spec) = &tell.move_ticket else {
+        return Ok(None);
+    };
+    let context = context_of(run, step, number);
+    let ticket = spec.ticket.render(&context).map_err(|e| e.to_string())?;
+    match ticket.trim() {
+        "" => Ok(None),
+        key => Ok(Some(MoveIntent {
+            ticket: key.parse().map_err(|e| format!("ticket: {e}"))?,
+            to: spec.to.clone(),
+        })),
     }
 }
 
@@ -356,23 +379,42 @@ pub(super) fn finish(draft: &mut Draft<'_>, verdict: Verdict, left: Vec<String>)
     draft.announce(Happened::Finished { verdict, left });
 }
 
-/// What is known about a pull request that a run that is being stopped was to merge.
+/// What is known about the last act of a run that is being stopped.
 pub(super) enum Looked {
-    /// It is open.
+    /// It was carried out.
+    Done,
+    /// The pull request is open.
     Open,
-    /// People closed it.
+    /// People closed the pull request.
     Closed,
-    /// It could not be merged: why.
+    /// It could not be carried out: why.
     Refused(String),
-    /// It may have been merged: why that is not known.
+    /// It may have been carried out: why that is not known.
     Unknown(String),
 }
 
-/// The run ends because somebody said so: everybody is told what was undone and what was not. `looked` is what was
-/// found out about the pull request of this step; others have not been looked at.
-pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job], looked: Option<(StepName, Looked)>) {
-    let mut left: Vec<String> = jobs.iter().map(what_became_of).collect();
-    left.extend(work_done(&draft.run));
+/// The run ends because somebody said so: everybody is told what was undone and what was not.
+pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job]) {
+    finish_with(draft, by, jobs, None, None);
+}
+
+/// The same, in the middle of a change, a merge or a ticket's move. `looked` is what was found out about it.
+pub(super) fn finish_acting(draft: &mut Draft<'_>, attempt: &Attempt, by: By, looked: Option<Looked>) {
+    let spec = &draft.run.plan.steps[attempt.step];
+    let of = match &spec.kind {
+        StepKind::Merge(merge) => merge.branch_of.clone(),
+        _ => spec.name.clone(),
+    };
+    let act = looked
+        .as_ref()
+        .and_then(|looked| what_became_of_act(&draft.run, attempt, looked));
+    finish_with(draft, by, &[], act, looked.map(|looked| (of, looked)));
+}
+
+/// `looked` is what was found out about the pull request of this step; others have not been looked at.
+fn finish_with(draft: &mut Draft<'_>, by: By, jobs: &[Job], act: Option<String>, looked: Option<(StepName, Looked)>) {
+    let mut left: Vec<String> = jobs.iter().map(what_became_of).chain(act).collect();
+    left.extend(done_before(&draft.run));
     for (step, opened) in &draft.run.prs {
         let pr = &opened.pr;
         let looked = looked.as_ref().filter(|(of, _)| of == step).map(|(_, looked)| looked);
@@ -382,7 +424,7 @@ pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job], looke
             (None, Some(Looked::Closed)) => format!("{step}: {pr} was closed without being merged"),
             (None, Some(Looked::Refused(why))) => format!("{step}: {pr} was not merged: {why}"),
             (None, Some(Looked::Unknown(why))) => format!("{step}: {pr} may have been merged: {why}"),
-            (None, None) => format!("{step}: {pr} is left as it is"),
+            (None, Some(Looked::Done) | None) => format!("{step}: {pr} is left as it is"),
         });
     }
     if left.is_empty() {
@@ -391,22 +433,46 @@ pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job], looke
     finish(draft, Verdict::Canceled { by }, left);
 }
 
-/// The same, in the middle of a merge.
-pub(super) fn finish_merging(draft: &mut Draft<'_>, attempt: &Attempt, by: By, looked: Option<Looked>) {
-    let of = match &draft.run.plan.steps[attempt.step].kind {
-        StepKind::Merge(merge) => Some(merge.branch_of.clone()),
-        _ => None,
-    };
-    finish_canceled(draft, by, &[], of.zip(looked));
+/// What became of the act that was under way, where no recorded pull request tells of it.
+fn what_became_of_act(run: &Run, attempt: &Attempt, looked: &Looked) -> Option<String> {
+    let spec = &run.plan.steps[attempt.step];
+    let (step, recorded) = (&spec.name, run.prs.contains_key(&spec.name));
+    match &spec.kind {
+        StepKind::Tell(tell) => {
+            let asked = move_intent(run, attempt.step, attempt.number, tell).ok()??;
+            let (ticket, to) = (asked.ticket, asked.to);
+            match looked {
+                Looked::Done => Some(moved_line(step, &ticket, &to)),
+                Looked::Unknown(why) => Some(format!("{step}: {ticket} may have been moved to {to}: {why}")),
+                Looked::Refused(why) => Some(format!("{step}: {ticket} was not moved to {to}: {why}")),
+                Looked::Open | Looked::Closed => None,
+            }
+        }
+        StepKind::Change(_) if !recorded => match looked {
+            Looked::Unknown(why) => Some(format!("{step}: its pull request may have been opened: {why}")),
+            Looked::Refused(why) => Some(format!("{step}: no pull request was opened: {why}")),
+            Looked::Closed => Some(format!("{step}: its pull request was closed without being merged")),
+            Looked::Done | Looked::Open => None,
+        },
+        StepKind::Change(_) | StepKind::Merge(_) | StepKind::Work(_) | StepKind::Ask(_) => None,
+    }
 }
 
-/// Steps that ran something to its end, which nobody takes back.
-fn work_done(run: &Run) -> impl Iterator<Item = String> {
+fn moved_line(step: &StepName, ticket: &TicketKey, to: &str) -> String {
+    format!("{step}: {ticket} was moved to {to}, which is not undone")
+}
+
+/// What steps that passed did to the world, which nobody takes back; pull requests are told of one by one.
+fn done_before(run: &Run) -> impl Iterator<Item = String> {
     run.passed.iter().filter_map(|passed| {
-        let (_, spec) = run.plan.step(&passed.step)?;
+        let (index, spec) = run.plan.step(&passed.step)?;
         match &spec.kind {
             StepKind::Work(work) if work.jobs.iter().any(|job| job.start) => {
                 Some(format!("{}: had passed, which is not undone", passed.step))
+            }
+            StepKind::Tell(tell) => {
+                let moved = move_intent(run, index, passed.attempts, tell).ok()??;
+                Some(moved_line(&passed.step, &moved.ticket, &moved.to))
             }
             _ => None,
         }
@@ -500,10 +566,14 @@ fn renderer(run: &Run, attempt: &Attempt) -> impl Fn(&Template) -> Result<String
 
 /// What the templates of a step may use.
 fn context(run: &Run, attempt: &Attempt) -> serde_json::Value {
+    context_of(run, attempt.step, attempt.number)
+}
+
+fn context_of(run: &Run, step: usize, attempt: u32) -> serde_json::Value {
     let head = run.subject.pinned.as_ref().map(|pinned| &pinned.head);
     let mut context = start::values_context(&run.plan, &run.params, Some(&run.id), head);
-    context["step"] = run.plan.steps[attempt.step].name.as_str().into();
-    context["attempt"] = attempt.number.into();
+    context["step"] = run.plan.steps[step].name.as_str().into();
+    context["attempt"] = attempt.into();
     context["steps"] = steps_context(run);
     context
 }

@@ -206,7 +206,7 @@ pub(super) fn settle_stopping(draft: &mut Draft<'_>, mut attempt: Attempt) {
     let (by, jobs) = (by.clone(), jobs.clone());
     draft.run.state = RunState::Active(attempt);
     if over {
-        steps::finish_canceled(draft, by, &jobs, None);
+        steps::finish_canceled(draft, by, &jobs);
     }
 }
 
@@ -243,7 +243,7 @@ fn is_over(job: &Job) -> bool {
 
 /// Whether the outcome of the job's start is awaited. One that was given up, unclear, has a reason until it is asked
 /// for again.
-fn start_is_on_its_way(job: &Job) -> bool {
+pub(super) fn start_is_on_its_way(job: &Job) -> bool {
     match job.state {
         JobState::Starting => true,
         JobState::Unconfirmed => job.seen.is_none(),
@@ -335,9 +335,9 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
     match &attempt.phase {
         Phase::Stopping { by, look: true, .. } => {
             let why = format!("it could not be looked at within {}", in_words(CANCEL_PATIENCE));
-            steps::finish_merging(&mut draft, attempt, by.clone(), Some(Looked::Unknown(why)));
+            steps::finish_acting(&mut draft, attempt, by.clone(), Some(Looked::Unknown(why)));
         }
-        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(&mut draft, by.clone(), jobs, None),
+        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(&mut draft, by.clone(), jobs),
         Phase::Asking { .. } => {
             let what = What::new(format!("nobody answered within {patience}"), FailureClass::User);
             steps::fail(&mut draft, attempt, what);

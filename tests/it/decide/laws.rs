@@ -142,7 +142,7 @@ fn acts_belong_to_the_present_attempt(decision: &Decision, after: &Run) {
         let attempt = standing::attempt(after).expect("only a run with an attempt is looked at");
         let looked = match look {
             Look::Job { step, attempt, .. } => (step, *attempt),
-            Look::Merge { act, .. } => (&act.step, act.attempt),
+            Look::Merge { act, .. } | Look::Done(act) => (&act.step, act.attempt),
         };
         assert_eq!(looked, (step_of(after, attempt), attempt.number));
     }

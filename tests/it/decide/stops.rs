@@ -2,12 +2,13 @@
 
 use stepherd::domain::command::Action;
 use stepherd::domain::decide::{Look, Wanted, glance, wanted};
-use stepherd::domain::effect::{Act, MergeIntent, Outcome};
+use stepherd::domain::effect::{Act, Outcome};
 use stepherd::domain::pipeline::OnFailure;
 use stepherd::domain::run::{FailureClass, Happened, Observation, ObservedState, RunState};
 
 use super::kit::{
-    Script, acts, change, failed, merge, opened, other, plan, running, seen, sha, start_facts, step, went_wrong, work,
+    Script, acts, change, failed, merge, opened, other, plan, running, seen, sha, start_facts, step, tell, went_wrong,
+    work,
 };
 
 fn left(script: &Script) -> String {
@@ -268,18 +269,11 @@ fn a_job_looked_at_after_a_retry_is_canceled_too() {
 
 #[test]
 fn whether_an_unclear_start_got_through_is_found_out_before_the_run_ends() {
-    let unclear = Outcome::Unclear {
-        reason: "no answer".to_owned(),
-        class: FailureClass::Infrastructure,
-    };
     for got_through in [false, true] {
         let mut script = set(&["a"]);
-        script.came(unclear.clone()).says(Action::Stop, &[]);
+        script.came(unclear("no answer")).says(Action::Stop, &[]);
         let act = acts(&script.last).pop().expect("it is to be found out");
-        assert!(
-            matches!(wanted(script.run(), &act, false), Wanted::Find(_)),
-            "and not started"
-        );
+        assert!(wanted(script.run(), &act, false) == Wanted::Look, "and not started");
         if got_through {
             script.came_of(act, Outcome::JobStarted);
             assert_eq!(acts(&script.last).len(), 1, "it is told to end");
@@ -292,6 +286,21 @@ fn whether_an_unclear_start_got_through_is_found_out_before_the_run_ends() {
             assert!(left(&script).starts_with("a: had not started; "), "{}", left(&script));
         }
     }
+}
+
+#[test]
+fn a_run_ends_without_knowing_when_whether_a_start_got_through_cannot_be_found_out() {
+    let mut script = set(&["a"]);
+    script
+        .came(unclear("cut"))
+        .says(Action::Stop, &[])
+        .came(unclear("no answer"));
+    assert!(acts(&script.last).is_empty(), "it is not asked for ever");
+    assert!(
+        left(&script).starts_with("a: may run; whether its start got through is not known"),
+        "{}",
+        left(&script)
+    );
 }
 
 #[test]
@@ -315,11 +324,18 @@ fn merging() -> Script {
     script
 }
 
-fn last_look(script: &Script) -> (Act, MergeIntent) {
+fn last_look(script: &Script) -> Act {
     let looks = glance(script.run()).looks;
     match looks.as_slice() {
-        [Look::Merge { act, intent }] => (act.clone(), intent.clone()),
+        [Look::Done(act)] => act.clone(),
         other => panic!("it looks at {other:?}"),
+    }
+}
+
+fn unclear(reason: &str) -> Outcome {
+    Outcome::Unclear {
+        reason: reason.to_owned(),
+        class: FailureClass::Infrastructure,
     }
 }
 
@@ -359,9 +375,7 @@ fn a_merge_that_waited_is_looked_at_once_more_before_the_end_and_not_made() {
                 assert!(matches!(script.run().state, RunState::Stopped { .. }));
             }
             script.says(Action::Stop, &[]);
-            let (act, intent) = last_look(&script);
-            assert_eq!(intent.method, None, "a run that is being stopped merges nothing");
-            script.came_of(act, outcome.clone());
+            script.came_of(last_look(&script), outcome.clone());
             assert_eq!(left(&script), words);
         }
     }
@@ -381,21 +395,124 @@ fn a_merge_on_its_way_is_only_looked_at_when_the_run_is_being_stopped() {
         .says(Action::Stop, &[]);
     let act = script.acts.last().unwrap().clone();
     for unclear in [false, true] {
-        let Wanted::Look(intent) = wanted(script.run(), &act, unclear) else {
-            panic!("{:?}", wanted(script.run(), &act, unclear));
-        };
-        assert_eq!(intent.method, None, "a stopped run presses merge no more");
+        assert_eq!(wanted(script.run(), &act, unclear), Wanted::Look);
     }
-    script.came(Outcome::Unclear {
-        reason: "no answer".to_owned(),
-        class: FailureClass::Infrastructure,
-    });
+    script.came(unclear("no answer"));
     assert_eq!(left(&script), "Edit: acme/deploy#7 may have been merged: no answer");
-    let Wanted::Look(intent) = wanted(script.run(), &act, true) else {
-        panic!("it may have been merged");
-    };
-    assert_eq!(intent.method, None);
-    assert_eq!(wanted(script.run(), &act, false), Wanted::No);
+    for unclear in [false, true] {
+        assert_eq!(
+            wanted(script.run(), &act, unclear),
+            Wanted::No,
+            "nobody is told any more"
+        );
+    }
+}
+
+fn moving() -> Script {
+    Script::start(&plan(vec![step("Close", tell(Some("{{ ticket }}"), None))]))
+}
+
+const MOVED: &str = "Close: SREPROV-3072 was moved to Done, which is not undone";
+const NOTHING: &str = "nothing had been changed anywhere";
+
+/// What becomes of an act under way when the run is stopped: by its outcome, in the words of each kind of step.
+#[test]
+fn the_last_word_says_what_became_of_the_act_under_way() {
+    let refused = went_wrong(FailureClass::User);
+    let closed = Outcome::ChangeClosed { pr: opened(7, "b").pr };
+    let table = [
+        (tell(Some("{{ ticket }}"), None), Outcome::TicketMoved, MOVED),
+        (tell(Some("{{ ticket }}"), None), Outcome::NotDone, NOTHING),
+        (
+            tell(Some("{{ ticket }}"), None),
+            refused.clone(),
+            "Close: SREPROV-3072 was not moved to Done: it broke",
+        ),
+        (
+            tell(Some("{{ ticket }}"), None),
+            unclear("no answer"),
+            "Close: SREPROV-3072 may have been moved to Done: no answer",
+        ),
+        (
+            change(),
+            Outcome::ChangeOpened(opened(7, "b")),
+            "Close: acme/deploy#7 is left as it is",
+        ),
+        (change(), Outcome::NotDone, NOTHING),
+        (change(), Outcome::ChangeUnneeded, NOTHING),
+        (change(), refused, "Close: no pull request was opened: it broke"),
+        (
+            change(),
+            closed,
+            "Close: its pull request was closed without being merged",
+        ),
+        (
+            change(),
+            unclear("no answer"),
+            "Close: its pull request may have been opened: no answer",
+        ),
+    ];
+    for (kind, outcome, words) in table {
+        let one = plan(vec![step("Close", kind)]);
+        // Stopped while it is under way.
+        let mut script = Script::start(&one);
+        script.says(Action::Stop, &[]).came(outcome.clone());
+        assert_eq!(left(&script), words, "{outcome:?}");
+        // Stopped after the step had failed without anybody knowing: it is looked at first.
+        let mut script = Script::start(&one);
+        script.came(unclear("cut")).says(Action::Stop, &[]);
+        assert!(acts(&script.last).is_empty(), "nothing more is done");
+        script.came_of(last_look(&script), outcome.clone());
+        let words = match outcome {
+            Outcome::Failed { .. } => words
+                .replace("no pull request was opened", "its pull request may have been opened")
+                .replace("was not moved", "may have been moved"),
+            _ => words.to_owned(),
+        };
+        assert_eq!(left(&script), words, "after a failure: {outcome:?}");
+    }
+}
+
+#[test]
+fn what_is_known_to_have_failed_is_not_looked_at_again() {
+    for kind in [change(), tell(Some("{{ ticket }}"), None)] {
+        let mut script = Script::start(&plan(vec![step("Close", kind)]));
+        script.came(went_wrong(FailureClass::User)).says(Action::Stop, &[]);
+        assert_eq!(left(&script), NOTHING);
+    }
+}
+
+#[test]
+fn what_an_earlier_attempt_may_have_done_is_looked_at_however_the_last_one_ended() {
+    let mut script = moving();
+    script
+        .came(unclear("cut"))
+        .says(Action::Retry, &[])
+        .came(went_wrong(FailureClass::Permission))
+        .says(Action::Stop, &[])
+        .wait(599)
+        .wakes();
+    assert!(script.last.is_nothing(), "it is still looked at");
+    script.wait(1).wakes();
+    assert_eq!(
+        left(&script),
+        "Close: SREPROV-3072 may have been moved to Done: it could not be looked at within 10 minutes"
+    );
+}
+
+#[test]
+fn a_ticket_that_an_earlier_step_moved_is_said_to_have_been_moved() {
+    let steps = vec![
+        step("Close", tell(Some("{{ ticket }}"), None)),
+        step("Note", tell(None, Some("Done."))),
+        step("Edit", change()),
+    ];
+    let mut script = Script::start(&plan(steps));
+    script
+        .came(Outcome::TicketMoved)
+        .says(Action::Stop, &[])
+        .came(Outcome::NotDone);
+    assert_eq!(left(&script), MOVED);
 }
 
 #[test]

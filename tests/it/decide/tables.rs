@@ -240,8 +240,7 @@ fn what_is_no_longer_wanted_is_looked_at_or_undone_but_not_done() {
         let word = |unclear| match wanted(script.run(), act, unclear) {
             Wanted::Yes => "do",
             Wanted::No => "leave",
-            Wanted::Look(_) => "look",
-            Wanted::Find(_) => "find",
+            Wanted::Look => "look",
             Wanted::Undo(_) => "undo",
         };
         let _ = writeln!(table, "{place:26} {:6} {:6} {}", word(false), word(true), act_text(act));
@@ -256,6 +255,25 @@ fn what_is_no_longer_wanted_is_looked_at_or_undone_but_not_done() {
     note("merge, stopping", &stopped(at_step(merge("Edit"))));
     note("move", &at_step(tell(Some("{{ ticket }}"), None)));
     note("move, stopping", &stopped(at_step(tell(Some("{{ ticket }}"), None))));
+    let unclear = |mut script: Script| {
+        script.came(Outcome::Unclear {
+            reason: "no answer".to_owned(),
+            class: FailureClass::Infrastructure,
+        });
+        script
+    };
+    for (place, kind) in [
+        ("change", change()),
+        ("merge", merge("Edit")),
+        ("move", tell(Some("{{ ticket }}"), None)),
+    ] {
+        let mut again = unclear(at_step(kind.clone()));
+        note(&format!("{place}, given up"), &again);
+        again.says(Action::Retry, &[]);
+        note(&format!("{place}, again"), &again);
+        note(&format!("{place}, again, stopping"), &stopped(again));
+        note(&format!("{place}, given up, stopped"), &stopped(unclear(at_step(kind))));
+    }
     note("start", &at_step(jobs()));
     note("start, stopping", &stopped(at_step(jobs())));
     let mut running = at_step(jobs());
@@ -268,13 +286,25 @@ fn what_is_no_longer_wanted_is_looked_at_or_undone_but_not_done() {
     note("cancel, run ended", &running);
     insta::assert_snapshot!(table, @r#"
     change                     do     do     Now#1 change SREPROV-3072_URMO7YZ2_StepNow
-    change, stopping           leave  do     Now#1 change SREPROV-3072_URMO7YZ2_StepNow
+    change, stopping           leave  look   Now#1 change SREPROV-3072_URMO7YZ2_StepNow
     merge                      do     do     Now#1 merge acme/deploy#7
     merge, stopping            look   look   Now#1 merge acme/deploy#7
     move                       do     do     Now#1 move SREPROV-3072 to Done
-    move, stopping             leave  leave  Now#1 move SREPROV-3072 to Done
+    move, stopping             leave  look   Now#1 move SREPROV-3072 to Done
+    change, given up           look   look   Now#1 change SREPROV-3072_URMO7YZ2_StepNow
+    change, again              do     do     Now#2 change SREPROV-3072_URMO7YZ2_StepNow
+    change, again, stopping    look   look   Now#2 change SREPROV-3072_URMO7YZ2_StepNow
+    change, given up, stopped  look   look   Now#1 change SREPROV-3072_URMO7YZ2_StepNow
+    merge, given up            look   look   Now#1 merge acme/deploy#7
+    merge, again               do     do     Now#2 merge acme/deploy#7
+    merge, again, stopping     look   look   Now#2 merge acme/deploy#7
+    merge, given up, stopped   look   look   Now#1 merge acme/deploy#7
+    move, given up             look   look   Now#1 move SREPROV-3072 to Done
+    move, again                do     do     Now#2 move SREPROV-3072 to Done
+    move, again, stopping      look   look   Now#2 move SREPROV-3072 to Done
+    move, given up, stopped    look   look   Now#1 move SREPROV-3072 to Done
     start                      do     do     Now#1 start URMO7YZ2/Now/1/sync
-    start, stopping            leave  find   Now#1 start URMO7YZ2/Now/1/sync
+    start, stopping            leave  look   Now#1 start URMO7YZ2/Now/1/sync
     cancel, stopping           do     do     Now#1 cancel URMO7YZ2/Now/1/sync
     cancel, run ended          leave  leave  Now#1 cancel URMO7YZ2/Now/1/sync
     "#);

@@ -187,6 +187,10 @@ impl Forge for Tapped<dyn Forge> {
         self.front.call(self.port.change(intent)).await
     }
 
+    async fn find_change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError> {
+        self.front.call(self.port.find_change(intent)).await
+    }
+
     async fn merge(&self, intent: &MergeIntent) -> Result<Outcome, CallError> {
         self.front.call(self.port.merge(intent)).await
     }
@@ -220,6 +224,10 @@ impl Tracker for Tapped<dyn Tracker> {
 
     async fn move_ticket(&self, intent: &MoveIntent) -> Result<Outcome, CallError> {
         self.front.call(self.port.move_ticket(intent)).await
+    }
+
+    async fn is_moved(&self, intent: &MoveIntent) -> Result<bool, CallError> {
+        self.front.call(self.port.is_moved(intent)).await
     }
 
     async fn move_stands(&self, told: &TicketMoved) -> Result<MoveSeen, CallError> {

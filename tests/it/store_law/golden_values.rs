@@ -265,6 +265,7 @@ fn attempt(phase: Phase) -> Attempt {
         waited: Duration::from_millis(2500),
         waiting_since: Some(at(4)),
         branch: 1,
+        unclear: false,
     }
 }
 

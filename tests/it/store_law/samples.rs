@@ -117,6 +117,7 @@ pub(crate) fn attempt() -> Attempt {
         waited: Duration::ZERO,
         waiting_since: None,
         branch: 1,
+        unclear: false,
     }
 }
 

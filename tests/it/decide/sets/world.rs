@@ -310,7 +310,7 @@ impl World {
                 refused()
             }
             (Deed::StartJob(intent), Wanted::Yes, _) => self.start(intent),
-            (Deed::StartJob(intent), Wanted::Find(_), _) => {
+            (Deed::StartJob(intent), Wanted::Look, _) => {
                 let found = self.there.contains_key(&intent.marker);
                 if found { Outcome::JobStarted } else { Outcome::NotDone }
             }
@@ -359,7 +359,7 @@ impl World {
         let row = self.rows[key].clone();
         let Way::Called(outcome) = row.way else { unreachable!() };
         let outcome = if row.unclear {
-            outcome.after_unclear_try(&row.act.what)
+            outcome.after_unclear_try()
         } else {
             outcome
         };
