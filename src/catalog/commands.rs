@@ -1,6 +1,6 @@
 //! `commands/*.toml`: what people may say, and what starts a verb without words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -136,7 +136,7 @@ pub(super) fn compile(page: &mut Page, raw: &RawCommand, others: &Others<'_>) ->
     if raw.verb.is_empty() && !page.partial {
         page.say_hint(raw.name.span(), "a command needs verbs", "[[verb]] name = \"start\" …");
     }
-    let (mut verbs, mut names, mut actions) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut verbs, mut names, mut actions) = (Vec::new(), BTreeSet::new(), Vec::new());
     not_too_many(page, "verbs", raw.verb.iter().map(|verb| &verb.name));
     for verb in &raw.verb {
         page.unique("the verb", &verb.name, &mut names);
@@ -295,7 +295,7 @@ fn action_of(page: &mut Page, raw: &RawVerb) -> Option<Action> {
 }
 
 fn compile_args(page: &mut Page, raw: &[RawArg]) -> Vec<Arg> {
-    let (mut args, mut seen, mut optional) = (Vec::<Arg>::new(), Vec::new(), None::<String>);
+    let (mut args, mut seen, mut optional) = (Vec::<Arg>::new(), BTreeSet::new(), None::<String>);
     not_too_many(page, "arguments", raw.iter().map(|arg| &arg.name));
     for arg in raw {
         not_too_many(page, "choices", arg.choices.iter().flat_map(At::get));

@@ -42,17 +42,34 @@ impl Problem {
     }
 
     /// A problem at these bytes of the text. A span past the end counts as the end.
-    pub(super) fn at(file: &str, text: &str, span: Range<usize>, message: String, hint: Option<String>) -> Self {
-        let start = floor(text, span.start);
-        let before = &text[..start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    pub(super) fn at(file: &str, text: &Text, span: Range<usize>, message: String, hint: Option<String>) -> Self {
+        let start = floor(&text.text, span.start);
+        let line = text.lines.partition_point(|line| *line <= start);
+        let line_start = text.lines.get(line.wrapping_sub(1)).copied().unwrap_or_default();
         Self {
             file: file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line,
+            column: text.text[line_start..start].chars().count() + 1,
             message,
             hint,
-            span: start..floor(text, span.end).max(start),
+            span: start..floor(&text.text, span.end).max(start),
+        }
+    }
+}
+
+/// A file's text, and where its lines begin: a file of many mistakes is not counted through for each.
+#[derive(Debug)]
+pub(super) struct Text {
+    pub(super) text: Arc<str>,
+    lines: Vec<usize>,
+}
+
+impl Text {
+    pub(super) fn new(text: &str) -> Self {
+        let newlines = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            text: text.into(),
+            lines: std::iter::once(0).chain(newlines).collect(),
         }
     }
 }
@@ -71,6 +88,9 @@ impl fmt::Display for Problem {
         Ok(())
     }
 }
+
+/// So many problems are drawn with their lines; who has more does not look at them all.
+const DRAWN_MOST: usize = 50;
 
 /// Everything that is wrong, ordered by file and place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,9 +111,24 @@ impl Problems {
         }
     }
 
+    /// These and another's.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.list.extend(other.list);
+        self.warnings.extend(other.warnings);
+        self.texts.extend(other.texts);
+        self.sort();
+        self
+    }
+
     /// The problems, ordered by file and place.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
+    }
+
+    /// What is no mistake but may not be meant.
+    pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
+        self.warnings.iter()
     }
 
     /// How many there are.
@@ -117,7 +152,7 @@ impl Problems {
         format!("{:#}", serde_json::Value::Array(list.collect()))
     }
 
-    /// For people: every problem with the lines it stands in, and a closing count.
+    /// For people: every problem, the first fifty with the lines they stand in, and a closing count.
     pub fn render(&self, color: bool) -> String {
         let theme = if color {
             GraphicalTheme::unicode()
@@ -126,7 +161,11 @@ impl Problems {
         };
         let handler = GraphicalReportHandler::new_themed(theme).with_width(110);
         let mut out = String::new();
-        for problem in &self.list {
+        for (index, problem) in self.list.iter().enumerate() {
+            if index >= DRAWN_MOST {
+                out.push_str(&format!("{problem}\n"));
+                continue;
+            }
             let shown = Shown {
                 problem,
                 source: self
@@ -147,6 +186,11 @@ impl Problems {
 
     pub(super) fn push(&mut self, problem: Problem) {
         self.list.push(problem);
+    }
+
+    /// Something is no mistake but may not be meant.
+    pub(super) fn warn(&mut self, warning: Problem) {
+        self.warnings.push(warning);
     }
 
     pub(super) fn add_file(

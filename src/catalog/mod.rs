@@ -5,6 +5,7 @@
 //! stands, then the domain's type, in which nothing is left to check. The raw structs also give the JSON Schemas
 //! for editors. The catalog never calls the outside and touches secrets only in the settings.
 
+mod agree;
 mod backends;
 mod commands;
 mod diagnose;
@@ -15,6 +16,7 @@ mod pipelines;
 mod places;
 pub mod schema;
 pub mod settings;
+mod settings_env;
 mod settings_raw;
 mod settings_read;
 mod shape;
@@ -22,7 +24,7 @@ mod steps;
 mod triggers;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 pub use diagnose::{Problem, Problems};
@@ -74,6 +76,17 @@ pub fn load(dir: &Path, env: &BTreeMap<String, String>) -> Result<Catalog, Probl
     }
 }
 
+/// The settings alone, for those who can tell more about them.
+pub fn settings(dir: &Path, env: &BTreeMap<String, String>) -> Result<Settings, Problems> {
+    let mut problems = Problems::default();
+    let settings = load_settings(dir, env, &mut problems);
+    if problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(problems)
+    }
+}
+
 /// A file's name and text.
 type Source = (String, String);
 
@@ -88,7 +101,7 @@ fn load_settings(dir: &Path, env: &BTreeMap<String, String>, problems: &mut Prob
     let (file, text) = read_text(&dir.join("stepherd.toml"), problems)
         .unwrap_or_else(|| (shown(&dir.join("stepherd.toml")), String::new()));
     let mut page = Page::secretive(&file, &text);
-    let raw = page.read_with(&text, settings_read::overlay(env)).unwrap_or_default();
+    let raw = page.read_with(&text, settings_env::overlay(env)).unwrap_or_default();
     let settings = settings_read::compile(&mut page, raw, dir);
     page.finish(problems);
     settings
@@ -135,6 +148,11 @@ fn compile(settings: Settings, sources: Sources, problems: &mut Problems) -> Cat
             page.say(raw.command.span(), message);
         }
     }
+    for (page, raw) in pages.read() {
+        if let Some(pipeline) = pipelines.values().find(|found| found.name.as_str() == raw.name.get()) {
+            agree::check(page, raw, pipeline, &commands, &settings);
+        }
+    }
     pages.finish(problems);
     command_pages.finish(problems);
     commands.sort_by(|a, b| a.name.cmp(&b.name));
@@ -172,7 +190,7 @@ impl Pages<()> {
 impl<T> Pages<T> {
     /// The names the files declare; a problem for each that is there twice.
     fn names(&mut self, what: &str, name: impl Fn(&T) -> &page::At<String>) -> Names {
-        let mut list = Vec::new();
+        let mut list = BTreeSet::new();
         let mut complete = self.complete;
         for (page, raw) in &mut self.pages {
             match raw {
@@ -219,6 +237,9 @@ fn read_text(path: &Path, problems: &mut Problems) -> Option<Source> {
     }
 }
 
+/// Endings of files that somebody may take for configuration.
+const NEARLY: [&str; 5] = ["toml", "yaml", "yml", "json", "tml"];
+
 /// The TOML files of a folder, by name.
 fn read_folder(folder: &Path, what: &str, problems: &mut Problems) -> Option<Vec<Source>> {
     let listed = std::fs::read_dir(folder).and_then(|entries| {
@@ -238,7 +259,14 @@ fn read_folder(folder: &Path, what: &str, problems: &mut Problems) -> Option<Vec
             return None;
         }
     };
-    paths.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
+    paths.retain(|path| {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        if ending != "toml" && NEARLY.iter().any(|other| ending.eq_ignore_ascii_case(other)) {
+            let hint = format!("{what} are read from files that end in .toml");
+            problems.warn(Problem::about(&shown(path), "this file is not read", Some(hint)));
+        }
+        ending == "toml"
+    });
     paths.sort();
     let count = paths.len();
     let read: Vec<Source> = paths.iter().filter_map(|path| read_text(path, problems)).collect();

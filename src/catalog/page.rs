@@ -1,6 +1,7 @@
 //! One configuration file being read: its text, what was found wrong in it, and the way from TOML to a raw struct
 //! that goes on after a mistake, so that one run shows them all.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::diagnose::{Problem, Problems, blanked, did_you_mean};
+use super::diagnose::{Problem, Problems, Text, blanked, did_you_mean};
 use super::{schema, shape};
 
 /// A value and where it stands.
@@ -78,7 +79,7 @@ impl<T: JsonSchema> JsonSchema for At<T> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     /// The names.
-    pub(super) list: Vec<String>,
+    pub(super) list: BTreeSet<String>,
     /// Whether all of them are known: a name missing from a file that could not be read in full is no mistake of
     /// whoever refers to it.
     pub(super) complete: bool,
@@ -88,7 +89,7 @@ pub(super) struct Names {
 #[derive(Debug)]
 pub(super) struct Page {
     file: String,
-    text: Arc<str>,
+    text: Text,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     /// Places that may hold secrets.
@@ -107,7 +108,7 @@ impl Page {
     pub(super) fn new(file: &str, text: &str) -> Self {
         Self {
             file: file.to_owned(),
-            text: text.into(),
+            text: Text::new(text),
             problems: Vec::new(),
             warnings: Vec::new(),
             hidden: Vec::new(),
@@ -155,16 +156,21 @@ impl Page {
     }
 
     pub(super) fn push(&mut self, span: Range<usize>, message: String, hint: Option<String>) {
-        let problem = match self.variable(&span) {
+        let problem = self.problem(span, message, hint);
+        self.problems.push(problem);
+    }
+
+    fn problem(&self, span: Range<usize>, message: String, hint: Option<String>) -> Problem {
+        match self.variable(&span) {
             Some(name) => Problem::about("environment", format!("{name}: {message}"), hint),
             None => Problem::at(&self.file, &self.text, span, message, hint),
-        };
-        self.problems.push(problem);
+        }
     }
 
     /// Nothing is wrong here, but it may not be meant.
     pub(super) fn warn(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
-        let warning = Problem::at(&self.file, &self.text, span, message.into(), Some(hint.into()));
+        let (message, hint) = (message.into(), Some(hint.into()));
+        let warning = self.problem(span, message, hint);
         self.warnings.push(warning);
     }
 
@@ -174,16 +180,22 @@ impl Page {
             .push(Problem::about("environment", format!("{name}: {message}"), hint));
     }
 
+    /// An environment variable is not wrong, but may not be meant.
+    pub(super) fn warn_env(&mut self, name: &str, message: &str, hint: String) {
+        self.warnings
+            .push(Problem::about("environment", format!("{name}: {message}"), Some(hint)));
+    }
+
     /// The place of a value that an environment variable gives.
     pub(super) fn overlay(&mut self, variable: &str) -> Range<usize> {
         self.overlaid.push(variable.to_owned());
-        let at = self.text.len() + self.overlaid.len();
+        let at = self.text.text.len() + self.overlaid.len();
         at..at
     }
 
     /// The variable that gave the value at this place, if one did.
     pub(super) fn variable(&self, span: &Range<usize>) -> Option<&str> {
-        let index = span.start.checked_sub(self.text.len() + 1)?;
+        let index = span.start.checked_sub(self.text.text.len() + 1)?;
         self.overlaid.get(index).map(String::as_str)
     }
 
@@ -201,7 +213,7 @@ impl Page {
 
     /// Reads the file as `T`. Mistakes in form are noted; what can still be understood is returned.
     pub(super) fn read<T: DeserializeOwned + JsonSchema>(&mut self) -> Option<T> {
-        let text = Arc::clone(&self.text);
+        let text = Arc::clone(&self.text.text);
         self.read_with(&text, |_, _, _| {})
     }
 
@@ -256,7 +268,7 @@ impl Page {
 
     /// Whether the name is one of these; a problem with a suggestion if it is surely not.
     pub(super) fn refers(&mut self, what: &str, name: &At<String>, names: &Names) -> bool {
-        if names.list.iter().any(|known| known == name.get()) {
+        if names.list.contains(name.get()) {
             return true;
         }
         if names.complete {
@@ -267,11 +279,9 @@ impl Page {
     }
 
     /// A problem if the name was there before; otherwise it is noted.
-    pub(super) fn unique(&mut self, what: &str, name: &At<String>, seen: &mut Vec<String>) {
-        if seen.contains(name.get()) {
+    pub(super) fn unique(&mut self, what: &str, name: &At<String>, seen: &mut BTreeSet<String>) {
+        if !seen.insert(name.get().clone()) {
             self.say(name.span(), format!("{what} `{}` is there twice", name.get()));
-        } else {
-            seen.push(name.get().clone());
         }
     }
 
@@ -281,6 +291,7 @@ impl Page {
         let span = value.span();
         let source = value.get();
         let Some(start) = self
+            .text
             .text
             .get(span.clone())
             .and_then(|written| written.find(source.as_str()))
@@ -303,7 +314,7 @@ impl Page {
 
     /// Hands what was found to the whole.
     pub(super) fn finish(self, into: &mut Problems) {
-        let text = self.showable.then(|| blanked(&self.text, &self.hidden).into());
+        let text = self.showable.then(|| blanked(&self.text.text, &self.hidden).into());
         into.add_file(&self.file, text, self.problems, self.warnings);
     }
 }

@@ -1,6 +1,6 @@
 //! `config/people.toml`: who people are on each platform, and who has which role.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
@@ -133,7 +133,7 @@ pub(super) fn compile(page: &mut Page, raw: Option<RawPeople>) -> (People, Names
         return (people, Names::default());
     };
     let mut owners: BTreeMap<Account, PersonName> = BTreeMap::new();
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for person in &raw.person {
         page.unique("the person", &person.name, &mut seen);
         if let Some(name) = page.parse::<PersonName>(&person.name) {
@@ -146,7 +146,7 @@ pub(super) fn compile(page: &mut Page, raw: Option<RawPeople>) -> (People, Names
         complete: !page.partial,
     };
     let mut roles = Names {
-        list: Vec::new(),
+        list: BTreeSet::new(),
         complete: !page.partial,
     };
     for role in &raw.role {

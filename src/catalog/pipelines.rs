@@ -1,5 +1,7 @@
 //! `config/pipelines/*.toml`: what a run needs to know, what it locks, whom it tells. Its steps: `steps`.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -146,7 +148,7 @@ pub(super) fn compile(
 }
 
 fn compile_params(page: &mut Page, raw: &[RawParam]) -> (Vec<Param>, Known) {
-    let (mut params, mut seen, mut known) = (Vec::<Param>::new(), Vec::new(), Known::new());
+    let (mut params, mut seen, mut known) = (Vec::<Param>::new(), BTreeSet::new(), Known::new());
     for param in raw {
         page.unique("the parameter", &param.name, &mut seen);
         // `ticket` may name the parameter that holds it; the other names belong to the run.

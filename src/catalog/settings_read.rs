@@ -1,7 +1,6 @@
 //! Reads stepherd's settings: the file, the environment over it, and the files that hold secrets. The only place in
 //! the catalog that ever touches a secret.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::Path;
@@ -9,8 +8,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 use super::diagnose::did_you_mean;
 use super::page::{At, Page};
@@ -21,90 +18,6 @@ use super::settings_raw::{
     RawArgocd, RawDatabase, RawDcr, RawDiscord, RawFlavor, RawGithub, RawJira, RawLogFormat, RawRetention, RawSecret,
     RawServer, RawSettings,
 };
-use super::shape;
-use crate::domain::nearest::nearest;
-
-/// What variables of stepherd's settings start with.
-const PREFIX: &str = "STEPHERD__";
-
-/// Lays environment variables over the file's table. Empty ones count as absent, as compose files pass them; but where
-/// the database is must not be decided by a variable that somebody forgot to fill.
-pub(super) fn overlay<'t>(
-    env: &'t BTreeMap<String, String>,
-) -> impl FnOnce(&mut Page, &mut DeTable<'t>, &serde_json::Value) {
-    move |page, table, schema| {
-        for (name, value) in env.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-            let path = name[PREFIX.len()..].to_lowercase();
-            if value.is_empty() {
-                if path.starts_with("database__url") {
-                    let hint = "give it a value, or remove it to use stepherd.toml's or the usual one";
-                    page.say_env(name, "it is set, and empty", Some(hint.to_owned()));
-                }
-                continue;
-            }
-            let (section, key) = path.split_once("__").unwrap_or((&path, ""));
-            let form = &schema["properties"][section]["properties"][key];
-            if form.is_null() {
-                let all = variables(schema);
-                // The prefix would make every name like every other.
-                let meant = nearest(&path, all.iter().map(String::as_str));
-                let hint = meant.map(|meant| format!("did you mean {PREFIX}{}?", meant.to_uppercase()));
-                page.say_env(name, "there is no such setting", hint);
-                continue;
-            }
-            let span = page.overlay(name);
-            let Some(value) = env_value(form, value, &span) else {
-                let wanted: Vec<&str> = shape::types(shape::unwrapped(form))
-                    .into_iter()
-                    .map(shape::spoken)
-                    .collect();
-                page.say_env(name, &format!("the value must be {}", wanted.join(" or ")), None);
-                continue;
-            };
-            let entry = table
-                .entry(Spanned::new(span.clone(), section.to_owned().into()))
-                .or_insert_with(|| Spanned::new(span.clone(), DeValue::Table(DeTable::new())));
-            // A section that is no table is reported with the rest of the file's form.
-            if let DeValue::Table(keys) = entry.get_mut() {
-                keys.remove(key);
-                keys.insert(
-                    Spanned::new(span.clone(), key.to_owned().into()),
-                    Spanned::new(span, value),
-                );
-            }
-        }
-    }
-}
-
-/// Every setting's variable, without the prefix and in lower case.
-fn variables(schema: &serde_json::Value) -> Vec<String> {
-    let sections = schema["properties"].as_object().into_iter().flatten();
-    sections
-        .flat_map(|(section, form)| {
-            let keys = form["properties"].as_object().into_iter().flatten();
-            keys.map(move |(key, _)| format!("{section}__{key}"))
-        })
-        .collect()
-}
-
-/// A list is written with commas.
-fn env_value<'t>(form: &serde_json::Value, text: &'t str, span: &Range<usize>) -> Option<DeValue<'t>> {
-    let form = shape::unwrapped(form);
-    let types = shape::types(form);
-    if types.contains(&"boolean") {
-        return Some(DeValue::Boolean(text.parse().ok()?));
-    }
-    if types.contains(&"integer") {
-        text.parse::<i64>().ok()?;
-        return DeValue::parse(text).ok().map(Spanned::into_inner);
-    }
-    if types.contains(&"array") {
-        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        let items = items.map(|item| Spanned::new(span.clone(), DeValue::String(item.into())));
-        return Some(DeValue::Array(items.collect()));
-    }
-    Some(DeValue::String(text.into()))
-}
 
 /// The settings. `dir` is the folder of the file: relative paths of files and folders start there.
 pub(super) fn compile(page: &mut Page, raw: RawSettings, dir: &Path) -> Settings {
@@ -355,7 +268,7 @@ impl Reader<'_> {
                 self.page.hide(at.span());
                 (at.span(), at.get().clone().into())
             }
-            (None, Some(file)) => match self.secret(None, Some(file)) {
+            (None, Some(file)) => match self.hidden(None, Some(file)) {
                 Some(url) => (file.span(), url),
                 None => return Database::default(),
             },
@@ -431,7 +344,7 @@ impl Reader<'_> {
         }
         Github {
             enabled: raw.enabled.as_ref().map(|at| *at.get()),
-            api_url: self.url(raw.api_url.as_ref()).unwrap_or(usual.api_url),
+            api_url: self.vendor(raw.api_url.as_ref()).unwrap_or(usual.api_url),
             webhook_secret: self.secret(raw.webhook_secret.as_ref(), raw.webhook_secret_file.as_ref()),
             webhook_secret_previous: self.secret(
                 raw.webhook_secret_previous.as_ref(),
@@ -453,7 +366,7 @@ impl Reader<'_> {
     fn jira(&mut self, raw: &RawJira) -> Jira {
         Jira {
             enabled: raw.enabled.as_ref().map(|at| *at.get()),
-            base_url: self.url(raw.base_url.as_ref()),
+            base_url: self.vendor(raw.base_url.as_ref()),
             flavor: match raw.flavor {
                 None | Some(RawFlavor::Cloud) => JiraFlavor::Cloud,
                 Some(RawFlavor::DataCenter) => JiraFlavor::DataCenter,
@@ -508,7 +421,7 @@ impl Reader<'_> {
         }
         Discord {
             enabled: raw.enabled.as_ref().map(|at| *at.get()),
-            api_url: self.url(raw.api_url.as_ref()).unwrap_or(Discord::default().api_url),
+            api_url: self.vendor(raw.api_url.as_ref()).unwrap_or(Discord::default().api_url),
             application_id: id.map(|at| at.get().clone()),
             public_key: key.map(|at| at.get().clone()),
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
@@ -517,16 +430,37 @@ impl Reader<'_> {
 
     fn argocd(&mut self, raw: &RawArgocd) -> Service {
         Service {
-            base_url: self.url(raw.base_url.as_ref()),
+            base_url: self.vendor(raw.base_url.as_ref()),
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
         }
     }
 
     fn dcr(&mut self, raw: &RawDcr) -> Service {
         Service {
-            base_url: self.url(raw.base_url.as_ref()),
+            base_url: self.vendor(raw.base_url.as_ref()),
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
         }
+    }
+
+    /// A vendor's address. What goes there carries a token.
+    fn vendor(&mut self, given: Option<&At<String>>) -> Option<String> {
+        let at = given?;
+        let url = self.url(given)?;
+        let host = url::Url::parse(&url).ok().filter(|url| url.scheme() == "http");
+        let far = host.filter(|url| match url.host() {
+            Some(url::Host::Domain(name)) => name != "localhost",
+            Some(url::Host::Ipv4(ip)) => !ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => !ip.is_loopback(),
+            None => false,
+        });
+        if far.is_some() {
+            self.page.warn(
+                at.span(),
+                "whoever is on the way there can read the token: http:// is not encrypted",
+                "https://, unless both are in one network that you trust",
+            );
+        }
+        Some(url)
     }
 
     /// An address of ours or a vendor's, without a slash at the end. User names and passwords have no place in it.
@@ -552,8 +486,28 @@ impl Reader<'_> {
         Some(url.as_str().trim_end_matches('/').to_owned())
     }
 
-    /// A secret from the environment, else from its file.
+    /// A secret from the environment, else from its file. One that can be guessed is none.
     fn secret(&mut self, given: Option<&At<RawSecret>>, file: Option<&At<String>>) -> Option<Secret> {
+        const LEAST: usize = 8;
+        const USUAL: usize = 16;
+        let secret = self.hidden(given, file)?;
+        let at = given.map(At::span).or_else(|| file.map(At::span)).unwrap_or_default();
+        let (length, hint) = (
+            secret.expose_secret().chars().count(),
+            "make one with: openssl rand -hex 32",
+        );
+        if length < LEAST {
+            let message = format!("a secret of fewer than {LEAST} characters can be guessed");
+            self.page.say_hint(at, message, hint);
+        } else if length < USUAL {
+            let message = format!("a secret of fewer than {USUAL} characters is easily guessed");
+            self.page.warn(at, message, hint);
+        }
+        Some(secret)
+    }
+
+    /// What must not be shown, from the environment, else from its file.
+    fn hidden(&mut self, given: Option<&At<RawSecret>>, file: Option<&At<String>>) -> Option<Secret> {
         if let Some(at) = given {
             let text = at.get().0.expose_secret().trim();
             if text.is_empty() {

@@ -71,6 +71,12 @@ fn check_table(page: &mut Page, schema: &Value, table: &mut DeTable<'_>, span: R
     if open.is_none() {
         mend_keys(page, &known, table);
     }
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let (mut sound, mut refused) = (true, Vec::new());
     for (key, value) in table.iter_mut() {
         let name: &str = key.get_ref();
@@ -82,14 +88,18 @@ fn check_table(page: &mut Page, schema: &Value, table: &mut DeTable<'_>, span: R
             refused.push(name.to_owned());
             continue;
         }
-        sound &= check_value(page, form, value, key.span(), name);
+        if check_value(page, form, value, key.span(), name) {
+            continue;
+        }
+        // What may be absent is left out, so that the rest is still read and checked.
+        if required.contains(&name) {
+            sound = false;
+        } else {
+            refused.push(name.to_owned());
+            page.partial = true;
+        }
     }
-    for key in schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
+    for key in required {
         if !table.contains_key(key) {
             page.say(span.clone(), format!("`{key}` is missing"));
             sound = false;
@@ -182,12 +192,17 @@ fn check_value(
         DeValue::Table(table) => check_table(page, schema, table, if span.is_empty() { key } else { span }, name),
         DeValue::Array(array) => check_items(page, &schema["items"], array, name),
         DeValue::String(text) if !words.is_empty() && !words.contains(&text.as_ref()) => {
+            let meant = nearest(text, words.iter().copied());
             page.push(
                 span,
                 format!("`{name}` must be one of {}, not `{text}`", words.join(", ")),
-                nearest(text, words.iter().copied()).map(|best| format!("did you mean `{best}`?")),
+                meant.map(|best| format!("did you mean `{best}`?")),
             );
-            false
+            let Some(meant) = meant else {
+                return false;
+            };
+            *text = meant.to_owned().into();
+            true
         }
         DeValue::Integer(number) => {
             let number = i64::from_str_radix(&number.as_str().replace('_', ""), number.radix());

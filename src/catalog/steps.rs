@@ -221,10 +221,13 @@ pub(super) fn compile(
         known,
         roles: *roles,
         backends,
-        changes: Vec::new(),
-        merged: Vec::new(),
+        changes: Names {
+            list: BTreeSet::new(),
+            complete: !page.partial,
+        },
+        merged: BTreeSet::new(),
     };
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     raw.iter()
         .filter_map(|step| {
             page.unique("the step", &step.name, &mut seen);
@@ -247,8 +250,8 @@ struct Steps<'a> {
     known: Known,
     roles: Roles<'a>,
     backends: &'a [BackendForm],
-    changes: Vec<String>,
-    merged: Vec<String>,
+    changes: Names,
+    merged: BTreeSet<String>,
 }
 
 impl Steps<'_> {
@@ -294,9 +297,7 @@ impl Steps<'_> {
         for field in ["pr", "branch", "head", "url"] {
             self.known.insert(format!("steps.{}.{field}", raw.name.get()));
         }
-        if !self.changes.contains(raw.name.get()) {
-            self.changes.push(raw.name.get().clone());
-        }
+        self.changes.list.insert(raw.name.get().clone());
         Some(ChangeSpec {
             repo: repo?,
             edits,
@@ -377,18 +378,13 @@ impl Steps<'_> {
 
     fn merge(&mut self, page: &mut Page, raw: &RawStep) -> Option<MergeSpec> {
         let branch_of = need(page, raw, "branch_of", raw.branch_of.as_ref())?;
-        let changes = Names {
-            list: self.changes.clone(),
-            complete: !page.partial,
-        };
-        if page.refers("earlier change step", branch_of, &changes) {
-            if self.merged.contains(branch_of.get()) {
+        if page.refers("earlier change step", branch_of, &self.changes) {
+            if !self.merged.insert(branch_of.get().clone()) {
                 page.say(
                     branch_of.span(),
                     format!("`{}` is merged by an earlier step already", branch_of.get()),
                 );
             }
-            self.merged.push(branch_of.get().clone());
             self.known.insert(format!("steps.{}.merged", branch_of.get()));
         }
         let by = match raw.by.as_ref().map(At::get) {
@@ -414,7 +410,7 @@ impl Steps<'_> {
         if jobs.get().is_empty() && !page.partial {
             page.say(jobs.span(), "a work step needs jobs");
         }
-        let (mut compiled, mut seen) = (Vec::new(), Vec::new());
+        let (mut compiled, mut seen) = (Vec::new(), BTreeSet::new());
         for job in jobs.get() {
             page.unique("the job", &job.name, &mut seen);
             page.worded("a job's name", &job.name);
@@ -461,7 +457,7 @@ impl Steps<'_> {
             need(page, raw, "roles", raw.roles.as_ref()),
         );
         let question = needed.0.map(|at| page.template(at, &self.known));
-        let (mut options, mut seen) = (Vec::new(), Vec::new());
+        let (mut options, mut seen) = (Vec::new(), BTreeSet::new());
         if let Some(list) = needed.1.filter(|list| list.get().len() < 2 && !page.partial) {
             page.say(list.span(), "a question needs at least two options");
         }
@@ -528,7 +524,8 @@ impl Steps<'_> {
 
 /// The value of a key that the step's kind needs; a problem if it is absent.
 fn need<'a, T>(page: &mut Page, step: &RawStep, key: &str, value: Option<&'a At<T>>) -> Option<&'a At<T>> {
-    if value.is_none() {
+    // In a file that was read in part, it may be what was left out.
+    if value.is_none() && !page.partial {
         let message = format!(
             "the {} step `{}` needs `{key}`",
             spoken(*step.kind.get()),

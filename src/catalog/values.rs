@@ -127,14 +127,14 @@ impl KindParts<'_> {
             page.say_hint(span, "a choice needs `choices`", "choices = [\"one\", \"other\"]");
             return ParamKind::Choice(Vec::new());
         };
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         for choice in choices.get() {
             page.unique("the choice", choice, &mut seen);
             if choice.get().trim().is_empty() {
                 page.say(choice.span(), "a choice must not be empty");
             }
         }
-        ParamKind::Choice(seen)
+        ParamKind::Choice(choices.get().iter().map(|choice| choice.get().clone()).collect())
     }
 }
 

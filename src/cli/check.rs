@@ -11,13 +11,17 @@ use crate::wiring;
 
 /// Loads everything and says every problem at once. Warnings change no exit code: what they warn of may be meant.
 pub fn run(config: &Path, as_json: bool) -> Exit {
-    let loaded = catalog::load(config, &environment()).and_then(|catalog| {
-        // What only the parts of the program can tell: whether a key is one.
-        match wiring::hands(&catalog.settings) {
-            Ok(_) => Ok(catalog),
-            Err(why) => Err(Problems::one("settings", &why)),
-        }
-    });
+    // What only the parts of the program can tell, whether a key is one, is told whatever else is wrong.
+    let fits = catalog::settings(config, &environment()).map(|settings| wiring::hands(&settings));
+    let unfit = match fits {
+        Ok(Err(why)) => Problems::one("settings", &why),
+        Ok(Ok(_)) | Err(_) => Problems::default(),
+    };
+    let loaded = match catalog::load(config, &environment()) {
+        Ok(catalog) if unfit.is_empty() => Ok(catalog),
+        Ok(_) => Err(unfit),
+        Err(problems) => Err(problems.and(unfit)),
+    };
     match loaded {
         Ok(catalog) if as_json => {
             let platforms: Vec<_> = catalog
@@ -51,9 +55,6 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
                     status.why
                 );
             }
-            for warning in &catalog.warnings {
-                say!("Warning: {warning}");
-            }
             let kept = &catalog.settings.retention;
             say!(
                 "Kept: deliveries {}, finished runs {}, what has taken effect {}.",
@@ -61,15 +62,22 @@ pub fn run(config: &Path, as_json: bool) -> Exit {
                 days(kept.runs_days),
                 days(kept.accepted_days)
             );
+            for warning in &catalog.warnings {
+                say!("Warning: {warning}");
+            }
             Exit::Good
         }
         Err(problems) if as_json => {
             let list: Value = serde_json::from_str(&problems.to_json()).unwrap_or_default();
-            show::json(&json!({ "problems": list }));
+            let warnings: Vec<_> = problems.warnings().map(warning).collect();
+            show::json(&json!({ "problems": list, "warnings": warnings }));
             Exit::BadInput
         }
         Err(problems) => {
-            anstream::eprintln!("{problems}");
+            show::problems(&problems);
+            for warning in problems.warnings() {
+                anstream::eprintln!("Warning: {warning}");
+            }
             Exit::BadInput
         }
     }

@@ -58,7 +58,7 @@ pub fn unprinted() -> Option<String> {
 /// Loads the configuration, or says every problem on standard error.
 fn load(config: &Path) -> Result<Catalog, Exit> {
     catalog::load(config, &environment()).map_err(|problems| {
-        anstream::eprintln!("{problems}");
+        show::problems(&problems);
         Exit::BadInput
     })
 }

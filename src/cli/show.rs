@@ -1,11 +1,13 @@
 //! Tables and JSON on standard output.
 
 use std::fmt::Arguments;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
+
+use crate::catalog::Problems;
 
 /// What went wrong when something was printed first.
 static LOST: OnceLock<io::Error> = OnceLock::new();
@@ -25,6 +27,15 @@ pub(super) fn unprinted() -> Option<String> {
         io::ErrorKind::BrokenPipe => String::new(),
         _ => format!("not all of it could be printed: {error}"),
     })
+}
+
+/// Says what is wrong with the configuration: with the lines it stands in on a terminal, a line each elsewhere.
+pub(super) fn problems(problems: &Problems) {
+    if io::stderr().is_terminal() {
+        anstream::eprint!("{}", problems.render(true));
+    } else {
+        anstream::eprintln!("{problems}");
+    }
 }
 
 /// Prints rows as a table without borders; control characters in outside text are made visible.

@@ -380,11 +380,15 @@ fn to_value(json: &serde_json::Value) -> Value {
 
 /// A name in use is known when it lies under a known one, or above one (`steps`, to loop over it).
 fn is_known(used: &str, known: &BTreeSet<String>) -> bool {
-    let under = |path: &str, root: &str| {
-        path.strip_prefix(root)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    let mut roots = used.match_indices('.').map(|(at, _)| &used[..at]).chain([used]);
+    let within = format!("{used}.");
+    let holds_known = |within: &str| {
+        known
+            .range(within.to_owned()..)
+            .next()
+            .is_some_and(|name| name.starts_with(within))
     };
-    known.iter().any(|name| under(used, name) || under(name, used))
+    roots.any(|root| known.contains(root)) || holds_known(&within)
 }
 
 /// What stands between delimiters, strings within it respected. An unclosed tag reaches to the end.

@@ -5,6 +5,7 @@ mod broken_people;
 mod lists;
 mod robust;
 mod settings;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -275,9 +276,9 @@ fn every_problem_of_every_file_is_told_at_once() {
         ("STEPHERD_CONFIG", "ignored"),
         ("HOME", "/"),
     ]);
-    insta::assert_snapshot!(folder.problems(&environment), @r#"
+    insta::assert_snapshot!(folder.problems(&environment), @r"
     commands/dcr.toml:81:8: there is no verb `begin`
-      hint: there is: start, status, retry, stop, answer, list, why, help
+      hint: there is: answer, help, list, retry, start, status, stop, why
     config/people.toml:22:10: ids on github are numbers, not `grace`
       hint: the `id` from https://api.github.com/users/grace; user names can change hands
     config/pipelines/dcr.toml:89:11: `soon` is no span of time
@@ -294,7 +295,7 @@ fn every_problem_of_every_file_is_told_at_once() {
       hint: did you mean `level`?
     environment: STEPHERD__LOG__LEVLE: there is no such setting
       hint: did you mean STEPHERD__LOG__LEVEL?
-    "#);
+    ");
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn broken_pipelines_are_told_what_and_where() {
 
     > name = "rebuild"
     commands/dcr.toml:10:12: there is no pipeline `dcr`
-      hint: there is: rebuild, provision
+      hint: there is: provision, rebuild
     config/pipelines/dcr.toml:14:8: the file is called `dcr`, the pipeline `rebuild`
 
     > command = "dcrr"
@@ -498,6 +498,7 @@ fn broken_commands_are_told_what_and_where() {
     > action = "stauts"
     commands/dcr.toml:28:10: `action` must be one of start, status, retry, stop, list, help, why, answer, not `stauts`
       hint: did you mean `status`?
+    commands/dcr.toml:31:11: the example must start with `/dcr show`
 
     > type = "int", min = 0, max = 100
     commands/dcr.toml:22:36: `farmers_min` takes values that the parameter of pipeline `dcr` does not
@@ -556,7 +557,14 @@ fn broken_commands_are_told_what_and_where() {
       hint: did you mean `to`?
 
     > pull_request = { repo = "acme", change = "labelled" }
+    commands/dcr.toml:80:16: this trigger can do nothing: `places` does not list acme
+      hint: [places] github = ["acme"]
+    commands/dcr.toml:80:25: a repository must be owner/name, git@host:owner/name.git or https://host/owner/name, got `acme`
     commands/dcr.toml:80:42: `change` must be one of opened, pushed, labeled, merged, closed, not `labelled`
       hint: did you mean `labeled`?
+    commands/dcr.toml:82:23: in this template: nothing called `fields.customfield_10042` is known here
+      hint: known here: pr.base, pr.head, pr.number, pr.repo, pr.title
+    commands/dcr.toml:82:66: in this template: nothing called `ticket` is known here
+      hint: known here: pr.base, pr.head, pr.number, pr.repo, pr.title
     "#);
 }

@@ -63,21 +63,21 @@ fn broken_people_are_told_what_and_where() {
 
     > name = "operator"
     commands/dcr.toml:29:10: there is no role `viewer`
-      hint: there is: operator, approver
+      hint: there is: approver, operator
     commands/dcr.toml:60:10: there is no role `viewer`
-      hint: there is: operator, approver
+      hint: there is: approver, operator
     commands/dcr.toml:66:10: there is no role `viewer`
-      hint: there is: operator, approver
+      hint: there is: approver, operator
     commands/dcr.toml:73:10: there is no role `viewer`
-      hint: there is: operator, approver
+      hint: there is: approver, operator
     commands/provision.toml:25:10: there is no role `viewer`
-      hint: there is: operator, approver
+      hint: there is: approver, operator
     commands/provision.toml:56:10: there is no role `viewer`
-      hint: there is: operator, approver
+      hint: there is: approver, operator
     commands/provision.toml:62:10: there is no role `viewer`
-      hint: there is: operator, approver
+      hint: there is: approver, operator
     commands/provision.toml:69:10: there is no role `viewer`
-      hint: there is: operator, approver
+      hint: there is: approver, operator
     config/people.toml:47:8: the role `operator` is there twice
 
     > persons = ["grase"]

@@ -31,8 +31,8 @@ fn broken_settings_are_told_what_and_where() {
             &[],
         ),
         ("[github]\napp_id = 5", &[]),
-        ("", &[("STEPHERD__GITHUB__WEBHOOK_SECRET", "hunter2")]),
-        ("", &[("STEPHERD__JIRA__AUTOMATION_SECRET", "hunter2")]),
+        ("", &[("STEPHERD__GITHUB__WEBHOOK_SECRET", "hunter2-hunter2-2")]),
+        ("", &[("STEPHERD__JIRA__AUTOMATION_SECRET", "hunter2-hunter2-2")]),
         ("", &[("STEPHERD__GITHUB__WEBHOOK_SECERT", "hunter2")]),
         ("", &[("STEPHERD__SERVER", "hunter2")]),
         ("", &[("STEPHERD__ENGINE__EDIT_SPACING_S", "many")]),
@@ -239,7 +239,7 @@ fn the_environment_wins_over_the_file() {
             ("STEPHERD__JIRA__FLAVOR", "data-center"),
             ("STEPHERD__ENGINE__EDIT_SPACING_S", "0"),
             ("STEPHERD__GITHUB__ENABLED", "false"),
-            ("STEPHERD__GITHUB__WEBHOOK_SECRET", "s3cret\n"),
+            ("STEPHERD__GITHUB__WEBHOOK_SECRET", "s3cret-s3cret-s3cret\n"),
             ("STEPHERD__LOG__FORMAT", "json"),
             ("STEPHERD__LOG__LEVEL", ""),
         ],
@@ -255,10 +255,13 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(settings.engine.edit_spacing, Duration::ZERO);
     assert_eq!(settings.github.enabled, Some(false));
     let secret = settings.github.webhook_secret.as_ref().expect("the secret");
-    assert_eq!(secret.expose_secret(), "s3cret");
+    assert_eq!(secret.expose_secret(), "s3cret-s3cret-s3cret");
     assert_eq!(settings.log.format, LogFormat::Json);
     assert_eq!(settings.log.level, "info", "an empty variable is none");
-    assert!(!format!("{settings:?}").contains("s3cret"), "{settings:?}");
+    assert!(
+        !format!("{settings:?}").contains("s3cret-s3cret-s3cret"),
+        "{settings:?}"
+    );
 }
 
 #[test]
@@ -316,20 +319,20 @@ fn a_platform_is_on_when_its_secret_is_there() {
             .join("\n")
     };
     let all = [
-        ("STEPHERD__GITHUB__WEBHOOK_SECRET", "a"),
-        ("STEPHERD__GITHUB__TOKEN", "b"),
-        ("STEPHERD__JIRA__CONNECT_SHARED_SECRET", "c"),
+        ("STEPHERD__GITHUB__WEBHOOK_SECRET", "aaaaaaaaaaaaaaaa"),
+        ("STEPHERD__GITHUB__TOKEN", "bbbbbbbbbbbbbbbb"),
+        ("STEPHERD__JIRA__CONNECT_SHARED_SECRET", "cccccccccccccccc"),
         ("STEPHERD__JIRA__BASE_URL", "https://acme.atlassian.net"),
         ("STEPHERD__JIRA__EMAIL", "bot@example.org"),
-        ("STEPHERD__JIRA__TOKEN", "d"),
-        ("STEPHERD__DISCORD__TOKEN", "e"),
+        ("STEPHERD__JIRA__TOKEN", "dddddddddddddddd"),
+        ("STEPHERD__DISCORD__TOKEN", "eeeeeeeeeeeeeeee"),
         ("STEPHERD__DISCORD__APPLICATION_ID", "5"),
         (
             "STEPHERD__DISCORD__PUBLIC_KEY",
             "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
         ),
         ("STEPHERD__ARGOCD__BASE_URL", "https://argocd.example.org"),
-        ("STEPHERD__ARGOCD__TOKEN", "f"),
+        ("STEPHERD__ARGOCD__TOKEN", "ffffffffffffffff"),
         ("STEPHERD__DCR__BASE_URL", "https://dcr.example.org"),
     ];
     insta::assert_snapshot!(on("[github]\nenabled = true\n[jira]\nenabled = false\n", &all), @r#"

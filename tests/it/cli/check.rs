@@ -22,12 +22,8 @@ fn what_is_shipped_is_good_and_says_what_is_on() {
     };
     assert!(platform("github").contains(" on "), "{}", good.out);
     assert!(platform("jira").contains(" off "), "{}", good.out);
-    assert!(
-        good.out
-            .ends_with("Kept: deliveries 30 days, finished runs 365 days, what has taken effect 400 days.\n"),
-        "{}",
-        good.out
-    );
+    let kept = "\nKept: deliveries 30 days, finished runs 365 days, what has taken effect 400 days.\n";
+    assert!(good.out.contains(kept), "{}", good.out);
     let json = folder.run(&["check", "--json"]);
     assert_eq!(json.json()["retention"]["runsDays"], 365);
     assert_eq!(json.code, Some(0));
@@ -145,8 +141,9 @@ fn a_role_that_everybody_would_have_is_warned_of_and_is_no_mistake() {
             "people.toml:9:60: if acme/deployment is public, everybody on GitHub has the role `operator`\n  hint: ";
         assert_eq!(told.out.contains(warning), warned, "{level}: {}", told.out);
         let json = folder.run(&["check", "--json"]).json();
-        let warnings = json["warnings"].as_array().map(Vec::len);
-        assert_eq!(warnings, Some(usize::from(warned)), "{json}");
+        let warnings = json["warnings"].as_array().into_iter().flatten();
+        let of_people = warnings.filter(|warning| warning["file"].as_str().unwrap().ends_with("people.toml"));
+        assert_eq!(of_people.count(), usize::from(warned), "{json}");
         assert_eq!(json["problems"], serde_json::json!([]));
     }
 }
@@ -164,4 +161,112 @@ fn a_command_that_nobody_can_start_anywhere_is_warned_of() {
     let told = folder.run(&["check"]);
     assert_eq!(told.code, Some(0));
     assert!(told.out.contains("nobody can start `provision`"), "{}", told.out);
+}
+
+/// The warnings of a check that is otherwise good.
+fn warnings(folder: &Folder) -> String {
+    let told = folder.run(&["check"]);
+    assert_eq!((told.code, told.err.as_str()), (Some(0), ""));
+    let (_, after) = told.out.split_once("what has taken effect 400 days.\n").unwrap();
+    after
+        .replace(&format!("{}/", folder.path("").display()), "")
+        .replace("//", "/")
+}
+
+#[test]
+fn it_ends_with_what_is_off_that_a_pipeline_needs() {
+    let folder = Folder::with_github();
+    let told = warnings(&folder);
+    let needs = |name: &str, what: &str| {
+        format!("runs of `{name}` need {what} off: they would stop there\n  hint: give what switches them on")
+    };
+    assert!(told.contains(&needs("dcr", "argocd, dcr, jira, which are")), "{told}");
+    assert!(told.contains(&needs("provision", "jira, which is")), "{told}");
+}
+
+#[test]
+fn what_looks_like_configuration_and_is_not_read_is_told() {
+    let mut folder = Folder::with_github();
+    folder.write("config/pipelines/nightly.yaml", "name: nightly\n");
+    folder.write("commands/nightly.TOML", "name = \"nightly\"\n");
+    folder.write("commands/README.md", "What is here\n");
+    folder
+        .env
+        .insert("STEPHERD_GITHUB_TOKEN".to_owned(), "one-underscore".to_owned());
+    folder
+        .env
+        .insert("STEPHERD_LOG_SHIPPER".to_owned(), "somebody else's".to_owned());
+    let told = warnings(&folder);
+    for (what, hint) in [
+        (
+            "nightly.yaml: this file is not read",
+            "pipelines are read from files that end in .toml",
+        ),
+        (
+            "nightly.TOML: this file is not read",
+            "commands are read from files that end in .toml",
+        ),
+        (
+            "environment: STEPHERD_GITHUB_TOKEN: it is not read",
+            "did you mean STEPHERD__GITHUB__TOKEN?",
+        ),
+    ] {
+        assert!(told.contains(&format!("{what}\n  hint: {hint}")), "{told}");
+    }
+    assert!(!told.contains("README") && !told.contains("SHIPPER"), "{told}");
+    assert!(!told.contains("one-underscore"), "its value may be a secret: {told}");
+}
+
+#[test]
+fn secrets_that_can_be_guessed_and_tokens_that_travel_in_the_clear_are_told_of() {
+    let mut folder = Folder::with_github();
+    for (name, value) in [
+        ("STEPHERD__SERVER__API_TOKEN", "0123456789"),
+        ("STEPHERD__ARGOCD__BASE_URL", "http://argocd.example.org"),
+        ("STEPHERD__DCR__BASE_URL", "http://[::1]:9000"),
+    ] {
+        folder.env.insert(name.to_owned(), value.to_owned());
+    }
+    let told = warnings(&folder);
+    assert!(told.contains("STEPHERD__SERVER__API_TOKEN: a secret of fewer than 16 characters is easily guessed"));
+    assert!(!told.contains("0123456789"), "{told}");
+    assert!(told.contains("STEPHERD__ARGOCD__BASE_URL: whoever is on the way there can read the token"));
+    assert!(
+        !told.contains("STEPHERD__DCR__BASE_URL"),
+        "it never leaves the machine: {told}"
+    );
+
+    folder
+        .env
+        .insert("STEPHERD__GITHUB__WEBHOOK_SECRET".to_owned(), "x".to_owned());
+    folder
+        .env
+        .insert("STEPHERD__ARGOCD__TOKEN".to_owned(), "0123456789".to_owned());
+    let bad = folder.run(&["check"]);
+    assert_eq!((bad.code, bad.out.as_str()), (Some(2), ""));
+    let refused = "environment: STEPHERD__GITHUB__WEBHOOK_SECRET: a secret of fewer than 8 characters can be guessed\n";
+    assert!(bad.err.starts_with(refused), "{}", bad.err);
+    assert!(
+        bad.err.contains("Warning: environment: STEPHERD__ARGOCD__TOKEN"),
+        "warnings are told as well: {}",
+        bad.err
+    );
+}
+
+#[test]
+fn a_key_that_is_none_is_told_beside_the_mistakes_of_other_files() {
+    let mut folder = Folder::with_github();
+    folder.env.insert("STEPHERD__GITHUB__APP_ID".to_owned(), "5".to_owned());
+    let key = "-----BEGIN RSA PRIVATE KEY-----\nnone\n".to_owned();
+    folder.env.insert("STEPHERD__GITHUB__PRIVATE_KEY".to_owned(), key);
+    let text = std::fs::read_to_string(folder.path("commands/dcr.toml")).unwrap();
+    folder.write("commands/dcr.toml", &text.replacen("\"operator\"", "\"operater\"", 1));
+    let bad = folder.run(&["check"]);
+    assert_eq!(bad.code, Some(2));
+    assert!(bad.err.contains("there is no role `operater`"), "{}", bad.err);
+    assert!(
+        bad.err.contains("the app's private key is not an RSA key in PEM"),
+        "{}",
+        bad.err
+    );
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
-use stepherd::clock::Clock as _;
 use stepherd::engine::Sweep;
 use stepherd::sandbox::town::TICKET;
 use stepherd::store::{Gate, Point, StoreError};
