@@ -32,6 +32,9 @@ const ASKED_AT_ONCE: u32 = 20;
 const ONE_MORE: Duration = Duration::from_secs(30);
 /// How far ahead turns are given. Whoever finds them all given comes back then.
 const TURNS_AHEAD: Duration = Duration::from_secs(3600);
+/// How often platforms may fail to tell about somebody within this time. Then their words wait for its end.
+const UNSURE_MOST: u32 = 3;
+const UNSURE_WITHIN: Duration = Duration::from_secs(60);
 /// The time within which somebody gets only so many answers in one thread.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(600);
 
@@ -45,12 +48,23 @@ struct Known {
     nobodies: HashMap<Account, Timestamp>,
     /// Who had a role a while ago, until when that counts.
     acquainted: HashMap<Account, Timestamp>,
+    /// About whom platforms could not tell.
+    unsure: HashMap<Account, Unsure>,
     /// When the whole of each budget is there again.
     full_at: HashMap<Budget, Timestamp>,
     /// Who waits for a budget, and whose turn comes when: in the order in which they came.
     turns: HashMap<(Account, Budget), Timestamp>,
     /// How many answers were given in this window, and when it ends.
     answers: HashMap<(ThreadRef, Account), (u32, Timestamp)>,
+}
+
+/// How often platforms could not tell about somebody in this window, when it ends, and until when they are not told so
+/// again.
+#[derive(Debug)]
+struct Unsure {
+    count: u32,
+    until: Timestamp,
+    told_until: Timestamp,
 }
 
 /// What strangers are asked about from. So that a crowd does not keep waiting who is likely to have a role, or who wants
@@ -79,8 +93,9 @@ enum Admitted {
 
 impl Engine {
     /// Whether this person gets answers: who has any role does, or had one a while ago. Of a stranger that is found out
-    /// once, within a budget. Where platforms cannot tell, who is known or belongs to the place gets answers, so that they
-    /// hear why they are refused; strangers hear nothing, and nothing is remembered.
+    /// once, within a budget. Where platforms cannot tell, who is known hears why they are refused, and who belongs to the
+    /// place hears it once in ten minutes; strangers hear nothing. That is not remembered as a no: they are asked about
+    /// again, but not without end.
     ///
     /// # Errors
     /// When too many strangers were asked about, or a platform answers later: then their words wait.
@@ -114,7 +129,7 @@ impl Engine {
             Permission::Refused { unknown, .. } => {
                 let why = unknown.join("; ");
                 tracing::warn!(account = %actor.account.id, why, "cannot tell whether they have a role");
-                Ok(is_known || actor.insider)
+                Ok(is_known || (self.strangers.is_to_be_told(&actor.account, now) && actor.insider))
             }
         }
     }
@@ -142,6 +157,34 @@ impl Strangers {
         remember(&mut known.acquainted, account, later(now, ACQUAINTED), now);
     }
 
+    /// Platforms cannot tell about this account: whether it may be told so now.
+    fn is_to_be_told(&self, account: &Account, now: Timestamp) -> bool {
+        let mut known = self.known();
+        if known.unsure.len() >= PEOPLE_MAX {
+            known
+                .unsure
+                .retain(|_, unsure| unsure.until.max(unsure.told_until) > now);
+        }
+        if known.unsure.len() >= PEOPLE_MAX && !known.unsure.contains_key(account) {
+            return false;
+        }
+        let fresh = Unsure {
+            count: 0,
+            until: later(now, UNSURE_WITHIN),
+            told_until: now,
+        };
+        let unsure = known.unsure.entry(account.clone()).or_insert(fresh);
+        if unsure.until <= now {
+            (unsure.count, unsure.until) = (0, later(now, UNSURE_WITHIN));
+        }
+        unsure.count = unsure.count.saturating_add(1);
+        let is_first = unsure.told_until <= now;
+        if is_first {
+            unsure.told_until = later(now, REMEMBERED);
+        }
+        is_first
+    }
+
     /// Whether platforms may be asked about this account, from this budget.
     fn admit(&self, account: &Account, budget: Option<Budget>, now: Timestamp) -> Admitted {
         let mut known = self.known();
@@ -155,6 +198,10 @@ impl Strangers {
         let Some(budget) = budget else {
             return Admitted::ToBeAsked;
         };
+        let unsure = known.unsure.get(account);
+        if let Some(unsure) = unsure.filter(|unsure| unsure.count >= UNSURE_MOST && unsure.until > now) {
+            return Admitted::NotBefore(unsure.until);
+        }
         let waiting = (account.clone(), budget);
         if let Some(turn) = known.turns.get(&waiting).copied() {
             if turn > now {

@@ -230,7 +230,11 @@ fn each_kind_of_interaction_gets_the_answer_discord_waits_for() {
     nobody["member"] = json!(null);
     let nothing = DoorAnswer::JsonOnly(r#"{"type":8,"data":{"choices":[]}}"#.to_owned());
     for (interaction, kind, answer) in [
-        (command(), "command.dcr.retry", text(r#"{"type":5}"#)),
+        (
+            command(),
+            "command.dcr.retry",
+            text(r#"{"type":5,"data":{"flags":64}}"#),
+        ),
         (
             button("sh:dcr:retry:run=URMO7YZ2"),
             "component.dcr.retry",

@@ -91,7 +91,8 @@ impl Door for DiscordDoor {
         let interaction = Interaction::parse(&request.body).map_err(TurnedAway::Malformed)?;
         let answer = match interaction.kind {
             PING => DoorAnswer::JsonOnly(r#"{"type":1}"#.to_owned()),
-            COMMAND => DoorAnswer::Json(r#"{"type":5}"#.to_owned()),
+            // Only who asked sees the answer, and that cannot be changed later: anybody may ask.
+            COMMAND => DoorAnswer::Json(r#"{"type":5,"data":{"flags":64}}"#.to_owned()),
             COMPONENT => DoorAnswer::Json(r#"{"type":6}"#.to_owned()),
             // Nothing is suggested to nobody, or for a command that cannot be told.
             AUTOCOMPLETE => match interaction.half_typed(&self.application_id) {

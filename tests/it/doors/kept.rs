@@ -117,7 +117,10 @@ async fn a_ping_is_answered_and_not_kept_while_a_command_is_kept_and_deferred() 
     assert_eq!((ping.status, ping.text.as_str()), (200, r#"{"type":1}"#));
     assert!(deliveries(&world).await.is_empty());
     let command = knock(&world, &discord("100000000000000001", at)).await;
-    assert_eq!((command.status, command.text.as_str()), (200, r#"{"type":5}"#));
+    assert_eq!(
+        (command.status, command.text.as_str()),
+        (200, r#"{"type":5,"data":{"flags":64}}"#)
+    );
     assert_eq!(deliveries(&world).await[0].kind, "command.dcr.list");
 }
 

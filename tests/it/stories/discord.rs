@@ -246,6 +246,8 @@ async fn who_lacks_the_role_is_told_which_and_nothing_happens() {
             .unwrap();
         assert_eq!(said.problem, None, "{verb}");
         world.settle().await;
+        let shown = world.town.discord.answer_to(&said.token).unwrap();
+        assert!(shown.ephemeral, "nobody else reads it");
         let answer = newest(&world, CHANNEL).await;
         assert!(
             answer.starts_with(&format!("You may not say `/dcr {verb}`: it takes the role ")),

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use stepherd::sandbox::jira::JiraUser;
 use stepherd::sandbox::stage::{Call, Fault};
+use stepherd::sandbox::town::TICKET;
 
 use super::START;
 use crate::world::World;
@@ -124,6 +126,44 @@ async fn what_could_not_be_found_out_about_a_stranger_is_not_remembered_as_no() 
     world.clock.advance(Duration::from_secs(2));
     world.say(number, "mallory", START).await;
     assert_eq!(world.run().await.asked_by.name, "mallory");
+}
+
+/// The likeliest mistake of a set-up: stepherd's token may not see groups. Whoever has an account may write.
+#[tokio::test]
+async fn whom_nothing_can_be_found_out_about_is_told_so_once_and_keeps_nobody_waiting() {
+    let world = World::with(|dir| {
+        let path = dir.join("config/people.toml");
+        let people = std::fs::read_to_string(&path).unwrap();
+        let with_group = people.replace("approves = true\n", "approves = true\njira_groups = [\"sre\"]\n");
+        std::fs::write(path, with_group).unwrap();
+    })
+    .await;
+    let groups = Fault::answer("GET", "/rest/api/3/user/groups", u32::MAX, 403, vec![], "no");
+    world.town.jira.stage.misbehave(groups);
+    let mallory = "557058:mallory";
+    world.town.jira.add_user(JiraUser::person("mallory", "Mallory"));
+    for _ in 0..30 {
+        world.town.jira.comment(TICKET, mallory, "/dcr status").await.unwrap();
+        world.settle().await;
+        world.clock.advance(Duration::from_secs(1));
+    }
+    let messages = world.town.jira.messages(TICKET);
+    let ours = messages.iter().filter(|message| message.author == "stepherd");
+    assert_eq!(ours.count(), 1, "{messages:?}");
+    let asked = world.town.jira.stage.calls_to("GET", "/user/groups").len();
+    assert!((1..=3 * 2).contains(&asked), "{asked} questions");
+    // Who may speak is heard meanwhile, and when Jira can tell again, she is somebody without a role.
+    world
+        .town
+        .jira
+        .comment(TICKET, "557058:ada", "/dcr list")
+        .await
+        .unwrap();
+    world.settle().await;
+    assert_eq!(world.town.jira.messages(TICKET).len(), 31 + 2);
+    world.town.jira.stage.behave();
+    world.pass(Duration::from_secs(120)).await;
+    assert_eq!(world.town.jira.messages(TICKET).len(), 31 + 2);
 }
 
 #[tokio::test]
