@@ -26,7 +26,7 @@ use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, JobIntent, MergeIntent, MoveIntent, Outcome};
 use crate::domain::ids::{BackendName, Platform, PrRef, Repo, Sha, ThreadRef};
 use crate::domain::places::Within;
-use crate::domain::policy::Lookup;
+use crate::domain::policy::{Grant, Lookup};
 use crate::domain::run::{CheckTarget, FailureClass, Observation};
 pub use crate::domain::signal::Proof;
 use crate::domain::signal::{Account, Actor, MessageRef, ReplyHandle, Said, Signal, TicketMoved};
@@ -365,6 +365,15 @@ pub trait Threads: Send + Sync {
     /// `Retry` if the platform answers later (a limit, a 5xx, a time-out): nobody is refused for that. `Permanent` if
     /// it cannot tell, which counts as no.
     async fn answer_lookup(&self, lookup: &Lookup) -> Result<bool, CallError>;
+    /// The accounts that the platform lists as having this grant, as far as it does. Nobody gets a right from it: it only
+    /// tells who need not wait behind strangers.
+    ///
+    /// # Errors
+    /// As for `answer_lookup`.
+    async fn listed(&self, grant: &Grant) -> Result<Vec<Account>, CallError> {
+        let _ = grant;
+        Ok(Vec::new())
+    }
 }
 
 /// Where `Work` runs.

@@ -53,12 +53,26 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) {
 
 /// Prints a JSON value on lines of its own.
 pub(super) fn json(value: &Value) {
-    say!("{value:#}");
+    let escaped: String = format!("{value:#}")
+        .chars()
+        .map(|c| {
+            if steers(c) {
+                format!("\\u{:04x}", u32::from(c))
+            } else {
+                c.to_string()
+            }
+        })
+        .collect();
+    say!("{escaped}");
 }
 
-/// Outside text must not steer the terminal.
+/// Outside text must not steer the terminal, nor turn around what stands beside it.
 pub(super) fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether the character steers a terminal, or changes the direction in which text is read.
+fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c != '\n' && (c.is_control() || turns)
 }

@@ -7,7 +7,7 @@
 //! (several processes have a budget each): it bounds what strangers cost, and decides nothing that a restart or another
 //! process may not decide differently.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::deliveries::Piece;
 use super::intake::Wait;
 use super::pauses::later;
 use crate::domain::ids::{Platform, RoleName, ThreadRef};
-use crate::domain::policy::{self, Permission};
+use crate::domain::policy::{self, Grant, Permission};
 use crate::domain::signal::{Account, Actor};
 
 /// How long it is remembered that somebody has no role.
@@ -35,12 +35,19 @@ const TURNS_AHEAD: Duration = Duration::from_secs(3600);
 /// How often platforms may fail to tell about somebody within this time. Then their words wait for its end.
 const UNSURE_MOST: u32 = 3;
 const UNSURE_WITHIN: Duration = Duration::from_secs(60);
+/// How old the lists of those who have a role may be when a budget is used up, and how long asking for them is waited for.
+const LISTS_OLD: Duration = Duration::from_secs(60);
+const LISTS_WAIT: Duration = Duration::from_secs(10);
 /// The time within which somebody gets only so many answers in one thread.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(600);
 
 /// What this process knows about strangers.
 #[derive(Debug, Default)]
-pub(super) struct Strangers(Mutex<Known>);
+pub(super) struct Strangers {
+    known: Mutex<Known>,
+    /// Held by whoever asks for the lists of a platform.
+    listing: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -54,6 +61,8 @@ struct Known {
     full_at: HashMap<Budget, Timestamp>,
     /// Who waits for a budget, and whose turn comes when: in the order in which they came.
     turns: HashMap<(Account, Budget), Timestamp>,
+    /// Whom a platform lists as having a role, and since when that is known.
+    listed: HashMap<Platform, (HashSet<Account>, Timestamp)>,
     /// How many answers were given in this window, and when it ends.
     answers: HashMap<(ThreadRef, Account), (u32, Timestamp)>,
 }
@@ -113,8 +122,9 @@ impl Engine {
             };
             // Whom configuration knows are few: they never wait for a budget.
             let budget = (!is_known).then_some(budget);
-            match self.strangers.admit(&actor.account, budget, now) {
+            match self.strangers.admit(&actor.account, budget.as_ref(), now) {
                 Admitted::ToBeAsked => {}
+                Admitted::NotBefore(_) if self.is_listed(&actor.account, delivery).await => {}
                 Admitted::Acquainted => return Ok(true),
                 Admitted::Nobody => return Ok(false),
                 Admitted::NotBefore(at) => return Err(Wait::Turn { at }),
@@ -135,9 +145,59 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whether the account's platform lists it as having any role. Asked only when a budget is used up: a few calls then
+    /// tell who of the crowd need not wait. It gives no right.
+    async fn is_listed(&self, account: &Account, delivery: &Piece) -> bool {
+        if let Some(listed) = self.strangers.is_listed(account, self.clock.now()) {
+            return listed;
+        }
+        let _one_asks = tokio::select! {
+            biased;
+            held = self.strangers.listing.lock() => held,
+            () = self.clock.sleep_until(later(self.clock.now(), LISTS_WAIT)) => return false,
+        };
+        let now = self.clock.now();
+        if let Some(listed) = self.strangers.is_listed(account, now) {
+            return listed;
+        }
+        let platform = &account.platform;
+        let mut accounts = HashSet::new();
+        if let Some(threads) = self.hands.threads.get(platform) {
+            let grants: BTreeSet<&Grant> = self.catalog.people.roles.values().flatten().collect();
+            for grant in grants {
+                let (Grant::Group { platform: of, .. } | Grant::Repository { platform: of, .. }) = grant else {
+                    continue;
+                };
+                if of != platform {
+                    continue;
+                }
+                match self
+                    .ask_outside(platform.as_str(), delivery, threads.listed(grant))
+                    .await
+                {
+                    Ok(Ok(listed)) => accounts.extend(listed),
+                    Ok(Err(why)) => tracing::info!(%platform, why, "who has a role cannot be listed"),
+                    Err(_) => tracing::info!(%platform, "who has a role cannot be listed now"),
+                }
+            }
+        }
+        let listed = accounts.contains(account);
+        self.strangers.known().listed.insert(platform.clone(), (accounts, now));
+        listed
+    }
+}
+
 impl Strangers {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the account is listed; `None` if the lists are old.
+    fn is_listed(&self, account: &Account, now: Timestamp) -> Option<bool> {
+        let known = self.known();
+        let (accounts, since) = known.listed.get(&account.platform)?;
+        (later(*since, LISTS_OLD) > now).then(|| accounts.contains(account))
     }
 
     pub(super) fn is_nobody(&self, account: &Account, now: Timestamp) -> bool {
@@ -186,7 +246,7 @@ impl Strangers {
     }
 
     /// Whether platforms may be asked about this account, from this budget.
-    fn admit(&self, account: &Account, budget: Option<Budget>, now: Timestamp) -> Admitted {
+    fn admit(&self, account: &Account, budget: Option<&Budget>, now: Timestamp) -> Admitted {
         let mut known = self.known();
         let fresh = |until: Option<&Timestamp>| until.is_some_and(|until| *until > now);
         if fresh(known.nobodies.get(account)) {
@@ -202,7 +262,7 @@ impl Strangers {
         if let Some(unsure) = unsure.filter(|unsure| unsure.count >= UNSURE_MOST && unsure.until > now) {
             return Admitted::NotBefore(unsure.until);
         }
-        let waiting = (account.clone(), budget);
+        let waiting = (account.clone(), budget.clone());
         if let Some(turn) = known.turns.get(&waiting).copied() {
             if turn > now {
                 return Admitted::NotBefore(turn);

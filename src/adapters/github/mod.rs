@@ -38,7 +38,7 @@ use crate::domain::decide::HeadThen;
 use crate::domain::doc::Doc;
 use crate::domain::effect::{ChangeIntent, MergeIntent, Outcome};
 use crate::domain::ids::{Platform, PrRef, Repo, Sha, ThreadRef};
-use crate::domain::policy::Lookup;
+use crate::domain::policy::{Grant, Lookup};
 use crate::domain::run::CheckTarget;
 use crate::domain::signal::{Account, MessageRef, Said};
 use client::Client;
@@ -226,5 +226,9 @@ impl Threads for Github {
 
     async fn answer_lookup(&self, lookup: &Lookup) -> Result<bool, CallError> {
         self.look_up(lookup).await
+    }
+
+    async fn listed(&self, grant: &Grant) -> Result<Vec<Account>, CallError> {
+        self.holders(grant).await
     }
 }

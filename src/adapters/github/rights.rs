@@ -13,6 +13,10 @@ use crate::domain::policy::{Grant, Level, Lookup};
 use crate::domain::run::FailureClass;
 use crate::domain::signal::Account;
 
+/// How many accounts GitHub lists at a time, and how many pages are read.
+const LISTED_PAGE: usize = 100;
+const LISTED_PAGES_MAX: usize = 10;
+
 /// The account that stepherd's comments are by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum OwnAccount {
@@ -126,20 +130,46 @@ impl Github {
         Ok(has >= at_least)
     }
 
+    /// Who is listed as having the grant.
+    pub(super) async fn holders(&self, grant: &Grant) -> Result<Vec<Account>, CallError> {
+        let (platform, scope, target) = match grant {
+            Grant::Group { platform, group } => {
+                let (org, team) = team_in(group)?;
+                (platform, Scope::Org(org), format!("/orgs/{org}/teams/{team}/members?"))
+            }
+            Grant::Repository {
+                platform,
+                repo,
+                at_least,
+            } => {
+                let target = format!("/repos/{repo}/collaborators?permission={}&", filter(*at_least));
+                (platform, Scope::Repo(repo, Need::Metadata), target)
+            }
+            Grant::Person(_) | Grant::Account(_) | Grant::PlatformRole(_) => return Ok(Vec::new()),
+        };
+        let mut holders = Vec::new();
+        for page in 1..=LISTED_PAGES_MAX {
+            let page = format!("{target}per_page={LISTED_PAGE}&page={page}");
+            let reply = self.client.get(scope, &page).await?;
+            let listed: Vec<Author> = reply.json()?;
+            let is_last = listed.len() < LISTED_PAGE;
+            holders.extend(listed.into_iter().map(|author| Account {
+                platform: platform.clone(),
+                id: author.id.to_string(),
+            }));
+            if is_last {
+                break;
+            }
+        }
+        Ok(holders)
+    }
+
     async fn in_team(&self, id: u64, group: &str) -> Result<bool, CallError> {
         #[derive(Deserialize)]
         struct Membership {
             state: String,
         }
-        let slug = |t: &str| {
-            !t.is_empty()
-                && t.bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        };
-        let (org, team) = group
-            .split_once('/')
-            .filter(|(org, team)| slug(org) && slug(team))
-            .ok_or_else(|| unclear(format!("`{group}` is not organisation/team")))?;
+        let (org, team) = team_in(group)?;
         let scope = Scope::Org(org);
         let login = self.login(scope, id).await?;
         let target = format!("/orgs/{org}/teams/{team}");
@@ -179,6 +209,30 @@ fn unclear(why: String) -> CallError {
 
 fn unknown_word(word: &str) -> CallError {
     unclear(format!("GitHub says `{word}`, which stepherd does not know"))
+}
+
+/// The organisation and the team, safe to stand in an address.
+fn team_in(group: &str) -> Result<(&str, &str), CallError> {
+    let slug = |t: &str| {
+        !t.is_empty()
+            && t.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    group
+        .split_once('/')
+        .filter(|(org, team)| slug(org) && slug(team))
+        .ok_or_else(|| unclear(format!("`{group}` is not organisation/team")))
+}
+
+/// A level as the list of collaborators is asked for it.
+fn filter(level: Level) -> &'static str {
+    match level {
+        Level::Read => "pull",
+        Level::Triage => "triage",
+        Level::Write => "push",
+        Level::Maintain => "maintain",
+        Level::Admin => "admin",
+    }
 }
 
 fn level(word: &str) -> Option<Level> {

@@ -15,10 +15,10 @@ use super::{ANONYMOUS_ACCOUNT, AUTOMATION_ACCOUNT, Flavor, PLATFORM, adf, histor
 use crate::adapters::http::permanent;
 use crate::adapters::{CallError, Marker, Posted, Threads, WordSeen, WordStands};
 use crate::domain::doc::Doc;
-use crate::domain::ids::{ThreadRef, TicketKey};
+use crate::domain::ids::{Platform, ThreadRef, TicketKey};
 use crate::domain::policy::{Grant, Lookup};
 use crate::domain::run::FailureClass;
-use crate::domain::signal::{ActorKind, MessageRef, Said, Text};
+use crate::domain::signal::{Account, ActorKind, MessageRef, Said, Text};
 
 /// The comment property that holds the marker.
 const PROPERTY: &str = "stepherd";
@@ -27,6 +27,8 @@ const APART_AT_MOST: SignedDuration = SignedDuration::from_mins(1);
 const PAGE: usize = 100;
 /// How far back a comment of ours is looked for. It was posted moments ago, so it is among the newest.
 const PAGES_MAX: usize = 20;
+/// How many members of a group Jira lists at a time.
+const MEMBERS_PAGE: usize = 50;
 /// How many comments are asked for their properties one by one, where the list does not tell them.
 const ASKED_MAX: usize = 20;
 
@@ -152,6 +154,13 @@ impl Threads for Jira {
             None => unknown(format!("Jira did not list all groups of {}", lookup.account.id)),
         }
     }
+
+    async fn listed(&self, grant: &Grant) -> Result<Vec<Account>, CallError> {
+        match grant {
+            Grant::Group { platform, group } => self.members(platform, group).await,
+            _ => Ok(Vec::new()),
+        }
+    }
 }
 
 impl Jira {
@@ -228,6 +237,34 @@ impl Jira {
             return Ok(None);
         }
         Ok(success(answered)?.get("value").and_then(marker_in))
+    }
+
+    /// The members of a group, by its name or, on Cloud, its id.
+    async fn members(&self, platform: &Platform, group: &str) -> Result<Vec<Account>, CallError> {
+        let mut members = Vec::new();
+        let (mut by, group, mut start) = ("groupname", encoded(group), 0);
+        for _ in 0..PAGES_MAX {
+            let target = self.path(&format!(
+                "/group/member?{by}={group}&startAt={start}&maxResults={MEMBERS_PAGE}"
+            ));
+            let answered = self.get(&target).await?;
+            if answered.status == 404 && by == "groupname" && self.flavor == Flavor::Cloud {
+                by = "groupId";
+                continue;
+            }
+            let page = success(answered)?;
+            let listed = page.get("values").and_then(Value::as_array);
+            let listed = listed.ok_or_else(|| odd("the members are missing from the answer"))?;
+            members.extend(listed.iter().filter_map(account_id).map(|id| Account {
+                platform: platform.clone(),
+                id,
+            }));
+            start += listed.len();
+            if listed.is_empty() || page.get("isLast") == Some(&Value::Bool(true)) {
+                break;
+            }
+        }
+        Ok(members)
     }
 
     /// Whether the account is in the group; `None` if Jira did not list all of its groups. Group names are compared

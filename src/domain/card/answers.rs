@@ -6,6 +6,7 @@ use super::{at_progress, card, command_line, commas, headline, minute, name};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::{Doubt, NoRun};
 use crate::domain::doc::{Block, Doc, Span};
+use crate::domain::grammar;
 use crate::domain::ids::{PrRef, Repo, RoleName, Sha};
 use crate::domain::run::{Happened, History, LeftHow, LeftJob, Run, RunState, Verdict};
 use crate::domain::standing;
@@ -29,13 +30,13 @@ pub fn accepted(run: &Run, said: &str) -> Doc {
 pub fn refused(invocation: &Invocation, who: Option<&str>, missing: &[RoleName], unknown: &[String]) -> Doc {
     let mut spans = vec![
         Span::text(format!("{} may not say ", who.unwrap_or("You"))),
-        Span::code(said(invocation)),
+        Span::code(grammar::written(invocation)),
         Span::text(": it takes the role "),
     ];
     if missing.is_empty() {
         spans = vec![
             Span::text("Nobody may say "),
-            Span::code(said(invocation)),
+            Span::code(grammar::written(invocation)),
             Span::text(": no role is configured for it"),
         ];
     }
@@ -65,7 +66,7 @@ pub fn no_such_command(command: &str) -> Doc {
 /// It took effect before; its answer may have been lost with the process that was about to give it.
 pub fn done_before(invocation: &Invocation) -> Doc {
     Doc::paragraph(vec![
-        Span::code(said(invocation)),
+        Span::code(grammar::written(invocation)),
         Span::text(" had been carried out before; its answer may have been lost."),
     ])
 }
@@ -86,7 +87,7 @@ pub fn too_old(invocation: &Invocation, who: Option<&str>, at: Timestamp) -> Doc
             who.map_or_else(|| "you said".to_owned(), |who| format!("{who} did")),
             minute(at)
         )),
-        Span::code(said(invocation)),
+        Span::code(grammar::written(invocation)),
     ])
 }
 
@@ -102,7 +103,7 @@ pub fn stop_of_another(run: &Run, at: Timestamp) -> Doc {
 
 /// No run is meant.
 pub fn no_run(invocation: &Invocation, why: &NoRun) -> Doc {
-    let example = |id: &str| Span::code(format!("{} run={id}", said(invocation)));
+    let example = |id: &str| Span::code(format!("{} run={id}", grammar::written(invocation)));
     let list = Span::code(format!("/{} list", invocation.command));
     match why {
         NoRun::NoneHere => Doc::paragraph(vec![
@@ -169,7 +170,10 @@ pub fn unknown_head(invocation: &Invocation, pr: &PrRef, doubt: Doubt) -> Doc {
             "Nothing was started: stepherd cannot tell which commit of {pr} you reviewed, because {why}. Say it again \
              with that commit: "
         )),
-        Span::code(format!("{} sha=<the full SHA you reviewed>", said(invocation))),
+        Span::code(format!(
+            "{} sha=<the full SHA you reviewed>",
+            grammar::written(invocation)
+        )),
     ])
 }
 
@@ -429,14 +433,4 @@ fn left_in_words(left: &[LeftJob]) -> String {
         (!jobs.is_empty()).then(|| format!("; {word}: {}", jobs.join(", ")))
     };
     words.into_iter().filter_map(part).collect()
-}
-
-/// The command as it was said, in canonical form.
-fn said(invocation: &Invocation) -> String {
-    let args: String = invocation
-        .args
-        .iter()
-        .map(|(name, value)| format!(" {name}={value}"))
-        .collect();
-    format!("/{} {}{args}", invocation.command, invocation.verb)
 }

@@ -54,6 +54,16 @@ pub fn find(text: &Text, commands: &[Command], place: &Platform) -> Vec<Found> {
     found
 }
 
+/// The command as a line that is read as this very command. A value that no line can hold is shown as `…`.
+pub fn written(said: &Invocation) -> String {
+    let mut line = format!("/{} {}", said.command, said.verb);
+    for (name, value) in &said.args {
+        let value = words::written(value).unwrap_or_else(|| "…".to_owned());
+        line.push_str(&format!(" {name}={value}"));
+    }
+    line
+}
+
 /// A structured command (a slash command's options, a button): the same rules as for text, without the reading.
 /// `None` when no command of that name exists.
 pub fn resolve(

@@ -39,6 +39,22 @@ pub(super) fn split(line: &str) -> Result<Vec<Word>, String> {
     Ok(words)
 }
 
+/// The value as it has to be written behind `name=` to be read as it is. `None` if it cannot be written at all: it
+/// holds both kinds of quotes, or what ends a line.
+pub(super) fn written(value: &str) -> Option<String> {
+    let opens = closing(value).is_some();
+    if value.contains(char::is_control) {
+        return None;
+    }
+    if !opens && !value.contains(char::is_whitespace) {
+        return Some(value.to_owned());
+    }
+    [('"', "\"“”"), ('\'', "'")]
+        .into_iter()
+        .find(|(_, closes)| !value.contains(|c| closes.contains(c)))
+        .map(|(quote, _)| format!("{quote}{value}{quote}"))
+}
+
 /// A leading `name=`, and what follows.
 fn named(text: &str) -> (Option<String>, &str) {
     let len = text

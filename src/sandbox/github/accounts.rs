@@ -69,6 +69,55 @@ pub(super) fn permission(world: &mut World, req: &Req) -> Result<Reply, Refusal>
     ))
 }
 
+/// `GET …/collaborators`: whoever has been given a level, and the owner.
+pub(super) fn collaborators(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let repo = world.repo(req.repo)?;
+    if let Caller::User(id) = req.caller
+        && world.level(repo, id) < Level::Write
+    {
+        return Err(Refusal::new(
+            403,
+            "Must have push access to view repository collaborators.",
+        ));
+    }
+    let least = match req.query("permission") {
+        None | Some("pull") => Level::Read,
+        Some("triage") => Level::Triage,
+        Some("push") => Level::Write,
+        Some("maintain") => Level::Maintain,
+        Some("admin") => Level::Admin,
+        Some(_) => return Err(Refusal::field("Repository", "permission", "invalid")),
+    };
+    let given = repo.levels.keys().copied().chain([repo.owner]);
+    let listed = given
+        .filter(|id| world.level(repo, *id) >= least)
+        .filter_map(|id| world.accounts.get(&id))
+        .filter(|account| account.kind != Kind::Organization)
+        .map(|account| {
+            let level = world.level(repo, account.id);
+            let mut user = render::simple_user(world, account);
+            user["permissions"] = render::level_flags(level);
+            user["role_name"] = json!(level.role());
+            user
+        })
+        .collect();
+    Ok(Reply::page(req, listed))
+}
+
+/// `GET /orgs/{org}/teams/{slug}/members`: those who accepted.
+pub(super) fn members(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let org = world
+        .account_by_login(req.param("org"))
+        .ok_or_else(Refusal::not_found)?;
+    let slug = req.param("slug").to_lowercase();
+    let team = world.teams.get(&(org.id, slug)).ok_or_else(Refusal::not_found)?;
+    let active = team.iter().filter(|(_, member)| member.active);
+    let listed = active
+        .filter_map(|(id, _)| world.accounts.get(id))
+        .map(|account| render::simple_user(world, account));
+    Ok(Reply::page(req, listed.collect()))
+}
+
 /// `GET /orgs/{org}/teams/{slug}`.
 pub(super) fn team(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
     let org = world

@@ -65,7 +65,7 @@ pub(super) fn all(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-const GLOBAL: [Route; 19] = [
+const GLOBAL: [Route; 20] = [
     (GET, "/app/hook/deliveries", Need::Jwt, hooklog::list),
     (GET, "/app/hook/deliveries/{id}", Need::Jwt, hooklog::get),
     (POST, "/app/hook/deliveries/{id}/attempts", Need::Jwt, hooklog::again),
@@ -110,15 +110,27 @@ const GLOBAL: [Route; 19] = [
         Need::Org("members"),
         accounts::membership,
     ),
+    (
+        GET,
+        "/orgs/{org}/teams/{slug}/members",
+        Need::Org("members"),
+        accounts::members,
+    ),
 ];
 
-const OF_REPO: [Route; 18] = [
+const OF_REPO: [Route; 19] = [
     (GET, "/activity", Need::Repo("contents", Read), activity::list),
     (
         GET,
         "/pulls/{n}/commits",
         Need::Repo("pull_requests", Read),
         pulls::commits,
+    ),
+    (
+        GET,
+        "/collaborators",
+        Need::Repo("metadata", Read),
+        accounts::collaborators,
     ),
     (
         GET,

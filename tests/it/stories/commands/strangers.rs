@@ -109,6 +109,59 @@ async fn strangers_who_wait_hold_up_neither_their_thread_nor_who_is_likely_to_ha
 }
 
 #[tokio::test]
+async fn a_crowd_that_says_stop_keeps_nobody_waiting_who_is_listed_as_having_a_role() {
+    let world = World::with(|dir| {
+        let path = dir.join("config/people.toml");
+        let people = std::fs::read_to_string(&path).unwrap();
+        let with_group = people.replace("[\"acme/sre\"]\n", "[\"acme/sre\"]\njira_groups = [\"night shift\"]\n");
+        std::fs::write(path, with_group).unwrap();
+    })
+    .await;
+    // Whoever has an account at all may comment in Jira; on GitHub these belong to the organisation.
+    world.town.jira.add_user(JiraUser::person("hank", "Hank"));
+    world.town.jira.add_group("night shift", &["557058:hank"]);
+    world
+        .town
+        .jira
+        .transition(TICKET, "557058:ada", "Approved")
+        .await
+        .unwrap();
+    world.settle().await;
+    let first = world.run().await;
+    for n in 0..60 {
+        let name = format!("crowd-{n}");
+        world.town.jira.add_user(JiraUser::person(&name, &name));
+        let account = format!("557058:{name}");
+        world.town.jira.comment(TICKET, &account, "/dcr stop").await.unwrap();
+    }
+    world.settle().await;
+    world.town.jira.stage.forget_calls();
+    world
+        .town
+        .jira
+        .comment(TICKET, "557058:hank", "/dcr stop")
+        .await
+        .unwrap();
+    world.settle().await;
+    let told = world.told(&first).await;
+    assert!(told.iter().any(|line| line.contains("Hank said stop")), "{told:?}");
+    let asked = world.town.jira.stage.calls_to("GET", "/group/member").len();
+    assert!(asked <= 1, "{asked} lists");
+
+    let (number, _) = world.pull_request().await;
+    for n in 0..60 {
+        let name = format!("crowd-{n}");
+        world.town.github.add_user(&name);
+        world.town.github.add_team_member("acme", "crowd", &name, true).unwrap();
+        world.write(number, &name, "/dcr stop");
+    }
+    world.say(number, "ada", START).await;
+    world.say(number, "grace", "/dcr stop").await;
+    let told = world.told(&world.run().await).await;
+    assert!(told.iter().any(|line| line.contains("grace said stop")), "{told:?}");
+}
+
+#[tokio::test]
 async fn what_could_not_be_found_out_about_a_stranger_is_not_remembered_as_no() {
     let world = World::new().await;
     let (number, _) = world.pull_request().await;
