@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::bundle::{self, Content};
+use super::claims::renew;
 use super::inbox::{BUNDLE, NewRow, PLAIN, Settlement};
 use super::postgres::DELIVERIES_LOCK;
 use super::rows::{self, Headers};
-use super::sql::{Text, sql, storable};
+use super::sql::{Sql, Text, sql, storable};
 use super::{
     ClaimedDelivery, Deadline, DeliveryClaim, DeliverySettled, DeliveryView, HOLD, Lease, MayBeVoided, NewDelivery,
     Recorded, Store, StoreError, Voided,
@@ -17,23 +18,113 @@ use super::{
 use crate::domain::ids::Platform;
 use crate::domain::signal::Proof;
 
-macro_rules! claim {
-    ($full:literal, $skip_locked:literal) => {
+/// Whether one before it in its thread is under way, or has waited for the outside and still holds others back.
+macro_rules! is_behind {
+    ($row:literal) => {
         concat!(
-            "WITH held AS MATERIALIZED (
-                SELECT thread, MIN(seq) AS first FROM deliveries
-                WHERE state = 'pending' AND (lease_until IS NOT NULL OR held_since IS NOT NULL) AND thread <> ''
-                    AND (lease_until > $1 OR held_since IS NOT NULL) AND (held_since IS NULL OR held_since > $4)
-                GROUP BY thread),
-             free AS MATERIALIZED (
-                SELECT d.seq, CASE WHEN held.first IS NULL THEN 0 ELSE 1 END AS early
-                FROM deliveries AS d LEFT JOIN held ON held.thread = d.thread AND held.first < d.seq
-                WHERE d.state = 'pending' AND d.due <= $1 AND (d.lease_until IS NULL OR d.lease_until <= $1)
-                    AND (held.first IS NULL OR (d.early = 0 AND (d.due <= $5 OR d.held_since IS NOT NULL)))
-                    AND (d.room = '' OR d.room NOT IN ",
+            "EXISTS (SELECT 1 FROM deliveries AS h
+                WHERE h.state = 'pending' AND (h.lease_until IS NOT NULL OR h.held_since IS NOT NULL)
+                    AND h.thread = ",
+            $row,
+            ".thread AND h.seq < ",
+            $row,
+            ".seq AND h.thread <> '' AND (h.lease_until > $1 OR h.held_since IS NOT NULL)
+                    AND (h.held_since IS NULL OR h.held_since > $4))"
+        )
+    };
+}
+
+/// The rooms that such deliveries wait for, found by steps through the index.
+macro_rules! rooms {
+    ($name:literal, $since:literal) => {
+        concat!(
+            $name,
+            "(room) AS (
+                SELECT MIN(room) FROM deliveries WHERE state = 'pending' AND held_since IS ",
+            $since,
+            " UNION ALL
+                SELECT (SELECT MIN(n.room) FROM deliveries AS n
+                        WHERE n.state = 'pending' AND n.held_since IS ",
+            $since,
+            " AND n.room > ",
+            $name,
+            ".room) FROM ",
+            $name,
+            " WHERE ",
+            $name,
+            ".room IS NOT NULL)"
+        )
+    };
+}
+
+/// The first of those of each room that has some left.
+macro_rules! first_of {
+    ($name:literal, $since:literal, $of_room:literal, $order:literal, $early:literal,
+     $full:literal, $each:literal, $end_each:literal) => {
+        concat!(
+            "SELECT d.seq FROM (SELECT room FROM ",
+            $name,
+            " WHERE room = '' OR room NOT IN ",
             $full,
-            ")
-                ORDER BY d.seq LIMIT $3 ",
+            ") AS rooms ",
+            $each,
+            "SELECT w.seq FROM deliveries AS w
+                    WHERE w.state = 'pending' AND w.held_since IS ",
+            $since,
+            " AND ",
+            $of_room,
+            " AND w.due <= $1 AND (w.lease_until IS NULL OR w.lease_until <= $1)
+                        AND (",
+            $early,
+            " OR NOT ",
+            is_behind!("w"),
+            ") ORDER BY ",
+            $order,
+            " LIMIT $3",
+            $end_each
+        )
+    };
+}
+
+/// Of those that have not had to wait yet the first in the order of arrival, of the others those that were due first, by
+/// whose answers they wait for: whom there is no room with is not read. So a claim costs the same however many are
+/// pending, but for those that stand behind others in their threads and were put back.
+macro_rules! claim {
+    ($full:literal, $each:literal, $end_each:literal, $skip_locked:literal) => {
+        concat!(
+            "WITH RECURSIVE ",
+            rooms!("fresh", "NULL"),
+            ", ",
+            rooms!("waiting", "NOT NULL"),
+            ", due AS MATERIALIZED (",
+            // A range of the room and in its order, so that no other index will do.
+            first_of!(
+                "fresh",
+                "NULL",
+                "(w.room, w.seq) > (rooms.room, 0) AND w.room <= rooms.room",
+                "w.room, w.seq",
+                "(w.early = 0 AND w.due <= $5)",
+                $full,
+                $each,
+                $end_each
+            ),
+            " UNION ALL ",
+            first_of!(
+                "waiting",
+                "NOT NULL",
+                "w.room = rooms.room",
+                "w.due, w.seq",
+                "w.early = 0",
+                $full,
+                $each,
+                $end_each
+            ),
+            "),
+             free AS MATERIALIZED (
+                SELECT d.seq, CASE WHEN ",
+            is_behind!("d"),
+            " THEN 1 ELSE 0 END AS early FROM deliveries AS d
+                WHERE d.seq IN (SELECT seq FROM due ORDER BY seq LIMIT $3) ORDER BY d.seq ",
             $skip_locked,
             ")
              UPDATE deliveries SET epoch = epoch + 1, attempts = attempts + 1, lease_until = $2, early = free.early
@@ -42,33 +133,36 @@ macro_rules! claim {
                 target, received_at, thread, bundle, place"
         )
     };
+    (sqlite) => {
+        claim!("(SELECT value FROM json_each($6))", "JOIN deliveries AS d ON d.seq IN (", ")", "")
+    };
+    (postgres) => {
+        claim!(
+            "(SELECT json_array_elements_text($6::json))",
+            "CROSS JOIN LATERAL (",
+            ") AS d",
+            "FOR UPDATE OF d SKIP LOCKED"
+        )
+    };
 }
 
 /// $1 now, $2 end of the lease, $3 limit, $4 whoever has waited since then holds nobody back, $5 whoever was
 /// due by then, or has waited itself, may be claimed early, $6 who has no room, as a JSON array.
 const CLAIM: Text = Text::Two {
-    sqlite: claim!("(SELECT value FROM json_each($6))", ""),
-    postgres: claim!(
-        "(SELECT json_array_elements_text($6::json))",
-        "FOR UPDATE OF d SKIP LOCKED"
-    ),
+    sqlite: claim!(sqlite),
+    postgres: claim!(postgres),
 };
+
+/// How the engine would go about it.
+pub(super) const CLAIM_PLAN: Text = Text::Two {
+    sqlite: concat!("EXPLAIN QUERY PLAN ", claim!(sqlite)),
+    postgres: concat!("EXPLAIN ", claim!(postgres)),
+};
+
+const RENEW: Text = renew!("deliveries", "seq");
 
 /// Who has been behind others for so long is claimed early.
 const EARLY: Duration = Duration::from_secs(1);
-
-/// $1 row numbers with epochs, as a JSON array, $2 end of the lease.
-const RENEW: Text = Text::Two {
-    sqlite: "UPDATE deliveries SET lease_until = $2
-             FROM (SELECT value ->> 0 AS seq, value ->> 1 AS epoch FROM json_each($1)) AS held
-             WHERE deliveries.seq = held.seq AND deliveries.epoch = held.epoch AND state = 'pending'
-             RETURNING deliveries.seq",
-    postgres: "UPDATE deliveries SET lease_until = $2
-               FROM (SELECT d.seq, (value ->> 1)::bigint AS epoch FROM json_array_elements($1::json) AS value
-                   JOIN deliveries AS d ON d.seq = (value ->> 0)::bigint ORDER BY d.seq FOR UPDATE OF d) AS held
-               WHERE deliveries.seq = held.seq AND deliveries.epoch = held.epoch AND state = 'pending'
-               RETURNING deliveries.seq",
-};
 
 /// $1 thread, $2 row number, $3 a line. Whoever locks several rows locks them in their order.
 const VOID: Text = Text::Two {
@@ -211,15 +305,7 @@ impl Store {
         let mut tx = self.write_light("claim_deliveries").await?;
         self.one_claim_at_a_time(&mut tx, DELIVERIES_LOCK).await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
-        let mut claimed: Vec<ClaimedRow> = sql(CLAIM)
-            .bind(lease_now)
-            .bind(rows::lease_end(lease_now, lease.0))
-            .bind(i64::from(limit))
-            .bind(lease_now.saturating_sub(rows::span(HOLD)))
-            .bind(lease_now.saturating_sub(rows::span(EARLY)))
-            .bind(serde_json::json!(full).to_string())
-            .all(&mut tx)
-            .await?;
+        let mut claimed: Vec<ClaimedRow> = bound_claim(CLAIM, lease_now, lease, limit, full).all(&mut tx).await?;
         tx.commit().await?;
         claimed.sort_by_key(|row| row.seq);
         let bundles = self.bundles(claimed.iter().map(|row| row.delivery.bundle)).await?;
@@ -271,15 +357,8 @@ impl Store {
         now: Timestamp,
         lease: Lease,
     ) -> Result<Vec<DeliveryClaim>, StoreError> {
-        let mut tx = self.write_lease("renew_deliveries").await?;
-        let lease_now = self.lease_now(&mut tx, now).await?;
-        let numbers: Vec<(i64, i64)> = claims.iter().map(|claim| (claim.seq, claim.epoch)).collect();
-        let renewed: Vec<i64> = sql(RENEW)
-            .bind(serde_json::json!(numbers).to_string())
-            .bind(rows::lease_end(lease_now, lease.0))
-            .column(&mut tx)
-            .await?;
-        tx.commit().await?;
+        let held = claims.iter().map(|claim| (claim.seq, claim.epoch)).collect();
+        let renewed = self.renew("renew_deliveries", RENEW, held, now, lease).await?;
         Ok(claims
             .iter()
             .filter(|claim| renewed.contains(&claim.seq))
@@ -393,6 +472,16 @@ impl Store {
         self.stir();
         Ok(replayed == 1)
     }
+}
+
+pub(super) fn bound_claim(text: Text, now: i64, lease: Lease, limit: u32, full: &[String]) -> Sql {
+    sql(text)
+        .bind(now)
+        .bind(rows::lease_end(now, lease.0))
+        .bind(i64::from(limit))
+        .bind(now.saturating_sub(rows::span(HOLD)))
+        .bind(now.saturating_sub(rows::span(EARLY)))
+        .bind(serde_json::json!(full).to_string())
 }
 
 fn settlement(claim: DeliveryClaim, settled: DeliverySettled, now: Timestamp) -> Settlement {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::claims::renew;
 use super::commit::{number, settle_done, wake};
 use super::postgres::EFFECTS_LOCK;
-use super::sql::{Text, Tx, sql};
+use super::sql::{Sql, Text, Tx, sql};
 use super::{ClaimedEffect, EffectClaim, EffectSettled, EffectView, Lease, Rooms, Store, StoreError, rows};
 use crate::domain::effect::Effect;
 use crate::domain::ids::RunId;
@@ -14,28 +15,70 @@ use crate::domain::ids::RunId;
 /// The row that says until when effects are doubted. Not a cursor that anybody claims.
 const RESTORED: &str = "restored";
 
+/// Rooms and lanes with something pending are found by steps through the index, and of each no more is read than is free
+/// there, plus what goes to places where somebody is at work. So a claim costs the same however much is pending.
 macro_rules! claim {
-    ($rooms:literal, $skip_locked:literal) => {
+    ($next:literal, $rooms:literal, $each:literal, $end_each:literal, $skip_locked:literal) => {
         concat!(
-            "WITH ranked AS MATERIALIZED (
-                SELECT id, lane, due, room, ROW_NUMBER() OVER (PARTITION BY room ORDER BY lane, due, id) AS number
-                FROM effects
-                WHERE state = 'pending' AND due <= $1 AND (lease_until IS NULL OR lease_until <= $1)
-                    AND place NOT IN (SELECT place FROM effects
-                        WHERE lease_until IS NOT NULL AND lease_until > $1 AND state = 'pending' AND place <> '')),
-             first AS MATERIALIZED (
-                SELECT ranked.id FROM ranked LEFT JOIN ",
-            $rooms,
-            " AS rooms ON rooms.key = ranked.room
-                WHERE number <= COALESCE(CAST(rooms.value AS BIGINT), $5) ORDER BY lane, due, ranked.id LIMIT $3),
+            "WITH RECURSIVE lines(room, lane) AS (
+                SELECT CAST('' AS TEXT), CAST(-1 AS BIGINT)
+                UNION ALL
+                SELECT e.room, e.lane FROM lines ",
+            $next,
+            "),
              free AS MATERIALIZED (
+                SELECT lines.room, lines.lane, COALESCE(CAST(rooms.value AS BIGINT), $5) AS places
+                FROM lines LEFT JOIN ",
+            $rooms,
+            " AS rooms ON rooms.key = lines.room
+                WHERE COALESCE(CAST(rooms.value AS BIGINT), $5) > 0),
+             held AS MATERIALIZED (
+                SELECT place FROM effects WHERE lease_until IS NOT NULL AND lease_until > $1 AND place <> ''),
+             ranked AS MATERIALIZED (
+                SELECT e.id, free.lane, e.due, free.places,
+                    ROW_NUMBER() OVER (PARTITION BY free.room ORDER BY free.lane, e.due, e.id) AS number
+                FROM free ",
+            $each,
+            " FROM effects AS w
+                    WHERE w.state = 'pending' AND w.room = free.room AND w.lane = free.lane AND w.due <= $1
+                        AND (w.lease_until IS NULL OR w.lease_until <= $1) AND w.place NOT IN (SELECT place FROM held)
+                    ORDER BY w.due, w.id LIMIT $3",
+            $end_each,
+            "),
+             first AS MATERIALIZED (
+                SELECT id FROM ranked WHERE number <= places ORDER BY lane, due, id LIMIT $3),
+             taken AS MATERIALIZED (
                 SELECT id FROM effects WHERE id IN (SELECT id FROM first) ",
             $skip_locked,
             ")
              UPDATE effects SET epoch = epoch + 1, lease_until = $2,
                 unclear = CASE WHEN lease_until IS NULL THEN unclear ELSE 1 END
-             FROM free WHERE effects.id = free.id
+             FROM taken WHERE effects.id = taken.id
              RETURNING effects.id, epoch, generation, key, run_id, lane, body, due, failures, unclear, since"
+        )
+    };
+    (sqlite) => {
+        claim!(
+            "JOIN effects AS e ON e.id = COALESCE(
+                    (SELECT n.id FROM effects AS n
+                     WHERE n.state = 'pending' AND n.room = lines.room AND n.lane > lines.lane ORDER BY n.lane LIMIT 1),
+                    (SELECT n.id FROM effects AS n
+                     WHERE n.state = 'pending' AND n.room > lines.room ORDER BY n.room, n.lane LIMIT 1))",
+            "json_each($4)",
+            "JOIN effects AS e ON e.id IN (SELECT w.id",
+            ")",
+            ""
+        )
+    };
+    (postgres) => {
+        claim!(
+            "CROSS JOIN LATERAL (SELECT n.room, n.lane FROM effects AS n
+                    WHERE n.state = 'pending' AND (n.room, n.lane) > (lines.room, lines.lane)
+                    ORDER BY n.room, n.lane LIMIT 1) AS e",
+            "json_each_text($4::json)",
+            "CROSS JOIN LATERAL (SELECT w.id, w.due",
+            ") AS e",
+            "FOR UPDATE SKIP LOCKED"
         )
     };
 }
@@ -43,22 +86,17 @@ macro_rules! claim {
 /// $1 now, $2 end of the lease, $3 limit, $4 limits by room, as a JSON object, $5 limit of each other room. A lease that
 /// is still there was never settled.
 const CLAIM: Text = Text::Two {
-    sqlite: claim!("json_each($4)", ""),
-    postgres: claim!("json_each_text($4::json)", "FOR UPDATE SKIP LOCKED"),
+    sqlite: claim!(sqlite),
+    postgres: claim!(postgres),
 };
 
-/// $1 row numbers with epochs, as a JSON array, $2 end of the lease.
-const RENEW: Text = Text::Two {
-    sqlite: "UPDATE effects SET lease_until = $2
-             FROM (SELECT value ->> 0 AS id, value ->> 1 AS epoch FROM json_each($1)) AS held
-             WHERE effects.id = held.id AND effects.epoch = held.epoch AND state = 'pending'
-             RETURNING effects.id",
-    postgres: "UPDATE effects SET lease_until = $2
-               FROM (SELECT e.id, (value ->> 1)::bigint AS epoch FROM json_array_elements($1::json) AS value
-                   JOIN effects AS e ON e.id = (value ->> 0)::bigint ORDER BY e.id FOR UPDATE OF e) AS held
-               WHERE effects.id = held.id AND effects.epoch = held.epoch AND state = 'pending'
-               RETURNING effects.id",
+/// How the engine would go about it.
+pub(super) const CLAIM_PLAN: Text = Text::Two {
+    sqlite: concat!("EXPLAIN QUERY PLAN ", claim!(sqlite)),
+    postgres: concat!("EXPLAIN ", claim!(postgres)),
 };
+
+const RENEW: Text = renew!("effects", "id");
 
 macro_rules! views {
     ($rest:literal) => {
@@ -162,14 +200,7 @@ impl Store {
         let mut tx = self.write("claim_effects").await?;
         self.one_claim_at_a_time(&mut tx, EFFECTS_LOCK).await?;
         let lease_now = self.lease_now(&mut tx, now).await?;
-        let mut claimed: Vec<ClaimedRow> = sql(CLAIM)
-            .bind(lease_now)
-            .bind(rows::lease_end(lease_now, lease.0))
-            .bind(i64::from(rooms.limit))
-            .bind(serde_json::json!(rooms.free).to_string())
-            .bind(i64::from(rooms.other))
-            .all(&mut tx)
-            .await?;
+        let mut claimed: Vec<ClaimedRow> = bound_claim(CLAIM, lease_now, lease, rooms).all(&mut tx).await?;
         let doubted = !sql("SELECT due FROM cursors WHERE name = $1 AND due > $2")
             .bind(RESTORED)
             .bind(rows::millis(now))
@@ -219,15 +250,8 @@ impl Store {
         now: Timestamp,
         lease: Lease,
     ) -> Result<Vec<EffectClaim>, StoreError> {
-        let mut tx = self.write_lease("renew_effects").await?;
-        let lease_now = self.lease_now(&mut tx, now).await?;
-        let numbers: Vec<(i64, i64)> = claims.iter().map(|claim| (claim.id, claim.epoch)).collect();
-        let renewed: Vec<i64> = sql(RENEW)
-            .bind(serde_json::json!(numbers).to_string())
-            .bind(rows::lease_end(lease_now, lease.0))
-            .column(&mut tx)
-            .await?;
-        tx.commit().await?;
+        let held = claims.iter().map(|claim| (claim.id, claim.epoch)).collect();
+        let renewed = self.renew("renew_effects", RENEW, held, now, lease).await?;
         Ok(claims
             .iter()
             .filter(|claim| renewed.contains(&claim.id))
@@ -297,6 +321,15 @@ impl Store {
         self.stir();
         Ok(released == 1)
     }
+}
+
+pub(super) fn bound_claim(text: Text, now: i64, lease: Lease, rooms: &Rooms) -> Sql {
+    sql(text)
+        .bind(now)
+        .bind(rows::lease_end(now, lease.0))
+        .bind(i64::from(rooms.limit))
+        .bind(serde_json::json!(rooms.free).to_string())
+        .bind(i64::from(rooms.other))
 }
 
 async fn settle(tx: &mut Tx, claim: EffectClaim, settled: &EffectSettled, now: Timestamp) -> Result<bool, StoreError> {

@@ -8,6 +8,7 @@
 mod accepted;
 mod backup;
 mod bundle;
+mod claims;
 mod commit;
 mod cursors;
 mod deliveries;

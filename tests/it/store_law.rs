@@ -11,6 +11,7 @@ mod golden;
 mod golden_values;
 mod memory;
 mod order;
+mod plans;
 mod queues;
 mod replicas;
 mod retention;
