@@ -109,12 +109,10 @@ fn load_settings(dir: &Path, env: &BTreeMap<String, String>, problems: &mut Prob
 
 /// People first, because steps and verbs name roles; then pipelines, because verbs give parameters; then commands.
 fn compile(settings: Settings, sources: Sources, problems: &mut Problems) -> Catalog {
-    let (people, roles) = sources.people.map_or_else(Default::default, |(file, text)| {
-        let mut page = Page::new(&file, &text);
+    let mut people_page = sources.people.map(|(file, text)| Page::new(&file, &text));
+    let (people, roles, nobodys) = people_page.as_mut().map_or_else(Default::default, |page| {
         let raw = page.read();
-        let compiled = people::compile(&mut page, raw);
-        page.finish(problems);
-        compiled
+        people::compile(page, raw)
     });
     let mut pages = Pages::open::<pipelines::RawPipeline>(sources.pipelines);
     let pipeline_names = pages.names("the pipeline", |raw| &raw.name);
@@ -152,6 +150,10 @@ fn compile(settings: Settings, sources: Sources, problems: &mut Problems) -> Cat
         if let Some(pipeline) = pipelines.values().find(|found| found.name.as_str() == raw.name.get()) {
             agree::check(page, raw, pipeline, &commands, &settings);
         }
+    }
+    if let Some(mut page) = people_page {
+        people::warn_of_nobodys(&mut page, &nobodys, &commands, &pipelines);
+        page.finish(problems);
     }
     pages.finish(problems);
     command_pages.finish(problems);

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::domain::ids::{PersonName, Platform, Repo, RoleName};
+use crate::domain::command::Command;
+use crate::domain::ids::{PersonName, PipelineName, Platform, Repo, RoleName};
+use crate::domain::pipeline::{Pipeline, StepKind};
 use crate::domain::policy::{Grant, Level, People};
 use crate::domain::signal::Account;
 
@@ -119,8 +121,12 @@ impl<'de> Deserialize<'de> for RawPerson {
     }
 }
 
-/// The people, and the names of roles that other files may use.
-pub(super) fn compile(page: &mut Page, raw: Option<RawPeople>) -> (People, Names) {
+/// Roles that nobody can have, and where they are declared.
+pub(super) type Nobodys = Vec<(RoleName, Range<usize>)>;
+
+/// The people, the names of roles that other files may use, and which of these nobody can have.
+pub(super) fn compile(page: &mut Page, raw: Option<RawPeople>) -> (People, Names, Nobodys) {
+    let mut nobodys = Vec::new();
     let shared = SHARED.into_iter().filter_map(|(name, id)| {
         let (platform, id) = (platform(name)?, id.to_owned());
         Some(Account { platform, id })
@@ -130,7 +136,7 @@ pub(super) fn compile(page: &mut Page, raw: Option<RawPeople>) -> (People, Names
         ..People::default()
     };
     let Some(raw) = raw else {
-        return (people, Names::default());
+        return (people, Names::default(), nobodys);
     };
     let mut owners: BTreeMap<Account, PersonName> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -153,11 +159,48 @@ pub(super) fn compile(page: &mut Page, raw: Option<RawPeople>) -> (People, Names
         page.unique("the role", &role.name, &mut roles.list);
         let grants = grants_of(page, role, &persons);
         if let Some(name) = page.parse::<RoleName>(&role.name) {
+            if !can_be_had(&people, &grants) {
+                nobodys.push((name.clone(), role.name.span()));
+            }
             people.approving.extend(role.approves.then(|| name.clone()));
             people.roles.entry(name).or_insert(grants);
         }
     }
-    (people, roles)
+    (people, roles, nobodys)
+}
+
+/// Whether these grants give a role to anybody, as far as this file tells.
+fn can_be_had(people: &People, grants: &[Grant]) -> bool {
+    grants.iter().any(|grant| match grant {
+        Grant::Person(person) => people.persons.get(person).is_some_and(|accounts| !accounts.is_empty()),
+        Grant::Account(_) | Grant::PlatformRole(_) | Grant::Group { .. } | Grant::Repository { .. } => true,
+    })
+}
+
+/// Warns of roles that nobody can have where something demands one of them: of each demand, any role will do.
+pub(super) fn warn_of_nobodys(
+    page: &mut Page,
+    nobodys: &Nobodys,
+    commands: &[Command],
+    pipelines: &BTreeMap<PipelineName, Pipeline>,
+) {
+    let verbs = commands.iter().flat_map(|command| &command.verbs);
+    let steps = pipelines.values().flat_map(|pipeline| &pipeline.steps);
+    let of_questions = steps.filter_map(|step| match &step.kind {
+        StepKind::Ask(ask) => Some(&ask.roles),
+        _ => None,
+    });
+    let demands = verbs.map(|verb| &verb.roles).chain(of_questions);
+    let is_nobodys = |role: &RoleName| nobodys.iter().any(|(nobodys, _)| nobodys == role);
+    let in_vain = demands.filter(|roles| roles.iter().all(is_nobodys));
+    let in_vain: BTreeSet<&RoleName> = in_vain.flatten().collect();
+    for (role, span) in nobodys.iter().filter(|(role, _)| in_vain.contains(role)) {
+        page.warn(
+            span.clone(),
+            format!("nobody can have the role `{role}`, and what demands it nobody else may do either"),
+            "give it persons who have accounts, accounts, discord_roles, github_teams, jira_groups or a github_permission",
+        );
+    }
 }
 
 fn accounts_of(

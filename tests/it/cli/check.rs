@@ -131,7 +131,7 @@ fn a_role_that_everybody_would_have_is_warned_of_and_is_no_mistake() {
         folder.write(
             "config/people.toml",
             &format!(
-                "[[role]]\nname = \"viewer\"\n\n[[role]]\nname = \"approver\"\n\n[[role]]\nname = \"operator\"\n\
+                "[[role]]\nname = \"viewer\"\n\n[[role]]\nname = \"approver\"\naccounts = [\"github:1\"]\n[[role]]\nname = \"operator\"\n\
                  github_permission = {{ repo = \"acme/deployment\", at_least = \"{level}\" }}\n"
             ),
         );
@@ -145,6 +145,36 @@ fn a_role_that_everybody_would_have_is_warned_of_and_is_no_mistake() {
         let of_people = warnings.filter(|warning| warning["file"].as_str().unwrap().ends_with("people.toml"));
         assert_eq!(of_people.count(), usize::from(warned), "{json}");
         assert_eq!(json["problems"], serde_json::json!([]));
+    }
+}
+
+#[test]
+fn a_role_that_is_demanded_and_that_nobody_can_have_is_warned_of() {
+    let folder = Folder::with_github();
+    // Nobody is `viewer`, which matters to nobody: operators may look, too. Grace has no account.
+    let people = |approver: &str| {
+        let roles = "[[role]]\nname = \"viewer\"\n[[role]]\nname = \"operator\"\naccounts = [\"github:1001\"]\n";
+        let approver = format!("[[role]]\nname = \"approver\"\npersons = [{approver}]\n");
+        let persons = "[[person]]\nname = \"grace\"\n[[person]]\nname = \"ada\"\ngithub = 1002\n";
+        folder.write("config/people.toml", &format!("{roles}{approver}{persons}"));
+        folder.run(&["check"])
+    };
+    for (approver, warned) in [
+        ("", true),
+        ("\"grace\"", true),
+        ("\"ada\"", false),
+        ("\"grace\", \"ada\"", false),
+    ] {
+        let told = people(approver);
+        assert_eq!((told.code, told.err.as_str()), (Some(0), ""), "{approver}");
+        let warning = "people.toml:7:8: nobody can have the role `approver`";
+        assert_eq!(told.out.contains(warning), warned, "{approver}: {}", told.out);
+        assert_eq!(
+            told.out.matches("nobody can have").count(),
+            usize::from(warned),
+            "{}",
+            told.out
+        );
     }
 }
 
