@@ -173,7 +173,14 @@ async fn trouble_on_the_way_is_classed_by_whether_it_may_pass() {
         );
         assert!(!error.to_string().contains("t0ken"));
     }
+    // A token of ours that is refused says nothing about the ticket.
+    let no_token = posted_transition(401, json!({ "message": "Client must be authenticated" }));
+    let peer = cloud(vec![status_is("1", "Open"), two_ways(), no_token]).await;
+    let error = peer.jira.move_ticket(&to("Approved")).await.unwrap_err();
+    assert!(matches!(error, CallError::Retry { .. }), "{error:?}");
+    peer.done();
     for fault in [
+        Fault::answer("", "", 1, 401, Vec::new(), "{}"),
         Fault::too_many("", "", 1, 7),
         Fault::answer("", "", 1, 502, Vec::new(), "<html>"),
         Fault::answer("", "", 1, 200, Vec::new(), "{}"),
@@ -189,5 +196,9 @@ async fn trouble_on_the_way_is_classed_by_whether_it_may_pass() {
             matches!(verdict, Err(CallError::Retry { .. })),
             "{fault:?}: {verdict:?}"
         );
+        let peer = cloud(vec![status_is("10011", "Approved")]).await;
+        peer.stage.misbehave(fault.clone());
+        let looked = peer.jira.is_moved(&to("Approved")).await;
+        assert!(matches!(looked, Err(CallError::Retry { .. })), "{fault:?}: {looked:?}");
     }
 }

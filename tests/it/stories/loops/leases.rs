@@ -12,6 +12,7 @@ use stepherd::engine::Sweep;
 use stepherd::sandbox::town::TICKET;
 use stepherd::store::{Gate, Point, StoreError};
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use super::{ADA, Fails, Holds, running, until};
 use crate::world::{TestClock, Turn, World};
@@ -78,6 +79,54 @@ async fn who_cannot_renew_the_lease_of_an_effect_lets_go_of_it() {
     let _engine = running(&world);
     let holds = reply_hangs(&world).await;
     it_is_given_up_with_its_lease(&world, &holds).await;
+}
+
+/// A verb that never ends.
+struct Hangs(&'static str);
+
+#[async_trait]
+impl Gate for Hangs {
+    async fn pass(&self, verb: &'static str, point: Point) -> Result<(), StoreError> {
+        if verb == self.0 && point == Point::BeforeCommit {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_that_hangs_outlives_no_lease() {
+    let world = World::gated(|_| {}, None, Arc::new(Hangs("renew_deliveries"))).await;
+    let engine = running(&world);
+    let holds = reading_hangs(&world).await;
+    it_is_given_up_with_its_lease(&world, &holds).await;
+    drop(engine);
+    let world = World::gated(|_| {}, None, Arc::new(Hangs("renew_effects"))).await;
+    let _engine = running(&world);
+    let holds = reply_hangs(&world).await;
+    it_is_given_up_with_its_lease(&world, &holds).await;
+}
+
+#[tokio::test]
+async fn an_effect_that_hangs_keeps_no_process_from_ending_and_is_taken_up_by_the_next() {
+    let world = World::new().await;
+    let (engine, stop) = (world.engine(), CancellationToken::new());
+    let told = stop.clone();
+    let serving = tokio::spawn(async move { engine.run(told).await });
+    let holds = reply_hangs(&world).await;
+    stop.cancel();
+    let mut took = Duration::ZERO;
+    while !serving.is_finished() {
+        assert!(took < Duration::from_secs(8), "it has not ended after {took:?}");
+        world.clock.advance(Duration::from_millis(100));
+        took += Duration::from_millis(100);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((holds.held(), world.town.jira.messages(TICKET).len()), (1, 1));
+    // Its lease ends, and another process finds that nothing was posted.
+    world.clock.advance(Duration::from_secs(11));
+    world.settle().await;
+    assert_eq!(world.town.jira.messages(TICKET).len(), 2);
 }
 
 #[tokio::test]
