@@ -66,6 +66,7 @@ fn github(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
         credentials,
         own_account_id: set.own_account_id,
         allow_forks: set.allow_forks,
+        delete_merged_branches: set.delete_merged_branches,
     })?;
     let platform = platform("github")?;
     hands.doors.insert(platform.clone(), Arc::new(github.door()));
@@ -101,6 +102,7 @@ fn jira(settings: &Settings, hands: &mut Hands) -> Result<(), String> {
         webhook_secrets: given([&set.webhook_secret, &set.webhook_secret_previous]),
         oauth_client_secret: set.oauth_client_secret.clone(),
         connect_shared_secret: set.connect_shared_secret.clone(),
+        connect_client_key: set.connect_client_key.clone(),
         connect_base_path: public_path
             .map(|url| url.path().trim_end_matches('/').to_owned())
             .unwrap_or_default(),

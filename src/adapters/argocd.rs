@@ -141,13 +141,14 @@ impl Backend for ArgoCd {
             return Ok(Outcome::JobStarted);
         }
         if is_live(&app) {
-            return Err(busy(target.app));
+            return Ok(waits_for(&app));
         }
         let path = format!("/api/v1/applications/{}/sync", target.app);
         let request = target.sync_request(&intent.marker);
         let answered = self.api.call(Method::POST, &path, Some(&request)).await?;
         if is_busy(&answered) {
-            return Err(busy(target.app));
+            // Somebody was quicker; who, and since when, is told by the application.
+            return Ok(waits_for(&whole(self.application(&target, false).await?)?));
         }
         if let Some(failed) = final_refusal(&answered) {
             return Ok(failed);
@@ -176,6 +177,21 @@ impl Backend for ArgoCd {
         };
         seen.link = Some(self.link(&target));
         Ok(seen)
+    }
+
+    async fn observe_end(&self, intent: &JobIntent) -> Result<Observation, CallError> {
+        let target = Target::of(intent).map_err(|why| permanent(why, FailureClass::User))?;
+        let app = whole(self.application(&target, false).await?)?;
+        let ours = judge_ours(&app, &intent.marker);
+        Ok(Observation {
+            // An application that is not where it should be is no operation: nothing is left to be told to end.
+            state: match ours.state {
+                ObservedState::Running | ObservedState::Waiting if !is_live(&app) => ObservedState::Pending,
+                state => state,
+            },
+            link: Some(self.link(&target)),
+            ..ours
+        })
     }
 
     async fn cancel(&self, intent: &JobIntent) -> Result<Outcome, CallError> {
@@ -230,9 +246,36 @@ fn is_busy(answered: &Answered) -> bool {
             .any(|key| said(key).contains(ANOTHER_OPERATION))
 }
 
-fn busy(app: &str) -> CallError {
-    let why = format!("Argo CD: another operation is in progress on `{app}`; the sync waits for its end");
-    retry(why, None, FailureClass::Infrastructure)
+/// Argo CD does one operation at a time: whose it is that a sync waits for, and since when.
+fn waits_for(app: &Value) -> Outcome {
+    let name = said(app, "/metadata/name");
+    if !is_live(app) {
+        let why = format!("Argo CD to take another sync of {name}: an operation was in the way a moment ago");
+        return Outcome::JobWaits { why };
+    }
+    // The one that is asked for comes before the one that was done last.
+    let operation = if has_operation(app) {
+        "/operation"
+    } else {
+        "/status/operationState/operation"
+    };
+    let automated = app.pointer(&format!("{operation}/initiatedBy/automated"));
+    let run = info(app, operation).map(|marker| format!(" (stepherd's {marker})"));
+    let by = match said(app, &format!("{operation}/initiatedBy/username")) {
+        _ if automated.and_then(Value::as_bool) == Some(true) => "Argo CD's automatic sync".to_owned(),
+        "" => "somebody".to_owned(),
+        name => name.to_owned(),
+    };
+    let taken_up = matches!(said(app, "/status/operationState/phase"), "Running" | "Terminating");
+    let since = Some(said(app, "/status/operationState/startedAt")).filter(|at| taken_up && !at.is_empty());
+    let since = since.map(|at| format!(", under way since {at}"));
+    Outcome::JobWaits {
+        why: format!(
+            "Argo CD to end another operation on {name}: by {by}{}{}",
+            run.unwrap_or_default(),
+            since.unwrap_or_default()
+        ),
+    }
 }
 
 /// A refusal that will not go away by itself, as an outcome.
@@ -266,13 +309,17 @@ fn said<'a>(app: &'a Value, pointer: &str) -> &'a str {
     app.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// The marker that the operation at this place carries, if stepherd asked for it.
+fn info<'a>(app: &'a Value, operation: &str) -> Option<&'a str> {
+    let infos = app.pointer(&format!("{operation}/info")).and_then(Value::as_array);
+    let mut infos = infos.into_iter().flatten();
+    let ours = infos.find(|info| info.get("name").and_then(Value::as_str) == Some(INFO_NAME))?;
+    ours.get("value")?.as_str()
+}
+
 /// Whether the operation at this place carries the marker.
 fn holds(app: &Value, operation: &str, marker: &str) -> bool {
-    let infos = app.pointer(&format!("{operation}/info")).and_then(Value::as_array);
-    infos.into_iter().flatten().any(|info| {
-        info.get("name").and_then(Value::as_str) == Some(INFO_NAME)
-            && info.get("value").and_then(Value::as_str) == Some(marker)
-    })
+    info(app, operation) == Some(marker)
 }
 
 /// Whether the operation that is asked for, or the last one, carries the marker.

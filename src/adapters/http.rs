@@ -1,8 +1,9 @@
 //! JSON over HTTP to a vendor's API: time-outs, credentials, and which failures are worth another try.
 //!
-//! Nothing is retried here: a mutation may have taken effect although its answer was lost, so the caller must look
-//! before it acts again.
+//! Only reads are tried again here (`again`): a mutation may have taken effect although its answer was lost, so the
+//! caller must look before it acts again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -11,8 +12,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::CallError;
+use super::again::{Reads, is_passing};
 use super::mask::Mask;
+use super::{CallError, json};
 use crate::domain::run::FailureClass;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,7 +30,12 @@ pub enum Auth {
     /// `Authorization: Bearer …`.
     Bearer(SecretString),
     /// `Authorization: Bot …` (Discord).
-    Bot(SecretString),
+    Bot {
+        /// The bot's token.
+        token: SecretString,
+        /// A page about the bot.
+        page: String,
+    },
     /// `Authorization: Basic …`.
     Basic {
         /// User name or e-mail address.
@@ -45,6 +52,7 @@ pub struct Api {
     base: String,
     client: reqwest::Client,
     mask: Mask,
+    reads: Arc<Reads>,
 }
 
 /// An answer that came through whole. Not necessarily a good one.
@@ -90,15 +98,25 @@ impl Api {
             base: base_url.trim_end_matches('/').to_owned(),
             client,
             mask: auth.mask(),
+            reads: Arc::default(),
         })
     }
 
-    /// Makes one call; `target` is path and query after the base address, already percent-encoded.
+    /// Makes one call, or a few if it only reads; `target` is path and query after the base address, already
+    /// percent-encoded.
     ///
     /// # Errors
     /// `CallError::Retry` when no whole answer came or the vendor asks to come back (429, 5xx, 408). Every other
     /// status is an `Answered` that the caller judges.
     pub async fn call(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Answered, CallError> {
+        if method != Method::GET {
+            return self.call_once(method, target, body).await;
+        }
+        let once = || self.call_once(Method::GET, target, body);
+        self.reads.read(once, is_passing).await
+    }
+
+    async fn call_once(&self, method: Method, target: &str, body: Option<&Value>) -> Result<Answered, CallError> {
         let call = format!("{method} {}", target.split('?').next().unwrap_or_default());
         let mut request = self.client.request(method, format!("{}{target}", self.base));
         if let Some(body) = body {
@@ -129,7 +147,7 @@ impl Api {
         let parsed = if bytes.is_empty() {
             Ok(Value::Null)
         } else {
-            serde_json::from_slice(&bytes)
+            json::read(&bytes)
         };
         let mut body = match parsed {
             Ok(body) => body,
@@ -219,11 +237,13 @@ impl Answered {
 }
 
 impl Auth {
-    /// Discord blocks callers whose user agent does not begin with its own word (its documentation, "User Agent").
-    fn user_agent(&self) -> &'static str {
+    /// Discord blocks callers whose user agent is not of the form `DiscordBot ($url, $version)` (its documentation,
+    /// "User Agent").
+    fn user_agent(&self) -> String {
+        let version = env!("CARGO_PKG_VERSION");
         match self {
-            Self::Bot(_) => concat!("DiscordBot (stepherd, ", env!("CARGO_PKG_VERSION"), ")"),
-            Self::None | Self::Bearer(_) | Self::Basic { .. } => concat!("stepherd/", env!("CARGO_PKG_VERSION")),
+            Self::Bot { page, .. } => format!("DiscordBot ({page}, {version}) stepherd/{version}"),
+            Self::None | Self::Bearer(_) | Self::Basic { .. } => format!("stepherd/{version}"),
         }
     }
 
@@ -231,7 +251,9 @@ impl Auth {
     fn mask(&self) -> Mask {
         let secret = match self {
             Self::None => None,
-            Self::Bearer(secret) | Self::Bot(secret) | Self::Basic { password: secret, .. } => Some(secret.clone()),
+            Self::Bearer(secret) | Self::Bot { token: secret, .. } | Self::Basic { password: secret, .. } => {
+                Some(secret.clone())
+            }
         };
         let sent = self.header();
         let sent = sent.as_ref().and_then(|header| header.expose_secret().split_once(' '));
@@ -243,7 +265,7 @@ impl Auth {
         let text = match self {
             Self::None => return None,
             Self::Bearer(token) => format!("Bearer {}", token.expose_secret()),
-            Self::Bot(token) => format!("Bot {}", token.expose_secret()),
+            Self::Bot { token, .. } => format!("Bot {}", token.expose_secret()),
             Self::Basic { user, password } => {
                 let pair = format!("{user}:{}", password.expose_secret());
                 format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))

@@ -4,12 +4,14 @@
 //! signal, an outcome or an observation is the domain's business. It never touches the store, and it never reads
 //! the clock: callers pass `now`.
 
+pub mod again;
 pub mod argocd;
 pub mod dcr;
 pub mod discord;
 pub mod github;
 pub mod http;
 pub mod jira;
+pub mod json;
 pub mod mask;
 pub mod signature;
 
@@ -379,7 +381,7 @@ pub trait Threads: Send + Sync {
 /// Where `Work` runs.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Starts the job unless one with its marker is there. Outcomes: `JobStarted`, `Failed`.
+    /// Starts the job unless one with its marker is there. Outcomes: `JobStarted`, `JobWaits`, `Failed`.
     async fn start(&self, intent: &JobIntent) -> Result<Outcome, CallError>;
     /// Whether a job that this asked for is there or was, as far as the back-end remembers. Starts nothing.
     async fn find(&self, intent: &JobIntent) -> Result<bool, CallError>;
@@ -388,6 +390,11 @@ pub trait Backend: Send + Sync {
     async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError>;
     /// Asks the job to end if it runs. Outcomes: `JobCanceled`, `Failed`.
     async fn cancel(&self, intent: &JobIntent) -> Result<Outcome, CallError>;
+    /// Looks at a job that stepherd started and told to end: as `observe`, but where nothing of it runs any more although
+    /// what it was for has not come about, that is `Pending`.
+    async fn observe_end(&self, intent: &JobIntent) -> Result<Observation, CallError> {
+        self.observe(intent, true).await
+    }
 }
 
 /// Something that no webhook told, or told in vain, in the shape that a delivery of it has: the platform's door reads

@@ -8,6 +8,7 @@
 mod agree;
 mod backends;
 mod commands;
+mod database_url;
 mod diagnose;
 pub mod docs;
 mod page;

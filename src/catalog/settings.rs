@@ -124,6 +124,8 @@ pub struct Github {
     pub own_account_id: Option<u64>,
     /// Whether pull requests from forks may be started.
     pub allow_forks: bool,
+    /// Whether the branches of merged steps are deleted.
+    pub delete_merged_branches: bool,
     /// The only repositories that are looked through for comments no webhook told; all if empty.
     pub repositories: Vec<Repo>,
 }
@@ -143,6 +145,8 @@ pub struct Jira {
     pub webhook_secret_previous: Option<Secret>,
     /// The shared secret of a Connect app.
     pub connect_shared_secret: Option<Secret>,
+    /// The `clientKey` that a Connect token's `iss` must be.
+    pub connect_client_key: Option<String>,
     /// The client secret of an OAuth 2.0 app.
     pub oauth_client_secret: Option<Secret>,
     /// The header value that an Automation rule sends.
@@ -282,6 +286,7 @@ impl Default for Github {
             token: None,
             own_account_id: None,
             allow_forks: false,
+            delete_merged_branches: true,
             repositories: Vec::new(),
         }
     }

@@ -117,6 +117,9 @@ pub(super) struct RawGithub {
     /// Whether commits that come from forks may be started. Whoever may read a repository can make a fork of it and
     /// push there.
     pub(super) allow_forks: Option<bool>,
+    /// Whether the branch of a step is deleted once its pull request is merged. One that people have pushed to since
+    /// stays. Default: true.
+    pub(super) delete_merged_branches: Option<bool>,
     /// The only repositories (owner/name) that are looked through for comments that no webhook told. Without it: all
     /// that stepherd may see of the owners whom places, pipelines, triggers or runs name, up to a hundred.
     pub(super) repositories: Option<Vec<At<String>>>,
@@ -131,7 +134,7 @@ pub(super) struct RawJira {
     /// The site's address: https://acme.atlassian.net.
     pub(super) base_url: Option<At<String>>,
     /// Cloud or Data Center. Default: "cloud".
-    pub(super) flavor: Option<RawFlavor>,
+    pub(super) flavor: Option<At<RawFlavor>>,
     /// Secret: signs the webhooks that an administrator set up.
     pub(super) webhook_secret: Option<At<RawSecret>>,
     /// A file that holds `webhook_secret`.
@@ -144,6 +147,8 @@ pub(super) struct RawJira {
     pub(super) connect_shared_secret: Option<At<RawSecret>>,
     /// A file that holds `connect_shared_secret`.
     pub(super) connect_shared_secret_file: Option<At<String>>,
+    /// The `clientKey` of the Connect app's installation. With it, tokens of any other installation are refused.
+    pub(super) connect_client_key: Option<At<String>>,
     /// Secret: the client secret of an OAuth 2.0 app.
     pub(super) oauth_client_secret: Option<At<RawSecret>>,
     /// A file that holds `oauth_client_secret`.

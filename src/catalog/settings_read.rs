@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::database_url;
 use super::diagnose::did_you_mean;
 use super::page::{At, Page};
 use super::settings::{
@@ -133,41 +134,6 @@ fn place(value: &Option<At<RawSecret>>, file: &Option<At<String>>) -> Option<Ran
     value.as_ref().map(At::span).or_else(|| file.as_ref().map(At::span))
 }
 
-/// Whether the address holds a password, where it stands or among the options behind it.
-fn has_password(url: &str) -> bool {
-    url::Url::parse(url)
-        .is_ok_and(|url| url.password().is_some() || url.query_pairs().any(|(name, _)| name.contains("password")))
-}
-
-/// What may stand behind the `?` of PostgreSQL's address.
-const URL_OPTIONS: [&str; 18] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-];
-
-/// The first option of the address that is none.
-fn unknown_option(url: &str) -> Option<String> {
-    let url = url::Url::parse(url).ok()?;
-    let mut names = url.query_pairs().map(|(name, _)| name.into_owned());
-    names.find(|name| !URL_OPTIONS.contains(&name.as_str()) && !name.starts_with("options["))
-}
-
 fn seconds(given: Option<u32>, usual: Duration) -> Duration {
     given.map_or(usual, |seconds| Duration::from_secs(u64::from(seconds)))
 }
@@ -285,12 +251,12 @@ impl Reader<'_> {
         } else if server && url::Url::parse(text).is_err() {
             self.page
                 .say_hint(at, "`url` is no address", "postgres://user@host/database");
-        } else if server && let Some(option) = unknown_option(text) {
+        } else if server && let Some(option) = database_url::unknown_option(text) {
             // The driver would leave it out, and with it perhaps the TLS that somebody meant to ask for.
-            let hint = did_you_mean(&option, URL_OPTIONS.iter().copied());
+            let hint = did_you_mean(&option, database_url::OPTIONS.iter().copied());
             let message = format!("the address has an option `{option}`, which means nothing here");
             self.page.push(at, message, hint);
-        } else if raw.url.is_some() && self.page.variable(&at).is_none() && has_password(text) {
+        } else if raw.url.is_some() && self.page.variable(&at).is_none() && database_url::has_password(text) {
             self.page.say_hint(
                 at,
                 "a password must not stand in this file",
@@ -355,6 +321,7 @@ impl Reader<'_> {
             token: self.secret(raw.token.as_ref(), raw.token_file.as_ref()),
             own_account_id: raw.own_account_id.map(u64::from),
             allow_forks: raw.allow_forks.unwrap_or(usual.allow_forks),
+            delete_merged_branches: raw.delete_merged_branches.unwrap_or(usual.delete_merged_branches),
             repositories: self.names(
                 raw.repositories.as_deref(),
                 "a repository is written owner/name",
@@ -364,10 +331,27 @@ impl Reader<'_> {
     }
 
     fn jira(&mut self, raw: &RawJira) -> Jira {
+        let client_key = raw.connect_client_key.as_ref();
+        if let Some(at) = client_key.filter(|at| at.get().trim().is_empty()) {
+            self.page.say(at.span(), "`connect_client_key` is empty");
+        }
+        if let Some(RawFlavor::DataCenter) = raw.flavor.as_ref().map(|at| *at.get())
+            && raw.webhook_secret.is_none()
+            && raw.webhook_secret_file.is_none()
+            && let Some(at) = &raw.flavor
+        {
+            self.page.warn(
+                at.span(),
+                "webhooks of Jira Data Center prove themselves by `webhook_secret` only",
+                "give the webhook a secret there, and here. A version that offers none sends webhooks unsigned, which are \
+                 refused: then use none, and an Automation rule for transitions; the rest is found by looking, every \
+                 engine.repair_interval_s",
+            );
+        }
         Jira {
             enabled: raw.enabled.as_ref().map(|at| *at.get()),
             base_url: self.vendor(raw.base_url.as_ref()),
-            flavor: match raw.flavor {
+            flavor: match raw.flavor.as_ref().map(|at| *at.get()) {
                 None | Some(RawFlavor::Cloud) => JiraFlavor::Cloud,
                 Some(RawFlavor::DataCenter) => JiraFlavor::DataCenter,
             },
@@ -380,6 +364,7 @@ impl Reader<'_> {
                 raw.connect_shared_secret.as_ref(),
                 raw.connect_shared_secret_file.as_ref(),
             ),
+            connect_client_key: client_key.map(|at| at.get().trim().to_owned()),
             oauth_client_secret: self.secret(raw.oauth_client_secret.as_ref(), raw.oauth_client_secret_file.as_ref()),
             automation_secret: self.secret(raw.automation_secret.as_ref(), raw.automation_secret_file.as_ref()),
             own_account_id: raw.own_account_id.as_ref().map(|at| at.get().clone()),

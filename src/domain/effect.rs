@@ -117,8 +117,6 @@ pub struct MergeIntent {
     pub head: Sha,
     /// How; absent when people merge and stepherd only looks.
     pub method: Option<MergeMethod>,
-    /// First line of the merge commit.
-    pub title: String,
 }
 
 impl MergeIntent {
@@ -182,6 +180,11 @@ pub enum Outcome {
     },
     /// The job runs, or did: it was started now or found by its marker.
     JobStarted,
+    /// The job cannot be started yet, because of something that ends by itself; nothing was started. Try again later.
+    JobWaits {
+        /// What for. Outside input.
+        why: String,
+    },
     /// The back-end took the request to cancel, or there was nothing to cancel.
     JobCanceled,
     /// The ticket has the status.

@@ -107,6 +107,9 @@ pub enum RunState {
         verdict: Verdict,
         /// When.
         at: Timestamp,
+        /// How far it was, if it did not complete.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reached: Option<Percent>,
     },
 }
 
@@ -224,6 +227,13 @@ pub enum JobState {
     Ending,
     /// It ended; its last observation says how.
     Ended,
+}
+
+impl Job {
+    /// Whether its back-end will not start it yet: what was seen of it is what it waits for.
+    pub fn waits_to_start(&self) -> bool {
+        self.state == JobState::Starting && self.seen.is_some()
+    }
 }
 
 impl JobState {

@@ -105,6 +105,8 @@ pub struct Said {
     pub within: Within,
     /// What.
     pub text: Text,
+    /// Whether the platform sent the text when it was written. One that was looked up later may have been edited before.
+    pub as_written: bool,
     /// When, by the platform's clock.
     pub at: Timestamp,
     /// Names this text for ever, whatever the delivery id: `github:acme/deploy:issue_comment:123`.

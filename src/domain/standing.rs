@@ -21,18 +21,19 @@ pub fn attempt(run: &Run) -> Option<&Attempt> {
 
 /// How far the run is: the progress of the step that stands for it, or steps passed of all.
 pub fn progress(run: &Run) -> Percent {
-    if matches!(
-        run.state,
+    match &run.state {
         RunState::Finished {
             verdict: Verdict::Completed,
             ..
-        }
-    ) {
-        return Percent::FULL;
+        } => return Percent::FULL,
+        RunState::Finished {
+            reached: Some(reached), ..
+        } => return *reached,
+        _ => {}
     }
     let now = attempt(run).and_then(|attempt| {
         let shown = match &run.state {
-            RunState::Stopped { why, .. } => why.progress,
+            RunState::Stopped { why, .. } if why.progress.is_some() => why.progress,
             _ => last_seen(attempt).and_then(|seen| seen.progress),
         };
         Some((&run.plan.steps[attempt.step].name, shown?))
@@ -69,6 +70,7 @@ fn jobs(attempt: &Attempt) -> &[Job] {
 pub fn left(attempt: &Attempt) -> Vec<LeftJob> {
     let left = |job: &Job| {
         let how = match job.state {
+            JobState::Starting if job.waits_to_start() => return None,
             JobState::Watched => LeftHow::Running,
             JobState::Starting | JobState::Unconfirmed => LeftHow::MayRun,
             JobState::Canceling | JobState::Ending => LeftHow::ToldToEnd,

@@ -23,6 +23,8 @@ use crate::store::{ClaimedEffect, EffectSettled, Sent, StoreError};
 const TRY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long after an answer was asked for the door's own answer may be on its way. Platforms that wait for it wait less.
 const DOOR_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// How often a job is tried whose back-end will not start it yet.
+const START_WAIT: Duration = Duration::from_secs(15);
 /// A part of a step that fails so often (about half an hour) fails its step, where people see it.
 const ACT_TRIES_MAX: u32 = 12;
 /// A message that fails so often (about a day) is parked, where `/readyz`, `/metrics` and lists show it.
@@ -211,6 +213,13 @@ impl Engine {
             }
             Wanted::No => Outcome::NotDone,
         };
+        if let Outcome::JobWaits { .. } = outcome {
+            // No failure, and no end either: the run shows what is waited for, and says when that has taken too long.
+            let act = act.clone();
+            self.apply(id, &Event::Came { act, outcome }, None).await?;
+            let at = later(self.clock.now(), START_WAIT);
+            return Ok(Went::So(EffectSettled::NotBefore { at }));
+        }
         self.came(id, act, outcome, claimed).await?;
         Ok(Went::Settled)
     }

@@ -461,13 +461,14 @@ impl Engine {
                 attempt,
                 intent,
                 started,
+                ending,
             } => {
                 let job = JobLook {
                     step: step.clone(),
                     attempt: *attempt,
                     job: intent.job.clone(),
                 };
-                match in_time(self.observe(intent, *started)).await {
+                match in_time(self.observe(intent, *started, *ending)).await {
                     Ok(seen) => {
                         looked.clear.push(job.job.clone());
                         Ok(job.saw(seen))
@@ -496,8 +497,9 @@ impl Engine {
         }
     }
 
-    async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError> {
+    async fn observe(&self, intent: &JobIntent, started: bool, ending: bool) -> Result<Observation, CallError> {
         match self.hands.backends.get(&intent.backend) {
+            Some(backend) if ending => backend.observe_end(intent).await,
             Some(backend) => backend.observe(intent, started).await,
             None => {
                 let why = format!("{} is switched off", intent.backend);

@@ -5,6 +5,7 @@ mod markup;
 mod moved;
 mod peer;
 mod reading;
+mod real;
 mod site;
 mod threads;
 mod tracker;

@@ -5,6 +5,7 @@ mod forged;
 mod kept;
 mod late;
 mod secrets;
+mod twice;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -124,12 +125,19 @@ fn signed_again(knock: Knock) -> Knock {
 
 /// A comment on a ticket that says nothing of interest, signed in this way.
 fn jira_by(signing: &Signing, id: &str, now: Timestamp) -> Knock {
+    jira_body_by(signing, &comment_on_a_ticket(now), id, now)
+}
+
+fn comment_on_a_ticket(now: Timestamp) -> Vec<u8> {
     let body = json!({
         "timestamp": now.as_millisecond(), "webhookEvent": "comment_created",
         "comment": { "id": "10", "body": "hello", "author": { "accountId": "557058:ada", "displayName": "Ada" } },
         "issue": { "id": "10001", "key": "SREPROV-3072", "fields": {} },
     });
-    let body = body.to_string().into_bytes();
+    body.to_string().into_bytes()
+}
+
+fn jira_body_by(signing: &Signing, body: &[u8], id: &str, now: Timestamp) -> Knock {
     let url = "http://stepherd.example/webhooks/jira".parse().unwrap();
     let knock = Knock::new(
         "jira",
@@ -137,9 +145,9 @@ fn jira_by(signing: &Signing, id: &str, now: Timestamp) -> Knock {
             ("content-type", "application/json"),
             ("x-atlassian-webhook-identifier", id),
         ],
-        &body,
+        body,
     );
-    match signing.header("POST", &url, &body, now) {
+    match signing.header("POST", &url, body, now) {
         Some((name, value)) => knock.and(&name.to_lowercase(), &value),
         None => knock,
     }
@@ -150,9 +158,18 @@ fn jira(id: &str, now: Timestamp) -> Knock {
     jira_by(&Signing::Admin { secret }, id, now)
 }
 
+/// This body, signed as an administrator's webhook.
+fn jira_of(body: &[u8], id: &str, now: Timestamp) -> Knock {
+    let secret = JIRA_SECRET.to_owned();
+    jira_body_by(&Signing::Admin { secret }, body, id, now)
+}
+
 fn discord_of(interaction: &Value, at: Timestamp) -> Knock {
+    discord_of_body(interaction.to_string().into_bytes(), at)
+}
+
+fn discord_of_body(body: Vec<u8>, at: Timestamp) -> Knock {
     use ed25519_dalek::Signer as _;
-    let body = interaction.to_string().into_bytes();
     let timestamp = at.as_second().to_string();
     let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
     let signed = key.sign(&[timestamp.as_bytes(), &body].concat());

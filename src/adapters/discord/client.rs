@@ -96,8 +96,12 @@ impl Discord {
         if !is_snowflake(&config.application_id) {
             return Err("Discord: the application id must be a number".to_owned());
         }
+        let auth = Auth::Bot {
+            token: config.token.clone(),
+            page: format!("https://discord.com/developers/applications/{}", config.application_id),
+        };
         Ok(Self {
-            api: Api::new("Discord", &config.api_url, &Auth::Bot(config.token.clone()))?,
+            api: Api::new("Discord", &config.api_url, &auth)?,
             application_id: config.application_id.clone(),
         })
     }

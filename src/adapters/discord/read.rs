@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::custom_id::{self, Spoken};
 use super::{is_snowflake, platform, thread};
-use crate::adapters::{HalfTyped, Unreadable};
+use crate::adapters::{HalfTyped, Unreadable, json};
 use crate::domain::places::Within;
 use crate::domain::signal::{Account, Actor, ActorKind, Invoked, ReplyHandle, Signal};
 
@@ -99,8 +99,9 @@ struct CommandOption {
 
 impl Interaction {
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
-        let interaction: Self =
-            serde_json::from_slice(body).map_err(|e| format!("not an interaction as Discord documents it: {e}"))?;
+        let interaction: Self = json::read(body)
+            .and_then(serde_json::from_value)
+            .map_err(|e| format!("not an interaction as Discord documents it: {e}"))?;
         if is_snowflake(&interaction.id) {
             Ok(interaction)
         } else {

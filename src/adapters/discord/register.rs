@@ -22,8 +22,8 @@ const INTEGER: u8 = 4;
 const BOOLEAN: u8 = 5;
 
 /// The bulk list for registration: the commands with at least one verb that may be said on Discord. They work in
-/// servers only and are hidden from everybody until an administrator shows them; who may use them is checked by
-/// stepherd in any case.
+/// servers only and are shown to every member, unless an administrator shows them to fewer (Server Settings,
+/// Integrations): who may use them is checked by stepherd.
 pub fn registration(commands: &[Command]) -> Value {
     let all = commands.iter().filter_map(|command| {
         let whole = slash_command(command, true)?;
@@ -54,7 +54,6 @@ fn slash_command(command: &Command, with_help: bool) -> Option<Value> {
         "type": 1,
         "description": description(&command.summary, command.name.as_str()),
         "contexts": [0],
-        "default_member_permissions": "0",
         "options": verbs,
     }))
 }

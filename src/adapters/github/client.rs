@@ -1,9 +1,10 @@
 //! Calls to GitHub's REST API: who makes them, how long they may take, and which failures are worth another try.
 //!
-//! Nothing is retried here: octocrab's own retries would repeat a mutation whose answer was lost. Addresses are
+//! Only reads are tried again here: octocrab's own retries would repeat a mutation whose answer was lost. Addresses are
 //! always relative, so a token only ever travels to the configured API and paging works on Enterprise Server too.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,13 +14,14 @@ use octocrab::service::middleware::retry::RetryConfig;
 use reqwest::header::HeaderMap;
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::token::{Refused, Scope, Tokens};
 use super::{Credentials, GithubConfig};
-use crate::adapters::CallError;
+use crate::adapters::again::{Reads, is_passing};
 use crate::adapters::http::{http_date, permanent, retry, seconds, unauthorized};
 use crate::adapters::mask::Mask;
+use crate::adapters::{CallError, json as text};
 use crate::domain::run::FailureClass;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +33,8 @@ const LIMIT_PAUSE: Duration = Duration::from_secs(60);
 const PAGE_LEN: usize = 100;
 /// Thirty thousand comments on one pull request are more than GitHub takes.
 const PAGES_MAX: usize = 300;
+/// Where GraphQL is asked.
+const GRAPHQL: &str = "/graphql";
 /// A repository that was renamed is one redirect away.
 const REDIRECTS_MAX: usize = 3;
 
@@ -61,10 +65,16 @@ enum Access {
     App(Tokens),
 }
 
+/// Where the API is.
+pub(super) struct Home {
+    base: url::Url,
+    reads: Reads,
+}
+
 /// GitHub's API at one address.
 pub(super) struct Client {
     access: Access,
-    base: url::Url,
+    home: Arc<Home>,
     /// The account's token; an installation's is known by its form.
     mask: Mask,
 }
@@ -97,8 +107,13 @@ impl Client {
             .set_connect_timeout(Some(CONNECT_TIMEOUT))
             .set_read_timeout(Some(CALL_TIMEOUT))
             .set_write_timeout(Some(CALL_TIMEOUT))
-            .base_uri(config.api_url.trim_end_matches('/'))
+            // Paths are made in `exchange`: not all of GitHub's API is below one.
+            .base_uri(base.origin().ascii_serialization())
             .map_err(|_| no_url())?;
+        let home = Arc::new(Home {
+            base,
+            reads: Reads::default(),
+        });
         let access = match &config.credentials {
             Credentials::Token(token) => {
                 let client = builder.user_access_token(token.expose_secret().to_owned()).build();
@@ -109,14 +124,14 @@ impl Client {
                     .app_from_rsa_pem((*app_id).into(), private_key.expose_secret())
                     .map_err(|_| "github: the app's private key is not an RSA key in PEM".to_owned())?
                     .build();
-                Access::App(Tokens::new(app.map_err(bad("cannot set up HTTP"))?, base.clone()))
+                Access::App(Tokens::new(app.map_err(bad("cannot set up HTTP"))?, home.clone()))
             }
         };
         let mask = match &config.credentials {
             Credentials::Token(token) => Mask::new([token.clone()]),
             Credentials::App { .. } => Mask::default(),
         };
-        Ok(Self { access, base, mask })
+        Ok(Self { access, home, mask })
     }
 
     /// Makes one call on behalf of whoever may in this scope; `target` is percent-encoded and starts with `/`.
@@ -133,7 +148,7 @@ impl Client {
     ) -> Result<Reply, CallError> {
         let reply = match &self.access {
             Access::Token(client) => {
-                let reply = send(client, &self.base, verb, target, body).await;
+                let reply = send(client, &self.home, verb, target, body).await;
                 reply.map_err(CallError::from)
             }
             Access::App(tokens) => tokens.call(scope, verb, target, body).await,
@@ -153,6 +168,33 @@ impl Client {
 
     pub(super) async fn get(&self, scope: Scope<'_>, target: &str) -> Result<Reply, CallError> {
         self.call(scope, Verb::Get, target, None).await
+    }
+
+    /// Asks GraphQL, for what the REST API does not tell or do; the answer's `data`.
+    ///
+    /// # Errors
+    /// As of `call`; `Permanent` also where GraphQL reports errors.
+    pub(super) async fn graphql(&self, scope: Scope<'_>, query: &str, variables: Value) -> Result<Value, CallError> {
+        let body = json!({ "query": query, "variables": variables });
+        let reply = self.call(scope, Verb::Post, GRAPHQL, Some(&body)).await?;
+        if !reply.is_success() {
+            return Err(reply.refusal());
+        }
+        let errors = reply.body.get("errors").and_then(Value::as_array);
+        if let Some(first) = errors.and_then(|errors| errors.first()) {
+            let why = reply.describe();
+            // "Rate limits and query limits for the GraphQL API": a limit comes with status 200.
+            return Err(if first.get("type").and_then(Value::as_str) == Some("RATE_LIMITED") {
+                retry(why, Some(LIMIT_PAUSE), FailureClass::RateLimit)
+            } else {
+                permanent(why, FailureClass::User)
+            });
+        }
+        let Reply { mut body, call, .. } = reply;
+        match body.get_mut("data").map(Value::take) {
+            Some(data) if data.is_object() => Ok(data),
+            _ => Err(undocumented(&call, "`data` is missing")),
+        }
     }
 
     /// As the app itself or the token's account: `/app`, `/user`.
@@ -234,6 +276,20 @@ impl Reply {
 /// travels elsewhere, and an answer from elsewhere is never believed.
 pub(super) async fn send(
     client: &Octocrab,
+    home: &Home,
+    verb: Verb,
+    target: &str,
+    body: Option<&Value>,
+) -> Result<Reply, Refused> {
+    let once = || send_once(client, &home.base, verb, target, body);
+    match verb {
+        Verb::Get => home.reads.read(once, |refused| is_passing(&refused.error)).await,
+        Verb::Post | Verb::Patch | Verb::Put | Verb::Delete => once().await,
+    }
+}
+
+async fn send_once(
+    client: &Octocrab,
     base: &url::Url,
     verb: Verb,
     target: &str,
@@ -242,7 +298,8 @@ pub(super) async fn send(
     let mut target = target.to_owned();
     for _ in 0..=REDIRECTS_MAX {
         let call = format!("{verb} {}", target.split('?').next().unwrap_or_default());
-        let exchange = tokio::time::timeout(CALL_TIMEOUT, exchange(client, verb, &target, &call, body));
+        let path = path(base, &target);
+        let exchange = tokio::time::timeout(CALL_TIMEOUT, exchange(client, verb, &path, &call, body));
         let answer = exchange
             .await
             .unwrap_or_else(|_| Err(lost(&call, "no answer in time")))?;
@@ -263,6 +320,16 @@ pub(super) async fn send(
         target = next.ok_or_else(elsewhere)?;
     }
     Err(lost(&format!("{verb} {target}"), "redirected over and over").into())
+}
+
+/// The path and query of a target. Enterprise Server has REST at `/api/v3` and GraphQL beside it, at `/api/graphql`.
+fn path(base: &url::Url, target: &str) -> String {
+    let root = base.path().trim_end_matches('/');
+    let root = match target {
+        GRAPHQL => root.strip_suffix("/v3").unwrap_or(root),
+        _ => root,
+    };
+    format!("{root}{target}")
 }
 
 /// The path and query below the API's address, if this is an address there.
@@ -318,7 +385,7 @@ fn judged(answer: Answer, target: String, call: String) -> Result<Reply, Refused
         }
         Value::Null
     } else {
-        match serde_json::from_slice(&bytes) {
+        match text::read(&bytes) {
             Ok(body) => body,
             // A failure's body need not be JSON (a proxy's page); a success's must be, or the answer was cut.
             Err(_) if !success => Value::String(String::from_utf8_lossy(&bytes).into_owned()),

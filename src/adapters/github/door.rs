@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
-use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use super::read;
 use super::rights::OwnAccount;
 use crate::adapters::signature::hmac_sha256_matches;
-use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified};
+use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified, json as text};
 use crate::domain::signal::Signal;
 
 const NAME_LEN_MAX: usize = 200;
@@ -94,7 +93,7 @@ impl Door for GithubDoor {
         read::pr(event, &json_of(request).ok()?).map(|pr| format!("{}:{pr}", super::PLATFORM))
     }
 
-    fn read(&self, request: &RawRequest, _proof: Proof, _received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
+    fn read(&self, request: &RawRequest, proof: Proof, _received_at: Timestamp) -> Result<Vec<Signal>, Unreadable> {
         let event = request
             .header("x-github-event")
             .map(str::trim)
@@ -104,7 +103,7 @@ impl Door for GithubDoor {
             NotJson::OtherType(given) => Unreadable(format!("content type `{given}` is not taken")),
             NotJson::NoPayload => Unreadable("the form has no field `payload`".to_owned()),
         })?;
-        read::signals(event, &json, &self.own())
+        read::signals(event, &json, proof, &self.own())
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {
@@ -160,11 +159,7 @@ fn kind(event: &str, json: &[u8]) -> String {
 
 /// The payload's `action`. GitHub puts it first, so mostly the rest need not be read for that.
 fn action(json: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Action {
-        action: Option<String>,
-    }
-    first_action(json).or_else(|| serde_json::from_slice::<Action>(json).ok()?.action)
+    first_action(json).or_else(|| Some(text::read(json).ok()?.get("action")?.as_str()?.to_owned()))
 }
 
 fn first_action(json: &[u8]) -> Option<String> {

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::Github;
 use super::client::{Verb, undocumented};
-use super::markdown::title_line;
 use super::pull::{Pull, Standing, failed, head_moved};
 use super::token::{Need, Scope};
 use crate::adapters::CallError;
@@ -17,7 +16,15 @@ use crate::domain::pipeline::MergeMethod;
 impl Github {
     pub(super) async fn merge_pull(&self, intent: &MergeIntent) -> Result<Outcome, CallError> {
         let pull = self.pull(&intent.pr).await?;
-        if let Some(outcome) = settled(intent, &pull)? {
+        let outcome = self.merge_open(intent, &pull).await?;
+        if self.delete_merged_branches && matches!(outcome, Outcome::Merged { .. }) {
+            self.delete_branch(intent, &pull).await;
+        }
+        Ok(outcome)
+    }
+
+    async fn merge_open(&self, intent: &MergeIntent, pull: &Pull) -> Result<Outcome, CallError> {
+        if let Some(outcome) = settled(intent, pull)? {
             return Ok(outcome);
         }
         if pull.mergeable == Some(false) {
@@ -31,11 +38,11 @@ impl Github {
             None => Ok(Outcome::MergeWaits {
                 why: format!("waiting for people to merge #{}", intent.pr.number),
             }),
-            Some(method) => self.press_merge(intent, method).await,
+            Some(method) => self.press_merge(intent, pull, method).await,
         }
     }
 
-    async fn press_merge(&self, intent: &MergeIntent, method: MergeMethod) -> Result<Outcome, CallError> {
+    async fn press_merge(&self, intent: &MergeIntent, pull: &Pull, method: MergeMethod) -> Result<Outcome, CallError> {
         #[derive(Deserialize)]
         struct Done {
             merged: bool,
@@ -46,7 +53,7 @@ impl Github {
         let mut body = json!({ "sha": intent.head, "merge_method": word(method) });
         // Rebased commits keep their own titles.
         if method != MergeMethod::Rebase {
-            body["commit_title"] = title_line(&intent.title).into();
+            body["commit_title"] = format!("{} (#{})", pull.title, pr.number).into();
         }
         let reply = self
             .client
@@ -85,6 +92,27 @@ impl Github {
                     Err(undocumented(&format!("PUT {target}"), "200 without having merged"))
                 }
             }
+        }
+    }
+
+    /// A step's branch is of no use once it is merged. GitHub itself compares where it is, so what people have pushed
+    /// since stays. That it could not be deleted keeps nothing from going on.
+    async fn delete_branch(&self, intent: &MergeIntent, pull: &Pull) {
+        const MUTATION: &str = "mutation($input: UpdateRefsInput!) { updateRefs(input: $input) { clientMutationId } }";
+        let repo = &intent.pr.repo;
+        let branch = &pull.head.r#ref;
+        if !pull.comes_from(repo, branch) {
+            return;
+        }
+        let update = json!({
+            "name": format!("refs/heads/{branch}"),
+            "beforeOid": intent.head,
+            "afterOid": "0".repeat(intent.head.as_str().len()),
+        });
+        let input = json!({ "repositoryId": pull.repository_node(), "refUpdates": [update] });
+        let scope = Scope::Repo(repo, Need::WriteContents);
+        if let Err(error) = self.client.graphql(scope, MUTATION, json!({ "input": input })).await {
+            tracing::info!(%repo, branch, %error, "a merged branch stays");
         }
     }
 }

@@ -61,6 +61,8 @@ pub struct GithubConfig {
     pub own_account_id: Option<u64>,
     /// Whether what comes from forks may be started.
     pub allow_forks: bool,
+    /// Whether the branches of merged steps are deleted.
+    pub delete_merged_branches: bool,
 }
 
 /// How calls are authorised.
@@ -87,6 +89,7 @@ pub struct Github {
     /// The number of the token's account, as configured.
     configured_account: Option<u64>,
     allow_forks: bool,
+    delete_merged_branches: bool,
     web_url: Option<String>,
     webhook_secrets: Vec<SecretString>,
     /// Who stepherd is there, once it was asked for.
@@ -110,6 +113,7 @@ impl Github {
             app_id,
             configured_account: config.own_account_id,
             allow_forks: config.allow_forks,
+            delete_merged_branches: config.delete_merged_branches,
             web_url: config.web_url.map(|url| url.trim_end_matches('/').to_owned()),
             webhook_secrets: config.webhook_secrets,
             own_account: Arc::default(),

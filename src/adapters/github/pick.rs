@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use crate::adapters::json::{Whole, given_twice};
+
 /// What is wanted of a value.
 pub(super) enum Wanted {
     /// All of it.
@@ -41,7 +43,7 @@ impl<'de> DeserializeSeed<'de> for &'static Wanted {
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
         match self {
-            Wanted::All => serde::Deserialize::deserialize(reader),
+            Wanted::All => Whole.deserialize(reader),
             Wanted::Fields(fields) => reader.deserialize_any(Object(fields)),
         }
     }
@@ -61,6 +63,7 @@ impl<'de> Visitor<'de> for Object {
         let mut object = serde_json::Map::new();
         while let Some(field) = map.next_key_seed(Field(self.0))? {
             match field.and_then(|place| self.0.get(place)) {
+                Some((name, _)) if object.contains_key(*name) => return Err(given_twice(name)),
                 Some((name, wanted)) => {
                     object.insert((*name).to_owned(), map.next_value_seed(wanted)?);
                 }
@@ -78,27 +81,27 @@ impl<'de> Visitor<'de> for Object {
     }
 
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+        Whole.visit_unit()
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
+        Whole.visit_bool(value)
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+        Whole.visit_u64(value)
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+        Whole.visit_i64(value)
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
+        Whole.visit_f64(value)
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+        Whole.visit_str(value)
     }
 }
 

@@ -15,6 +15,8 @@ use crate::domain::run::{FailureClass, OpenedPr};
 #[derive(Debug, Deserialize)]
 pub(super) struct Pull {
     pub(super) number: u64,
+    #[serde(default)]
+    pub(super) title: String,
     state: String,
     #[serde(default)]
     merged: bool,
@@ -53,6 +55,9 @@ struct Base {
 #[derive(Debug, Deserialize)]
 struct BaseRepo {
     default_branch: String,
+    /// Its name in GraphQL.
+    #[serde(default)]
+    node_id: String,
 }
 
 /// Where a pull request stands.
@@ -90,6 +95,11 @@ impl Pull {
                 self.number
             )
         })
+    }
+
+    /// The name of its repository in GraphQL.
+    pub(super) fn repository_node(&self) -> &str {
+        &self.base.repo.node_id
     }
 
     /// Whether its commits come from this very repository and branch, not from a fork's branch of that name.

@@ -8,7 +8,7 @@ use super::door::OwnIdentity;
 use super::pick::Wanted::{self, All, Fields};
 use super::place::{Kind, Place, platform};
 use super::threads::MARKER_START;
-use crate::adapters::Unreadable;
+use crate::adapters::{Proof, Unreadable};
 use crate::domain::ids::{PrRef, Repo, Sha};
 use crate::domain::signal::{Account, Actor, ActorKind, Hint, PrChange, PrChanged, Said, Signal, Text};
 
@@ -28,7 +28,6 @@ static WANTED: Wanted = Fields(&[
             ("id", All),
             ("in_reply_to_id", All),
             ("performed_via_github_app", All),
-            ("updated_at", All),
             ("user", Fields(&[("id", All), ("type", All)])),
         ]),
     ),
@@ -75,15 +74,16 @@ pub(super) fn pr(event: &str, json: &[u8]) -> Option<PrRef> {
 }
 
 /// Reads a payload.
-pub(super) fn signals(event: &str, json: &[u8], own: &OwnIdentity) -> Result<Vec<Signal>, Unreadable> {
+pub(super) fn signals(event: &str, json: &[u8], proof: Proof, own: &OwnIdentity) -> Result<Vec<Signal>, Unreadable> {
     let json = WANTED
         .read(json)
         .map_err(|e| Unreadable(format!("{event}: not JSON: {e}")))?;
+    let as_written = proof != Proof::Repaired;
     let payload = Payload { event, json: &json };
     let signal = match event {
         "ping" => nothing("GitHub tries the webhook"),
-        "issue_comment" => comment(&payload, Kind::Issue, own)?,
-        "pull_request_review_comment" => comment(&payload, Kind::Review, own)?,
+        "issue_comment" => comment(&payload, Kind::Issue, as_written, own)?,
+        "pull_request_review_comment" => comment(&payload, Kind::Review, as_written, own)?,
         "pull_request" => pull_request(&payload, own)?,
         "check_run" => check_run(&payload, own)?,
         "workflow_run" => workflow_run(&payload)?,
@@ -97,7 +97,7 @@ fn nothing(why: &str) -> Signal {
     Signal::Nothing(why.to_owned())
 }
 
-fn comment(payload: &Payload<'_>, kind: Kind, own: &OwnIdentity) -> Result<Signal, Unreadable> {
+fn comment(payload: &Payload<'_>, kind: Kind, as_written: bool, own: &OwnIdentity) -> Result<Signal, Unreadable> {
     let action = payload.text("action")?;
     if action != "created" {
         // Edited text is never obeyed: whoever approved the first wording did not see the second.
@@ -116,10 +116,8 @@ fn comment(payload: &Payload<'_>, kind: Kind, own: &OwnIdentity) -> Result<Signa
     if payload.number("sender.id")? != author {
         return Ok(nothing("the comment was not sent by its author"));
     }
+    // `updated_at` says nothing about edits: of a review comment it is the moment when the review was submitted.
     let created = payload.time("comment.created_at")?;
-    if payload.time("comment.updated_at")? != created {
-        return Ok(nothing("the comment had been edited before it was delivered"));
-    }
     let id = payload.number("comment.id")?;
     let repo = payload.repo()?;
     let number = payload.number(match kind {
@@ -140,6 +138,7 @@ fn comment(payload: &Payload<'_>, kind: Kind, own: &OwnIdentity) -> Result<Signa
         thread: place.thread(),
         within,
         text: Text::Markdown(text.to_owned()),
+        as_written,
         at: created,
         // Not the repository's name: a comment keeps its number when the repository is renamed or transferred.
         key: format!("github:{}:{}:{id}", own.instance, kind.word()),

@@ -39,7 +39,7 @@ struct Posting {
     #[serde(default)]
     created_at: String,
     #[serde(default)]
-    updated_at: String,
+    node_id: String,
 }
 
 /// Who wrote a comment.
@@ -184,8 +184,13 @@ impl Github {
             return not("somebody else wrote it");
         }
         let same_text = unix(now.body.as_deref().unwrap_or_default()) == unix(text);
-        if !same_text || now.created_at != now.updated_at {
+        if !same_text {
             return not("it was edited");
+        }
+        if !said.as_written
+            && let Some(why) = self.why_edited(scope, &now.node_id).await?
+        {
+            return not(why);
         }
         match now.created_at.parse() {
             Ok(at) => Ok(WordSeen::Stands(WordStands {
@@ -195,6 +200,23 @@ impl Github {
                 within: said.within.clone(),
             })),
             Err(_) => not("GitHub does not say when it was written"),
+        }
+    }
+
+    /// Why a comment does not count whose first wording nobody has: it was edited, or GitHub does not tell. Its REST API
+    /// has no field for that.
+    async fn why_edited(&self, scope: Scope<'_>, node: &str) -> Result<Option<&'static str>, CallError> {
+        const QUERY: &str = "query($id: ID!) { node(id: $id) { ... on Comment { lastEditedAt editor { login } } } }";
+        let unknown = Ok(Some("GitHub does not tell whether it was edited"));
+        let found = match self.client.graphql(scope, QUERY, json!({ "id": node })).await {
+            Ok(found) => found,
+            Err(CallError::Permanent { .. }) => return unknown,
+            Err(error) => return Err(error),
+        };
+        match (found.pointer("/node/lastEditedAt"), found.pointer("/node/editor")) {
+            (Some(Value::Null), Some(Value::Null)) => Ok(None),
+            (None, _) | (_, None) => unknown,
+            _ => Ok(Some("it was edited")),
         }
     }
 

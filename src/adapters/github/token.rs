@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep};
 
-use super::client::{Reply, Verb, send};
+use super::client::{Home, Reply, Verb, send};
 use crate::adapters::CallError;
 use crate::adapters::http::permanent;
 use crate::domain::ids::Repo;
@@ -133,15 +133,15 @@ struct Place {
 /// The tokens of an app.
 pub(super) struct Tokens {
     app: Octocrab,
-    base: url::Url,
+    home: Arc<Home>,
     places: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<Place>>>>,
 }
 
 impl Tokens {
-    pub(super) fn new(app: Octocrab, base: url::Url) -> Self {
+    pub(super) fn new(app: Octocrab, home: Arc<Home>) -> Self {
         Self {
             app,
-            base,
+            home,
             places: Mutex::default(),
         }
     }
@@ -155,7 +155,7 @@ impl Tokens {
         body: Option<&Value>,
     ) -> Result<Reply, CallError> {
         if matches!(scope, Scope::Own) {
-            return Ok(send(&self.app, &self.base, verb, target, body).await?);
+            return Ok(send(&self.app, &self.home, verb, target, body).await?);
         }
         let need = scope.need();
         let refused = match self.call_for(scope, need, verb, target, body).await {
@@ -180,12 +180,12 @@ impl Tokens {
         body: Option<&Value>,
     ) -> Result<Reply, Refused> {
         let client = self.client(scope, need).await?;
-        match send(&client, &self.base, verb, target, body).await {
+        match send(&client, &self.home, verb, target, body).await {
             // Revoked before its time. What was refused has had no effect.
             Err(refused) if refused.unauthorized => {
                 self.forget(scope, need, &client).await;
                 let client = self.client(scope, need).await?;
-                send(&client, &self.base, verb, target, body).await
+                send(&client, &self.home, verb, target, body).await
             }
             answer => answer,
         }
@@ -261,7 +261,7 @@ impl Tokens {
         let held = self.mint(any, Need::Metadata, found).await?;
         let held = held.ok_or_else(|| not_covered(any))?;
         let target = format!("/repos/{repo}");
-        let reply = send(&held.client, &self.base, Verb::Get, &target, None).await?;
+        let reply = send(&held.client, &self.home, Verb::Get, &target, None).await?;
         Ok(reply.json::<Known>()?.id)
     }
 
@@ -271,7 +271,7 @@ impl Tokens {
             id: u64,
         }
         let target = scope.installation();
-        let reply = send(&self.app, &self.base, Verb::Get, &target, None).await?;
+        let reply = send(&self.app, &self.home, Verb::Get, &target, None).await?;
         if reply.status == 404 {
             return Err(not_covered(scope));
         }
@@ -299,7 +299,7 @@ impl Tokens {
             (Scope::Org(_) | Scope::Installation(_) | Scope::Own, _) => {}
         }
         let target = format!("/app/installations/{}/access_tokens", found.installation);
-        let reply = send(&self.app, &self.base, Verb::Post, &target, Some(&body)).await?;
+        let reply = send(&self.app, &self.home, Verb::Post, &target, Some(&body)).await?;
         if reply.status == 422 && reply.message().contains("permissions") {
             let what = need.permissions();
             let error = permanent(

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use super::proof::JiraProofs;
 use super::{PLATFORM, catchup::REPAIRED, read};
-use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified};
+use crate::adapters::{Door, DoorAnswer, Proof, RawRequest, TurnedAway, Unreadable, Verified, json};
 use crate::domain::signal::Signal;
 
 const IDENTIFIER: &str = "x-atlassian-webhook-identifier";
@@ -60,8 +60,9 @@ impl Door for JiraDoor {
     }
 
     fn thread(&self, request: &RawRequest) -> Option<String> {
-        let about: About = serde_json::from_slice(&request.body).ok()?;
-        let ticket = about.issue.and_then(|issue| issue.key).or(about.key)?;
+        let body = json::read(&request.body).ok()?;
+        // In its envelope or bare.
+        let ticket = body.pointer("/issue/key").or_else(|| body.get("key"))?.as_str()?;
         Some(format!("{PLATFORM}:{ticket}")).filter(|thread| thread.len() <= THREAD_BYTES_MAX)
     }
 
@@ -89,35 +90,20 @@ fn delivery_id(request: &RawRequest) -> Result<String, TurnedAway> {
         .ok_or_else(|| TurnedAway::Malformed("X-Atlassian-Webhook-Identifier is not one short word".to_owned()))
 }
 
-/// The ticket, in its envelope or bare.
-#[derive(Deserialize)]
-struct About {
-    issue: Option<Ticket>,
-    key: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Ticket {
-    key: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Event {
-    #[serde(rename = "webhookEvent")]
-    webhook_event: Option<String>,
-}
-
 /// The event's name for lists; `automation` for a body without one, `unreadable` for what is not a JSON object.
 fn kind(body: &[u8]) -> String {
-    let Ok(event) = serde_json::from_slice::<Event>(body) else {
+    let Ok(Value::Object(event)) = json::read(body) else {
         return "unreadable".to_owned();
     };
-    let Some(name) = event.webhook_event else {
+    let Some(name) = event.get("webhookEvent").filter(|name| !name.is_null()) else {
         return "automation".to_owned();
+    };
+    let Some(name) = name.as_str() else {
+        return "unreadable".to_owned();
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-' | '.');
     if !name.is_empty() && name.len() <= KIND_CHARS_MAX && name.chars().all(plain) {
-        name
+        name.to_owned()
     } else {
         "other".to_owned()
     }

@@ -31,6 +31,8 @@ pub struct JiraProofs {
     pub oauth_client_secret: Option<SecretString>,
     /// The Connect installation's shared secret: `Authorization: JWT <JWT>` or `?jwt=`.
     pub connect_shared_secret: Option<SecretString>,
+    /// The Connect installation's `clientKey`, if its tokens must name it.
+    pub connect_client_key: Option<String>,
     /// The path of the Connect app's base URL, without a slash at the end; left out of the query string hash.
     pub connect_base_path: String,
     /// What Automation rules send in `X-Automation-Webhook-Token`.
@@ -88,7 +90,8 @@ impl JiraProofs {
         }
         held.into_iter().min().ok_or_else(|| {
             forged(
-                "no proof: expected X-Hub-Signature, an Authorization of Bearer or JWT, or X-Automation-Webhook-Token",
+                "no proof: expected X-Hub-Signature, an Authorization of Bearer or JWT, or X-Automation-Webhook-Token; a \
+                 webhook of Jira Data Center is unsigned until it is given a secret there",
             )
         })
     }
@@ -114,12 +117,12 @@ impl JiraProofs {
         let secret = secret.ok_or_else(|| forged("no shared secret is configured for Connect tokens"))?;
         let wrong = |why: &str| forged(&format!("the Connect token does not hold: {why}"));
         let claims = jwt::claims(token, secret, now).map_err(wrong)?;
-        if claims
-            .get("iss")
-            .and_then(|v| v.as_str())
-            .is_none_or(|iss| iss.is_empty())
-        {
+        let issuer = claims.get("iss").and_then(|v| v.as_str()).unwrap_or_default();
+        if issuer.is_empty() {
             return Err(wrong("it has no `iss`"));
+        }
+        if self.connect_client_key.as_ref().is_some_and(|key| key != issuer) {
+            return Err(wrong("its `iss` is not the configured `connect_client_key`"));
         }
         if !claims.contains_key("iat") {
             return Err(wrong("it has no `iat`"));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::payload::At;
 use super::{ANONYMOUS_ACCOUNT, AUTOMATION_ACCOUNT, lines, platform, thread_of};
-use crate::adapters::Unreadable;
+use crate::adapters::{Unreadable, json};
 use crate::domain::ids::{ThreadRef, TicketKey};
 use crate::domain::signal::{
     Account, Actor, ActorKind, MessageRef, Proof, Said, Signal, Text, TicketMoved, TicketStatus,
@@ -23,14 +23,19 @@ const ID_CHARS_MAX: usize = 20;
 #[derive(Clone, Copy)]
 struct Context<'a> {
     own: Option<&'a str>,
+    proof: Proof,
     received_at: Timestamp,
 }
 
 /// Reads a body, as far as its proof goes. `own` is stepherd's own account.
 pub(super) fn read(body: &[u8], proof: Proof, own: Option<&str>, received_at: Timestamp) -> Result<Signal, Unreadable> {
-    let payload: Value = serde_json::from_slice(body).map_err(|e| Unreadable(format!("$: not JSON: {e}")))?;
+    let payload = json::read(body).map_err(|e| Unreadable(format!("$: not JSON: {e}")))?;
     let root = At::root(&payload).object()?;
-    let context = Context { own, received_at };
+    let context = Context {
+        own,
+        proof,
+        received_at,
+    };
     let event = root.get("webhookEvent");
     match (proof, event.text()?) {
         (Proof::Automation, None) => automation(&root, context),
@@ -161,6 +166,7 @@ fn commented(root: &At<'_>, context: Context<'_>) -> Result<Signal, Unreadable> 
     Ok(Signal::Said(Said {
         actor,
         text: Text::Lines(text),
+        as_written: context.proof != Proof::Repaired,
         at,
         key: format!("jira:comment:{id}"),
         message: MessageRef {

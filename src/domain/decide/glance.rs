@@ -42,6 +42,8 @@ pub enum Look {
         intent: JobIntent,
         /// Whether stepherd started it.
         started: bool,
+        /// Whether it was told to end, so that its end is what counts and not what it was for.
+        ending: bool,
     },
     /// A pull request that could not be merged when last tried. Trying again is safe.
     Merge {
@@ -79,7 +81,7 @@ pub fn glance(run: &Run) -> Glance {
     };
     let (looks, every) = match (&attempt.phase, &spec.kind) {
         (Phase::Acting { waiting_for: Some(_) }, StepKind::Merge(spec)) => {
-            let looks = steps::merge_intent(run, attempt, spec).map(merge);
+            let looks = steps::merge_intent(run, spec).map(merge);
             (looks.into_iter().collect(), MERGE_EVERY)
         }
         (Phase::Stopping { look: true, .. }, _) => {
@@ -95,6 +97,7 @@ pub fn glance(run: &Run) -> Glance {
                     attempt: attempt.number,
                     intent: steps::job_intent(job),
                     started: job.start,
+                    ending: job.state == JobState::Ending,
                 });
             (looks.collect(), work.every)
         }

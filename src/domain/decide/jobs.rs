@@ -95,6 +95,17 @@ fn started(draft: &mut Draft<'_>, mut attempt: Attempt, place: usize, outcome: &
                 find_out(draft, &mut attempt, place);
             }
         }
+        Outcome::JobWaits { why } => {
+            let waits = Observation {
+                detail: Some(why.clone()),
+                ..because(ObservedState::Pending, "")
+            };
+            if job.state == JobState::Starting && job.seen.as_ref() == Some(&waits) {
+                return false;
+            }
+            job.state = JobState::Starting;
+            job.seen = Some(waits);
+        }
         // That was before somebody said retry: its start has been asked for again since.
         Outcome::NotDone if watching => return false,
         Outcome::NotDone => {

@@ -183,7 +183,7 @@ fn looked_at_last(draft: &mut Draft<'_>, attempt: &Attempt, by: By, outcome: &Ou
         Outcome::Failed { reason, .. } if attempt.unclear && !is_merge => Some(Looked::Unknown(reason.clone())),
         Outcome::Failed { reason, .. } => Some(Looked::Refused(reason.clone())),
         Outcome::Unclear { reason, .. } => Some(Looked::Unknown(reason.clone())),
-        Outcome::NotDone | Outcome::JobStarted | Outcome::JobCanceled => {
+        Outcome::NotDone | Outcome::JobStarted | Outcome::JobWaits { .. } | Outcome::JobCanceled => {
             Some(Looked::Unknown("nobody could look".to_owned()))
         }
     };

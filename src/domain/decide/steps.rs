@@ -143,7 +143,7 @@ pub(super) fn branch_of(run: &Run, attempt: &Attempt) -> String {
 }
 
 fn begin_merge(draft: &mut Draft<'_>, attempt: &Attempt, merge: &MergeSpec) -> Result<(), String> {
-    match merge_intent(&draft.run, attempt, merge) {
+    match merge_intent(&draft.run, merge) {
         None => pass(
             draft,
             Some(format!(
@@ -157,15 +157,13 @@ fn begin_merge(draft: &mut Draft<'_>, attempt: &Attempt, merge: &MergeSpec) -> R
 }
 
 /// The recorded pull request that the step merges; `None` when the earlier step had nothing to change.
-pub(super) fn merge_intent(run: &Run, attempt: &Attempt, merge: &MergeSpec) -> Option<MergeIntent> {
+pub(super) fn merge_intent(run: &Run, merge: &MergeSpec) -> Option<MergeIntent> {
     let opened = run.prs.get(&merge.branch_of)?;
     let method = (merge.by == MergeBy::Stepherd).then_some(merge.method);
-    let title = format!("{} (#{})", run.plan.steps[attempt.step].title, opened.pr.number);
     Some(MergeIntent {
         pr: opened.pr.clone(),
         head: opened.head.clone(),
         method,
-        title,
     })
 }
 
@@ -175,7 +173,7 @@ pub(super) fn merge_awaited(run: &Run, attempt: &Attempt) -> Option<MergeIntent>
         return None;
     };
     let merged = run.prs.get(&merge.branch_of)?.merged.is_some();
-    merge_intent(run, attempt, merge).filter(|_| !merged)
+    merge_intent(run, merge).filter(|_| !merged)
 }
 
 /// What the attempt's step may have done in the world and is not known to have done: always a merge, because people may
@@ -371,9 +369,11 @@ pub(super) fn resume(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
 
 /// The run ends: its locks are freed and everybody is told.
 pub(super) fn finish(draft: &mut Draft<'_>, verdict: Verdict, left: Vec<String>) {
+    let reached = (verdict != Verdict::Completed).then(|| standing::progress(&draft.run));
     draft.run.state = RunState::Finished {
         verdict: verdict.clone(),
         at: draft.facts.now,
+        reached,
     };
     draft.locks = LockChange::Leave;
     draft.announce(Happened::Finished { verdict, left });
@@ -488,6 +488,7 @@ fn what_became_of(job: &Job) -> String {
         .map(|p| format!(" at {p}"))
         .unwrap_or_default();
     match job.state {
+        JobState::Starting if job.waits_to_start() => return format!("{}: had not started", job.name),
         JobState::NotStarted => return format!("{}: had not started", job.name),
         JobState::Starting | JobState::Unconfirmed => {
             return format!("{}: may run; whether its start got through is not known", job.name);

@@ -351,13 +351,15 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
             steps::fail(&mut draft, attempt, what);
         }
         Phase::Checking { jobs } | Phase::Watching { jobs } => {
-            let last = jobs
-                .iter()
-                .filter(|job| job.state.may_run())
-                .find_map(|job| job.seen.as_ref());
+            let last = jobs.iter().find(|job| job.state.may_run() && job.seen.is_some());
+            let told = match last {
+                Some(job) if job.waits_to_start() => "it waited for",
+                _ => "last seen",
+            };
+            let last = last.and_then(|job| job.seen.as_ref());
             let doing = last
                 .and_then(|seen| seen.detail.clone())
-                .map(|d| format!("; last seen: {d}"))
+                .map(|d| format!("; {told}: {d}"))
                 .unwrap_or_default();
             let what = What {
                 reason: format!("timed out after {patience}{doing}"),
@@ -384,7 +386,8 @@ pub(super) fn deadline(run: &Run, attempt: &Attempt) -> Option<Timestamp> {
         Phase::Watching { .. } if attempt.waiting_since.is_some() => attempt
             .waiting_since
             .map(|since| later(since, run.plan.steps[attempt.step].timeout)),
-        Phase::Watching { jobs } if jobs.iter().any(start_is_on_its_way) => None,
+        // What a back-end puts off has no end but this.
+        Phase::Watching { jobs } if jobs.iter().any(|job| start_is_on_its_way(job) && !job.waits_to_start()) => None,
         _ => Some(later(attempt.since, patience)),
     }
 }

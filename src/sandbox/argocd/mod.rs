@@ -183,6 +183,19 @@ impl ArgoCd {
         self.script_next_sync(app, beats);
     }
 
+    /// Somebody asks for a sync in Argo CD's own pages. `false` if an operation is in the way.
+    pub fn sync_by(&self, app: &str, username: &str) -> bool {
+        let mut apps = lock(&self.inner.apps);
+        let Some(found) = apps.get_mut(app).filter(|a| a.operation.is_none()) else {
+            return false;
+        };
+        found.operation = Some(serde_json::json!({"sync": {}, "initiatedBy": {"username": username}, "retry": {}}));
+        found.state = None;
+        found.beats = [Beat::Running, Beat::Succeeded, Beat::Synced, Beat::Health("Healthy")].into();
+        found.version += 1;
+        true
+    }
+
     /// The controller takes one beat. `false` if there is none left.
     pub fn advance(&self, app: &str) -> bool {
         let now = (self.inner.options.now)();

@@ -225,6 +225,10 @@ impl Discord {
         let known = [guild, ""].into_iter().filter_map(|g| state.commands.get(g)).flatten();
         let command = known.into_iter().find(|c| c["name"] == name);
         let command = command.ok_or_else(|| NotPossible(format!("/{name} is not registered here")))?;
+        // "0" leaves a command to administrators until they change that, and nobody here is one.
+        if command["default_member_permissions"] == "0" {
+            return Err(NotPossible(format!("/{name} is shown to administrators only")));
+        }
         let holder = if verb.is_empty() {
             Some(command)
         } else {

@@ -321,7 +321,7 @@ impl Inner {
             .get(header::USER_AGENT)
             .and_then(|v| v.to_str().ok())
             .unwrap_or_default();
-        if self.options.strict_user_agent && !agent.starts_with("DiscordBot (") {
+        if self.options.strict_user_agent && !names_a_bot(agent) {
             return Err(error(403, 40333, "internal network error"));
         }
         Ok(())
@@ -413,4 +413,14 @@ pub(super) fn unknown_channel() -> Reply {
 
 pub(super) fn unknown_message() -> Reply {
     error(404, 10008, "Unknown Message")
+}
+
+/// `DiscordBot ($url, $versionNumber)`, and whatever may follow ("User Agent" in Discord's reference).
+fn names_a_bot(agent: &str) -> bool {
+    let named = agent.strip_prefix("DiscordBot (").and_then(|rest| rest.split_once(')'));
+    named
+        .and_then(|(inner, _)| inner.split_once(", "))
+        .is_some_and(|(url, version)| {
+            ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) && !version.is_empty()
+        })
 }

@@ -164,6 +164,9 @@ impl GitHub {
     pub fn delete_comment(&self, repo: &str, comment: u64, login: &str) -> Result<(), Refusal> {
         let mut world = self.world();
         let (actor, id) = (world.person(login)?, world.repo_id(repo)?);
+        if world.repo(id)?.review_comments.contains_key(&comment) {
+            return world.delete_review_comment(id, comment, actor);
+        }
         world.delete_comment(id, comment, actor)
     }
 

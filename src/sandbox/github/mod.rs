@@ -10,6 +10,7 @@ mod auth;
 mod checks;
 mod deeds;
 mod git;
+mod graphql;
 mod hooklog;
 mod mail;
 mod moves;

@@ -15,7 +15,7 @@ use super::auth::{Need, admit, authenticate};
 use super::state::Access::{Read, Write};
 use super::state::World;
 use super::wire::{Refusal, Reply, Req, check_headers, parse_body};
-use super::{accounts, activity, auth, checks, hooklog, lock, objects, pulls, refs, talk};
+use super::{accounts, activity, auth, checks, graphql, hooklog, lock, objects, pulls, refs, talk};
 
 /// The primary rate limit.
 pub(super) const CALLS_PER_HOUR: u64 = 5000;
@@ -59,6 +59,10 @@ pub(super) fn all(shared: Shared) -> Router {
                 api = api.route(&format!("{prefix}{path}"), endpoint(method, need, verb));
             }
         }
+    }
+    // Beside the REST API, not below it: GHES has it at /api/graphql.
+    for path in ["/graphql", "/api/graphql"] {
+        api = api.route(path, endpoint(POST, Need::Token, graphql::serve));
     }
     api.fallback(nothing_here)
         .method_not_allowed_fallback(nothing_here)

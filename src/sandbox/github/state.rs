@@ -144,6 +144,8 @@ pub(super) struct Comment {
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
     pub(super) edits: u32,
+    /// Who edited it last.
+    pub(super) editor: Option<u64>,
     /// The app of others through which it was written in the author's name.
     pub(super) via_app: Option<u64>,
     pub(super) reactions: Vec<Reaction>,

@@ -1,6 +1,6 @@
 //! What is said about pull requests: comments, review comments, reactions.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::auth::Caller;
@@ -8,6 +8,8 @@ use super::pulls::BODY_CHARS_MAX;
 use super::render;
 use super::state::{Comment, Level, Reaction, ReviewComment, World};
 use super::wire::{Refusal, Reply, Req};
+
+const SUBMITTED_AFTER: SignedDuration = SignedDuration::from_secs(1);
 
 /// `GET …/issues/{n}/comments`.
 pub(super) fn list(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
@@ -274,6 +276,18 @@ pub(super) fn reactions(world: &mut World, req: &Req) -> Result<Reply, Refusal> 
     ))
 }
 
+impl Comment {
+    /// A review comment belongs to a review, and is touched again when that is submitted: GitHub's own examples of
+    /// `pull_request_review_comment` payloads are updated a second after they were created, and nobody edited them.
+    fn in_a_review(self) -> Self {
+        let submitted = self.created_at + SUBMITTED_AFTER;
+        Self {
+            updated_at: submitted,
+            ..self
+        }
+    }
+}
+
 impl World {
     fn new_comment(&mut self, number: u64, author: u64, body: String) -> Comment {
         let now = self.now();
@@ -285,6 +299,7 @@ impl World {
             created_at: now,
             updated_at: now,
             edits: 0,
+            editor: None,
             via_app: None,
             reactions: Vec::new(),
         }
@@ -330,6 +345,7 @@ impl World {
         let before = std::mem::replace(&mut comment.body, body);
         comment.updated_at = now;
         comment.edits += 1;
+        comment.editor = Some(actor);
         self.emit_comment(
             "edited",
             repo,
@@ -380,7 +396,7 @@ impl World {
                 "path could not be resolved",
             ));
         }
-        let said = self.new_comment(number, author, body);
+        let said = self.new_comment(number, author, body).in_a_review();
         let comment = ReviewComment {
             said,
             commit_id,
@@ -399,7 +415,7 @@ impl World {
         if parent.said.number != number {
             return Err(Refusal::not_found());
         }
-        let said = self.new_comment(number, author, body);
+        let said = self.new_comment(number, author, body).in_a_review();
         let comment = ReviewComment {
             said,
             in_reply_to: Some(parent.in_reply_to.unwrap_or(to)),
@@ -431,6 +447,7 @@ impl World {
         let before = std::mem::replace(&mut found.said.body, body);
         found.said.updated_at = now;
         found.said.edits += 1;
+        found.said.editor = Some(actor);
         self.emit_review_comment(
             "edited",
             repo,
@@ -441,7 +458,7 @@ impl World {
         Ok(())
     }
 
-    fn delete_review_comment(&mut self, repo: u64, id: u64, actor: u64) -> Result<(), Refusal> {
+    pub(super) fn delete_review_comment(&mut self, repo: u64, id: u64, actor: u64) -> Result<(), Refusal> {
         find_review(self, repo, id)?;
         self.emit_review_comment("deleted", repo, id, actor, json!({}));
         self.repo_mut(repo)?.review_comments.remove(&id);

@@ -104,10 +104,14 @@ async fn somebody_elses_operation_is_waited_for_and_never_taken_for_ours() {
     let scene = scene().await;
     let other = with_marker(sync(), "AAAAAAAA/Sync/1");
     assert_eq!(scene.argo.start(&other).await, Ok(Outcome::JobStarted));
-    let Err(CallError::Retry { why, .. }) = scene.argo.start(&sync()).await else {
-        panic!("must wait");
-    };
-    assert!(why.contains("another operation is in progress"), "{why}");
+    let asked = "Argo CD to end another operation on dcr-comcast: by sandbox (stepherd's AAAAAAAA/Sync/1)";
+    assert_eq!(waits(&scene).await, asked);
+    scene.peer.advance("dcr-comcast");
+    let under_way = waits(&scene).await;
+    assert!(
+        under_way.starts_with(&format!("{asked}, under way since 20")),
+        "{under_way}"
+    );
     assert_eq!(syncs_asked(&scene), 1);
     for detail_now in [
         "another operation is in progress; nothing of this run is there",
@@ -129,7 +133,72 @@ async fn a_race_lost_between_look_and_sync_is_tried_again_later() {
         .peer
         .stage
         .misbehave(Fault::answer("POST", "/sync", 1, 400, Vec::new(), body));
-    assert!(matches!(scene.argo.start(&sync()).await, Err(CallError::Retry { .. })));
+    let why = waits(&scene).await;
+    assert!(why.ends_with("an operation was in the way a moment ago"), "{why}");
+    assert_eq!(scene.argo.start(&sync()).await, Ok(Outcome::JobStarted));
+}
+
+async fn waits(scene: &Scene) -> String {
+    match scene.argo.start(&sync()).await {
+        Ok(Outcome::JobWaits { why }) => why,
+        other => panic!("must wait: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn whose_operation_a_sync_waits_for_is_told_in_argos_own_words() {
+    let scene = scene().await;
+    assert!(scene.peer.sync_by("dcr-comcast", "admin"));
+    let told = waits(&scene).await;
+    assert_eq!(told, "Argo CD to end another operation on dcr-comcast: by admin");
+    for (initiator, by) in [
+        (r#"{"automated":true}"#, "Argo CD's automatic sync"),
+        (r#"{"username":"","automated":false}"#, "somebody"),
+    ] {
+        let body = format!(
+            r#"{{"metadata":{{"name":"dcr-comcast"}},"operation":{{"initiatedBy":{initiator}}},
+                "status":{{"operationState":{{"phase":"Succeeded","startedAt":"2026-11-20T10:00:00Z"}}}}}}"#
+        );
+        let fault = Fault::answer("GET", "/applications/", 1, 200, Vec::new(), &body);
+        scene.peer.stage.misbehave(fault);
+        let expected = format!("Argo CD to end another operation on dcr-comcast: by {by}");
+        assert_eq!(waits(&scene).await, expected, "the one before is over");
+    }
+    assert_eq!(syncs_asked(&scene), 0);
+}
+
+#[tokio::test]
+async fn a_sync_that_was_told_to_end_has_ended_when_its_operation_has_wherever_the_application_is() {
+    for (beats, state) in [
+        (vec![Beat::Running], ObservedState::Running),
+        (vec![Beat::Running, Beat::Succeeded], ObservedState::Pending),
+        (
+            vec![Beat::Running, Beat::Succeeded, Beat::Synced, Beat::Health("Degraded")],
+            ObservedState::Pending,
+        ),
+        (
+            vec![Beat::Running, Beat::Succeeded, Beat::Synced, Beat::Health("Suspended")],
+            ObservedState::Pending,
+        ),
+        (
+            vec![Beat::Running, Beat::Succeeded, Beat::Synced, Beat::Health("Healthy")],
+            ObservedState::Succeeded,
+        ),
+        (
+            vec![Beat::Running, Beat::Failed("no".to_owned())],
+            ObservedState::Failed,
+        ),
+    ] {
+        let scene = scene().await;
+        scene.peer.git_moved("dcr-comcast", "bbb");
+        scene.peer.script_next_sync("dcr-comcast", beats.clone());
+        assert_eq!(scene.argo.start(&sync()).await, Ok(Outcome::JobStarted));
+        let asked = scene.argo.observe_end(&sync()).await.expect("an answer");
+        assert_eq!(asked.state, ObservedState::Running, "asked for and not yet taken up");
+        scene.peer.finish("dcr-comcast");
+        let seen = scene.argo.observe_end(&sync()).await.expect("an answer");
+        assert_eq!(seen.state, state, "{beats:?}");
+    }
 }
 
 #[tokio::test]

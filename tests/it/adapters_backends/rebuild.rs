@@ -258,7 +258,7 @@ async fn farmers_that_cannot_be_counted_do_not_hide_the_status() {
     scene
         .peer
         .stage
-        .misbehave(Fault::answer("GET", "/farmers", 1, 500, Vec::new(), "oops"));
+        .misbehave(Fault::answer("GET", "/farmers", 3, 500, Vec::new(), "oops"));
     assert_eq!(scene.seen().await.state, ObservedState::Running);
 }
 
@@ -310,7 +310,7 @@ async fn a_status_that_cannot_be_read_says_nothing_and_a_lost_one_is_read_again(
         scene
             .peer
             .stage
-            .misbehave(Fault::new("GET", "/processStatus", 1, fault));
+            .misbehave(Fault::new("GET", "/processStatus", 3, fault));
         let seen = scene.dcr.observe(&rebuild(), true).await;
         assert!(matches!(seen, Err(CallError::Retry { .. })), "{seen:?}");
     }

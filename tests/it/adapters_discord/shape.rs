@@ -231,7 +231,7 @@ fn commands_are_registered_as_discord_documents_it() {
     ]);
     let elsewhere = dcr(vec![verb("start", &["github"], Vec::new())]);
     let expected = json!([{
-        "name": "dcr", "type": 1, "description": "Cache rebuilds", "contexts": [0], "default_member_permissions": "0",
+        "name": "dcr", "type": 1, "description": "Cache rebuilds", "contexts": [0],
         "options": [{"type": 1, "name": "start", "description": "start it", "options": [
             {"type": 3, "name": "run", "description": "the run", "required": true, "autocomplete": true},
             {"type": 3, "name": "size", "description": "the size", "required": true,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use stepherd::adapters::again::is_passing;
 use stepherd::adapters::github::{Credentials, Github, GithubConfig};
 use stepherd::adapters::{CallError, Forge};
 use stepherd::domain::ids::Repo;
@@ -59,6 +60,7 @@ async fn scene(credentials: Credentials) -> Scene {
         credentials,
         own_account_id: None,
         allow_forks: false,
+        delete_merged_branches: true,
     })
     .expect("a client");
     Scene {
@@ -72,7 +74,9 @@ async fn failure(fault: Fault) -> CallError {
     let scene = scene(token()).await;
     scene.stage.misbehave(fault);
     let error = scene.github.read_file(&repo(), "a b.txt").await.expect_err("a failure");
-    assert_eq!(scene.stage.calls().len(), 1, "nothing is retried here");
+    // Read three times where it may pass, and once where GitHub has said no or when.
+    let calls = scene.stage.calls().len();
+    assert!(calls == 1 || (calls == 3 && is_passing(&error)), "{calls}: {error:?}");
     assert!(!format!("{error:?}").contains("s3cret"));
     error
 }
@@ -142,7 +146,7 @@ async fn lost_and_broken_answers_may_be_tried_again() {
         FaultKind::EffectThenEmpty,
         FaultKind::EffectThenTruncated,
     ];
-    let mut faults: Vec<Fault> = kinds.map(|k| Fault::new("GET", "/contents", 1, k)).to_vec();
+    let mut faults: Vec<Fault> = kinds.map(|k| Fault::new("GET", "/contents", 3, k)).to_vec();
     for (status, body) in [
         (500, "{}"),
         (502, "<html>Bad gateway</html>"),
@@ -151,7 +155,7 @@ async fn lost_and_broken_answers_may_be_tried_again() {
         (200, "<html>"),
         (200, "{}"),
     ] {
-        faults.push(Fault::answer("GET", "/contents", 1, status, vec![], body));
+        faults.push(Fault::answer("GET", "/contents", 3, status, vec![], body));
     }
     for fault in faults {
         let what = format!("{fault:?}");
@@ -338,6 +342,7 @@ async fn configuration_that_cannot_work_is_refused_without_naming_secrets() {
         credentials,
         own_account_id: None,
         allow_forks: false,
+        delete_merged_branches: true,
     };
     let bad_key = Credentials::App {
         app_id: 1,

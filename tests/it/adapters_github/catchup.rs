@@ -186,8 +186,10 @@ async fn what_cannot_be_looked_at_now_keeps_the_time_standing_still() {
         .expect("a comment");
     let catchup = catchup(&scene);
     for path in ["/app/hook/deliveries", "/app/installations", "/pulls/comments"] {
-        scene.misbehave("GET", path, FaultKind::EffectThenTruncated);
+        let broken = Fault::new("GET", path, 9, FaultKind::EffectThenTruncated);
+        scene.github.stage().misbehave(broken);
         let missed = missed(&catchup).await;
+        scene.github.stage().behave();
         assert!(matches!(missed.trouble, Some(CallError::Retry { .. })), "{path}");
         assert_eq!(missed.seen_to, at(LONG_AGO), "{path}");
     }

@@ -32,7 +32,7 @@ fn delete(path: &str) -> Edit<String> {
     }
 }
 
-fn intent() -> ChangeIntent {
+pub(super) fn intent() -> ChangeIntent {
     ChangeIntent {
         repo: repo(),
         branch: BRANCH.to_owned(),
@@ -69,7 +69,6 @@ fn merging(pr: &OpenedPr) -> MergeIntent {
         pr: pr.pr.clone(),
         head: pr.head.clone(),
         method: Some(MergeMethod::Squash),
-        title: "Raise comcast (#1)".to_owned(),
     }
 }
 
@@ -453,7 +452,7 @@ async fn titles_mention_nobody_and_close_nothing() {
     let message = sent("POST", "/git/commits")["message"].clone();
     assert_eq!(message.as_str().and_then(|m| m.lines().next()), Some(plain));
     merge(&scene, &merging(&pr)).await;
-    let title = "Raise comcast (#\u{2060}1)";
+    let title = format!("{plain} (#{})", pr.pr.number);
     assert_eq!(sent("PUT", "/merge")["commit_title"], json!(title));
 }
 

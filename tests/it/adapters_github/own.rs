@@ -2,7 +2,7 @@
 
 use stepherd::adapters::{CallError, Threads};
 use stepherd::domain::signal::Account;
-use stepherd::sandbox::stage::FaultKind;
+use stepherd::sandbox::stage::{Fault, FaultKind};
 
 use super::scene::Scene;
 
@@ -14,15 +14,17 @@ async fn own_words_are_told_apart_only_once_github_has_said_who_stepherd_is() {
         id: scene.github.account_id(login).expect("the account").to_string(),
     };
     for _ in 0..2 {
-        scene.misbehave("GET", "/user", FaultKind::Cut);
+        let cut = Fault::new("GET", "/user", 9, FaultKind::Cut);
+        scene.github.stage().misbehave(cut);
         let error = scene.ours.is_own(&account("machine")).await;
+        scene.github.stage().behave();
         assert!(matches!(error, Err(CallError::Retry { .. })), "{error:?}");
     }
     assert_eq!(scene.ours.is_own(&account("machine")).await, Ok(true));
     assert_eq!(scene.ours.is_own(&account("octocat")).await, Ok(false));
     assert_eq!(
         scene.calls("GET", "/user"),
-        3,
+        3 + 1 + 1,
         "asked until it is known, and then never again"
     );
     // An app's account is a bot, which is never obeyed anyway.

@@ -37,6 +37,19 @@ impl Scene {
         Self::new(Credentials::Token(TOKEN.to_owned().into())).await
     }
 
+    /// As an app that leaves the branches of merged steps where they are.
+    pub(super) async fn keeping_branches() -> Self {
+        let scene = Self::app().await;
+        let credentials = Credentials::App {
+            app_id: APP_ID,
+            private_key: KEYS.private_pem.clone().into(),
+        };
+        Self {
+            ours: ours(&scene.github, credentials, false),
+            ..scene
+        }
+    }
+
     async fn new(credentials: Credentials) -> Self {
         let seconds = Arc::new(AtomicI64::new(1_760_000_000));
         let clock = Arc::clone(&seconds);
@@ -65,15 +78,7 @@ impl Scene {
         for login in ["machine", "octocat"] {
             github.set_permission(REPO, login, write).expect("an account");
         }
-        let ours = Github::new(GithubConfig {
-            api_url: format!("{}/api/v3", github.url()),
-            web_url: None,
-            webhook_secrets: vec![],
-            credentials,
-            own_account_id: None,
-            allow_forks: false,
-        })
-        .expect("a client");
+        let ours = ours(&github, credentials, true);
         Self { github, ours, seconds }
     }
 
@@ -132,6 +137,19 @@ impl Scene {
             .open_pr_by_person(REPO, "octocat", pr)
             .expect("a pull request")
     }
+}
+
+fn ours(github: &GitHub, credentials: Credentials, delete_merged_branches: bool) -> Arc<Github> {
+    let config = GithubConfig {
+        api_url: format!("{}/api/v3", github.url()),
+        web_url: None,
+        webhook_secrets: vec![],
+        credentials,
+        own_account_id: None,
+        allow_forks: false,
+        delete_merged_branches,
+    };
+    Github::new(config).expect("a client")
 }
 
 pub(super) fn repo() -> Repo {

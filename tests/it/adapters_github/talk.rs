@@ -1,11 +1,11 @@
 //! Comments, checks and rights against the stand-in, over real HTTP.
 
-use stepherd::adapters::{CallError, CheckShow, CheckState, Forge, Marker, Threads, WordSeen};
+use stepherd::adapters::{CallError, CheckShow, CheckState, Forge, Marker, Threads};
 use stepherd::domain::doc::{Block, Doc, Span};
-use stepherd::domain::ids::{PrRef, ThreadRef};
+use stepherd::domain::ids::ThreadRef;
 use stepherd::domain::policy::{Grant, Level as Right, Lookup};
 use stepherd::domain::run::{CheckTarget, FailureClass};
-use stepherd::domain::signal::{Account, Actor, ActorKind, MessageRef, Said, Text};
+use stepherd::domain::signal::{Account, MessageRef};
 use stepherd::sandbox::github::{Level, SandboxMessage};
 use stepherd::sandbox::stage::{Fault, FaultKind};
 
@@ -232,64 +232,6 @@ async fn commands_are_acknowledged_with_one_reaction() {
     assert_eq!(scene.ours.acknowledge(&gone).await, Ok(()));
 }
 
-#[tokio::test]
-async fn a_comment_stands_until_it_is_edited_or_deleted() {
-    let scene = Scene::app().await;
-    let number = scene.somebodys_pr("topic");
-    let id = scene
-        .github
-        .comment(REPO, number, "octocat", "/dcr retry")
-        .expect("a comment");
-    let author = scene.github.account_id("octocat").expect("the account").to_string();
-    let said = |text: &str, account: &str| Said {
-        actor: Actor {
-            account: Account {
-                platform: "github".parse().expect("a platform"),
-                id: account.to_owned(),
-            },
-            name: "octocat".to_owned(),
-            kind: ActorKind::Human,
-            roles: vec![],
-            insider: false,
-        },
-        thread: thread(&number.to_string()),
-        within: vec!["acme".to_owned(), "deploy".to_owned()],
-        text: Text::Markdown(text.to_owned()),
-        at: jiff::Timestamp::UNIX_EPOCH,
-        key: String::new(),
-        message: MessageRef {
-            thread: thread(&number.to_string()),
-            id: format!("issue_comment/{id}"),
-        },
-        pr: Some(PrRef { repo: repo(), number }),
-    };
-    let seen = async |said: Said| scene.ours.still_stands(&said).await.expect("an answer");
-    let stands = async |said: Said| matches!(seen(said).await, WordSeen::Stands(_));
-    assert!(stands(said("/dcr retry", &author)).await);
-    assert!(!stands(said("/dcr stop", &author)).await);
-    assert!(!stands(said("/dcr retry", "1")).await);
-    let by_program = scene.github.comment_via_app(REPO, number, "octocat", "/dcr retry", 1);
-    let mut in_their_name = said("/dcr retry", &author);
-    in_their_name.message.id = format!("issue_comment/{}", by_program.expect("a comment"));
-    assert!(!stands(in_their_name).await, "another program wrote it");
-    scene.pass_seconds(5);
-    scene
-        .github
-        .edit_comment(REPO, id, "octocat", "/dcr stop")
-        .expect("edited");
-    assert!(!stands(said("/dcr retry", &author)).await);
-    assert!(
-        !stands(said("/dcr stop", &author)).await,
-        "edited, though it says so now"
-    );
-    scene.github.delete_comment(REPO, id, "octocat").expect("deleted");
-    let gone = seen(said("/dcr stop", &author)).await;
-    assert!(
-        matches!(gone, WordSeen::Absent(_)),
-        "it may only not be shown yet: {gone:?}"
-    );
-}
-
 fn show(state: CheckState, title: &str) -> CheckShow {
     CheckShow {
         name: "stepherd/dcr".to_owned(),
@@ -449,18 +391,21 @@ async fn rights_on_a_repository_are_compared_by_level() {
         scene
             .github
             .stage()
-            .misbehave(Fault::answer("GET", "/permission", 1, 200, vec![], body));
+            .misbehave(Fault::answer("GET", "/permission", 9, 200, vec![], body));
     };
     answer(custom);
     assert_eq!(ask(&scene, id, at_least(Right::Write)).await, Ok(true));
+    scene.github.stage().behave();
     answer(custom);
     assert_eq!(ask(&scene, id, at_least(Right::Maintain)).await, Ok(false));
+    scene.github.stage().behave();
     for unclear in [
         r#"{"permission":"everything"}"#,
         r#"{"permission":"admin","role_name":"admin","user":{"id":1,"login":"dev"}}"#,
     ] {
         answer(unclear);
         let unknown = ask(&scene, id, at_least(Right::Read)).await;
+        scene.github.stage().behave();
         assert!(
             matches!(unknown, Err(CallError::Permanent { .. })),
             "{unclear}: {unknown:?}"
@@ -470,6 +415,7 @@ async fn rights_on_a_repository_are_compared_by_level() {
     for cut in ["{}", ""] {
         answer(cut);
         let later = ask(&scene, id, at_least(Right::Read)).await;
+        scene.github.stage().behave();
         assert!(matches!(later, Err(CallError::Retry { .. })), "{cut}: {later:?}");
     }
     assert!(matches!(
@@ -540,7 +486,7 @@ async fn a_limit_or_a_fault_is_no_answer_about_rights() {
         group: "acme/sre".to_owned(),
     };
     let seconds = |s| Some(std::time::Duration::from_secs(s));
-    let plain = |status| Fault::answer("GET", "/memberships/", 1, status, vec![], "{}");
+    let plain = |status| Fault::answer("GET", "/memberships/", 9, status, vec![], "{}");
     for (fault, wait, class) in [
         (
             Fault::too_many("GET", "/memberships/", 1, 7),
@@ -560,13 +506,14 @@ async fn a_limit_or_a_fault_is_no_answer_about_rights() {
         (plain(500), None, FailureClass::Infrastructure),
         (plain(502), None, FailureClass::Infrastructure),
         (
-            Fault::new("GET", "/memberships/", 1, FaultKind::Cut),
+            Fault::new("GET", "/memberships/", 9, FaultKind::Cut),
             None,
             FailureClass::Infrastructure,
         ),
     ] {
         scene.github.stage().misbehave(fault.clone());
         let asked = ask(&scene, id, team()).await;
+        scene.github.stage().behave();
         let Err(CallError::Retry {
             after, class: as_class, ..
         }) = asked
@@ -578,6 +525,7 @@ async fn a_limit_or_a_fault_is_no_answer_about_rights() {
     // A 403 that is no limit is GitHub's last word.
     scene.github.stage().misbehave(plain(403));
     let refused = ask(&scene, id, team()).await;
+    scene.github.stage().behave();
     assert!(matches!(refused, Err(CallError::Permanent { .. })), "{refused:?}");
     assert_eq!(ask(&scene, id, team()).await, Ok(true));
 }

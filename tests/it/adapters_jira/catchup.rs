@@ -91,6 +91,7 @@ fn read(body: Vec<u8>) -> Signal {
         webhook_secrets: vec!["s".into()],
         oauth_client_secret: None,
         connect_shared_secret: None,
+        connect_client_key: None,
         connect_base_path: String::new(),
         automation_secret: None,
     };
@@ -297,7 +298,7 @@ async fn what_cannot_be_looked_at_now_keeps_the_time_standing_still() {
         set.site.comment("OPS-1", "eve", "/dcr list").await.unwrap();
         set.site.comment("DEV-1", "eve", "/dcr list").await.unwrap();
         for path in ["/search", "/issue/OPS-1", "/issue/OPS-1/comment"] {
-            set.site.stage.misbehave(Fault::new("GET", path, 1, FaultKind::Cut));
+            set.site.stage.misbehave(Fault::new("GET", path, 3, FaultKind::Cut));
             let missed = set.missed_in(&[], true, since).await;
             assert!(matches!(missed.trouble, Some(CallError::Retry { .. })), "{path}");
             assert_eq!(missed.seen_to, since, "{path}");

@@ -22,6 +22,7 @@ fn proofs() -> JiraProofs {
         webhook_secrets: vec!["new-secret".into(), "It's a Secret to Everybody".into()],
         oauth_client_secret: Some("client-secret".into()),
         connect_shared_secret: Some("shared-secret".into()),
+        connect_client_key: None,
         connect_base_path: "/webhooks".into(),
         automation_secret: Some("automation-secret".into()),
     }
@@ -340,6 +341,20 @@ fn a_connect_token_needs_every_one_of_its_claims() {
 }
 
 #[test]
+fn a_connect_token_of_another_installation_is_refused_where_the_client_key_is_configured() {
+    let header = format!("JWT {}", token(&connect_claims(TARGET), "shared-secret"));
+    for (key, good) in [(None, true), (Some("client-key"), true), (Some("another"), false)] {
+        let proofs = JiraProofs {
+            connect_client_key: key.map(str::to_owned),
+            ..proofs()
+        };
+        let door = JiraDoor::new(proofs, None);
+        let verdict = door.verify(&request(TARGET, &[("authorization", &header)], BODY), now());
+        assert_eq!(verdict.is_ok(), good, "{key:?}: {verdict:?}");
+    }
+}
+
+#[test]
 fn what_is_not_configured_proves_nothing_not_even_when_empty() {
     let closed = [
         JiraProofs::default(),
@@ -347,6 +362,7 @@ fn what_is_not_configured_proves_nothing_not_even_when_empty() {
             webhook_secrets: vec!["".into()],
             oauth_client_secret: Some("".into()),
             connect_shared_secret: Some("".into()),
+            connect_client_key: None,
             connect_base_path: String::new(),
             automation_secret: Some("".into()),
         },

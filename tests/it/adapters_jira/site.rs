@@ -96,6 +96,7 @@ pub(super) fn door() -> JiraDoor {
         webhook_secrets: vec!["admin-secret".into()],
         oauth_client_secret: Some("client-secret".into()),
         connect_shared_secret: Some("shared-secret".into()),
+        connect_client_key: None,
         connect_base_path: "/webhooks".into(),
         automation_secret: Some("automation-secret".into()),
     };

@@ -8,6 +8,7 @@ use stepherd::domain::policy::{Grant, Level, Lookup};
 use stepherd::domain::signal::{Account, Actor, ActorKind, MessageRef, Said, Text};
 use stepherd::sandbox::stage::{Fault, FaultKind};
 
+use super::moved::reads;
 use super::peer::{ISSUE, Line, Peer, cloud, peer_of};
 
 fn doc() -> Doc {
@@ -248,6 +249,7 @@ fn said() -> Said {
         thread: message("5").thread,
         within: vec!["OPS".to_owned()],
         text: Text::Lines(vec!["/dcr retry".into()]),
+        as_written: true,
         at: jiff::Timestamp::UNIX_EPOCH,
         key: "jira:comment:5".into(),
         message: message("5"),
@@ -373,7 +375,8 @@ async fn a_comment_on_a_ticket_that_is_not_there_or_under_another_key_does_not_s
 async fn without_knowing_itself_it_lets_nobodys_word_stand() {
     for (status, body) in [(503, json!({})), (401, json!({})), (403, json!({})), (200, json!({}))] {
         let line = || ("GET", "/rest/api/3/myself".to_owned(), status, body.clone());
-        let peer = peer_of(Flavor::Cloud, None, vec![line()]).await;
+        let lines = (0..reads(status)).map(|_| line()).collect();
+        let peer = peer_of(Flavor::Cloud, None, lines).await;
         let unknown = peer.jira.still_stands(&said()).await;
         assert!(matches!(unknown, Err(CallError::Retry { .. })), "{status}: {unknown:?}");
         peer.done();
@@ -426,7 +429,7 @@ async fn a_limit_or_a_fault_is_no_answer_about_groups() {
         (200, Value::Null),
     ] {
         let line = ("GET", "/rest/api/3/user/groups?accountId=eve".to_owned(), status, body);
-        let peer = cloud(vec![line]).await;
+        let peer = cloud(vec![line; reads(status) as usize]).await;
         let found = peer.jira.answer_lookup(&in_group("ops")).await;
         assert!(matches!(found, Err(CallError::Retry { .. })), "{status}: {found:?}");
         peer.done();

@@ -182,12 +182,12 @@ async fn trouble_on_the_way_is_classed_by_whether_it_may_pass() {
     for fault in [
         Fault::answer("", "", 1, 401, Vec::new(), "{}"),
         Fault::too_many("", "", 1, 7),
-        Fault::answer("", "", 1, 502, Vec::new(), "<html>"),
+        Fault::answer("", "", 3, 502, Vec::new(), "<html>"),
         Fault::answer("", "", 1, 200, Vec::new(), "{}"),
         Fault::answer("", "", 1, 200, Vec::new(), ""),
-        Fault::new("", "", 1, FaultKind::Cut),
+        Fault::new("", "", 3, FaultKind::Cut),
         Fault::new("", "", 1, FaultKind::EffectThenEmpty),
-        Fault::new("", "", 1, FaultKind::EffectThenTruncated),
+        Fault::new("", "", 3, FaultKind::EffectThenTruncated),
     ] {
         let peer = cloud(vec![status_is("10011", "Approved")]).await;
         peer.stage.misbehave(fault.clone());

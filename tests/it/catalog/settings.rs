@@ -391,6 +391,7 @@ fn the_shipped_settings_show_every_key_with_its_default() {
                         "email",
                         "app_id",
                         "own_account_id",
+                        "connect_client_key",
                         "application_id",
                         "repositories",
                         "projects",

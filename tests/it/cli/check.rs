@@ -247,6 +247,30 @@ fn what_looks_like_configuration_and_is_not_read_is_told() {
     assert!(!told.contains("one-underscore"), "its value may be a secret: {told}");
 }
 
+/// Connect apps and OAuth webhooks are Cloud's; what Data Center sends without a secret anybody could send.
+#[test]
+fn data_center_without_a_webhook_secret_is_told_what_to_use() {
+    let mut folder = Folder::with_github();
+    for (name, value) in [
+        ("BASE_URL", "https://jira.example.org"),
+        ("FLAVOR", "data-center"),
+        ("TOKEN", "a-personal-access-token"),
+        ("AUTOMATION_SECRET", "a-rule-that-is-ours"),
+    ] {
+        folder.env.insert(format!("STEPHERD__JIRA__{name}"), value.to_owned());
+    }
+    let warned = "webhooks of Jira Data Center prove themselves by `webhook_secret` only";
+    let told = warnings(&folder);
+    assert!(
+        told.contains(warned) && told.contains("sends webhooks unsigned"),
+        "{told}"
+    );
+    let secret = "long-enough-to-be-one".to_owned();
+    folder.env.insert("STEPHERD__JIRA__WEBHOOK_SECRET".to_owned(), secret);
+    let told = warnings(&folder);
+    assert!(!told.contains(warned), "{told}");
+}
+
 #[test]
 fn secrets_that_can_be_guessed_and_tokens_that_travel_in_the_clear_are_told_of() {
     let mut folder = Folder::with_github();

@@ -7,9 +7,10 @@ use stepherd::domain::command::{Action, Arg, Command, Misread, Verb};
 use stepherd::domain::decide::{Known, misread};
 use stepherd::domain::doc::{Block, Doc};
 use stepherd::domain::effect::{Effect, Outcome};
+use stepherd::domain::ids::Percent;
 use stepherd::domain::pipeline::{OnFailure, ParamKind, Pipeline};
 use stepherd::domain::question;
-use stepherd::domain::run::{Observation, ObservedState};
+use stepherd::domain::run::{Observation, ObservedState, RunState};
 
 use super::kit::{
     Script, ask, change, failed, first_line, name, opened, other, plain, plan, running, seen, start_facts, step, via,
@@ -313,4 +314,37 @@ fn text_that_is_almost_a_command_gets_a_suggestion() {
         "`strat` is no verb. Did you mean `/zap start`? What can be said: `/zap help`"
     );
     assert!(decision.run.is_none() && !decision.is_nothing());
+}
+
+/// How far the card says that the run is.
+fn bar(script: &Script) -> Percent {
+    let shown = card::card(script.run())
+        .blocks
+        .into_iter()
+        .find_map(|block| match block {
+            Block::Progress(progress) => Some(progress),
+            _ => None,
+        });
+    shown.expect("a bar")
+}
+
+#[test]
+fn a_run_that_failed_keeps_its_percentage_also_when_somebody_gives_it_up() {
+    let silent = Observation {
+        progress: None,
+        ..failed(0.0, "farmer-3 lost")
+    };
+    for ends in [failed(43.0, "farmer-3 lost"), silent] {
+        for of_step in [true, false] {
+            let mut plan = plan(vec![step("Rebuild", work(OnFailure::Leave, &["rebuild"]))]);
+            plan.progress_of = of_step.then(|| name("Rebuild"));
+            let mut script = Script::start(&plan);
+            script.job_started("rebuild").saw("rebuild", running(43.0, 0));
+            script.saw("rebuild", ends.clone());
+            assert_eq!(bar(&script), Percent::clamped(43.0));
+            script.says(Action::Stop, &[]);
+            assert!(matches!(script.run().state, RunState::Finished { .. }));
+            assert_eq!(bar(&script), Percent::clamped(43.0));
+        }
+    }
 }

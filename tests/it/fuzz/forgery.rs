@@ -79,6 +79,7 @@ fn all_proofs() -> JiraProofs {
         webhook_secrets: vec![SECRET.into()],
         oauth_client_secret: Some(SECRET.into()),
         connect_shared_secret: Some(SECRET.into()),
+        connect_client_key: None,
         connect_base_path: String::new(),
         automation_secret: Some(SECRET.into()),
     }

@@ -296,6 +296,10 @@ impl Backend for Tapped<dyn Backend> {
     async fn cancel(&self, intent: &JobIntent) -> Result<Outcome, CallError> {
         self.front.call(self.port.cancel(intent)).await
     }
+
+    async fn observe_end(&self, intent: &JobIntent) -> Result<Observation, CallError> {
+        self.front.call(self.port.observe_end(intent)).await
+    }
 }
 
 /// The world's hands with this tap in front. `store` is a way to the database that passes by no tap.

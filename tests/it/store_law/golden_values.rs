@@ -344,7 +344,11 @@ pub(super) fn runs() -> Vec<Run> {
         attempt: attempt(Phase::Acting { waiting_for: None }),
     });
     for verdict in [Verdict::Completed, Verdict::Canceled { by: by() }] {
-        states.push(RunState::Finished { verdict, at: at(5) });
+        states.push(RunState::Finished {
+            reached: (verdict != Verdict::Completed).then(|| Percent::clamped(42.0)),
+            verdict,
+            at: at(5),
+        });
     }
     let mut all = vec![full];
     all.extend(states.into_iter().map(|state| Run { state, ..bare.clone() }));
@@ -466,7 +470,6 @@ fn deeds() -> Vec<Deed> {
             pr: pr(),
             head: head(),
             method: Some(MergeMethod::Squash),
-            title: "OPS-1".to_owned(),
         }),
         Deed::StartJob(job()),
         Deed::CancelJob(job()),

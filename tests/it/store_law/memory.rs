@@ -155,6 +155,7 @@ pub(super) async fn everything_is_counted(store: Store) {
         RunState::Finished {
             verdict: stepherd::domain::run::Verdict::Canceled { by: by() },
             at: at(0),
+            reached: None,
         },
     ];
     for (number, state) in (1..).zip(states) {

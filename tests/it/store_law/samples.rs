@@ -125,6 +125,7 @@ pub(crate) fn finished() -> RunState {
     RunState::Finished {
         verdict: Verdict::Completed,
         at: at(9),
+        reached: None,
     }
 }
 

@@ -419,7 +419,16 @@ async fn what_an_earlier_try_left_is_found_and_not_made_twice() {
         let run = world.run().await;
         assert!(completed(&run), "{made}: {:?}", run.state);
         assert_eq!(world.town.github.pulls(REPO).unwrap().len(), 1, "{made}");
-        assert_eq!(world.town.github.branches(REPO).unwrap().len(), 2, "{made}");
+        assert_eq!(
+            world.town.github.stage().calls_to("POST", "/graphql").len(),
+            1,
+            "{made}"
+        );
+        assert_eq!(
+            world.town.github.branches(REPO).unwrap().len(),
+            1,
+            "{made}: one branch, and it is merged"
+        );
         assert_eq!(run.passed[0].attempts, 1, "{made}");
     }
 }
@@ -510,7 +519,12 @@ async fn enterprise_server_is_talked_to_under_its_own_address() {
     world.pass(Duration::from_secs(30)).await;
     assert!(completed(&world.run().await), "{:?}", world.run().await.state);
     let calls = world.town.github.stage().calls();
-    assert!(calls.iter().all(|call| call.path.starts_with("/api/v3/")), "{calls:?}");
+    let theirs = |path: &str| path.starts_with("/api/v3/") || path == "/api/graphql";
+    assert!(calls.iter().all(|call| theirs(&call.path)), "{calls:?}");
+    assert!(
+        world.town.github.branches(REPO).unwrap().len() == 1,
+        "the merged branch is gone"
+    );
     // The pull request's thread is the run's, however the repository is spelled.
     world.town.github.comment(REPO, 1, "ada", "/dcr status").unwrap();
     world.settle().await;

@@ -312,7 +312,7 @@ async fn what_was_claimed_together_with_what_has_to_wait_waits_too() {
     let world = World::new().await;
     let (number, _) = world.pull_request().await;
     let start = world.write(number, "ada", START);
-    let broken = Fault::answer("GET", &format!("/issues/comments/{start}"), 1, 502, vec![], "{}");
+    let broken = Fault::answer("GET", &format!("/issues/comments/{start}"), 3, 502, vec![], "{}");
     world.town.github.stage().misbehave(broken);
     world.write(number, "ada", "/dcr list");
     world.deliver().await;

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use stepherd::sandbox::argocd::Beat;
 use stepherd::sandbox::stage::{Fault, FaultKind};
 use stepherd::sandbox::town::{APP, TENANT};
 
@@ -179,4 +180,100 @@ async fn a_set_that_drains_fails_when_the_others_have_ended() {
     world.pass(Duration::from_secs(5)).await;
     assert_eq!(at(&world.run().await), "stopped at Pair");
     assert_eq!(told_to_end(&world), 0);
+}
+
+/// Both operations have ended; neither application is where it should be.
+#[tokio::test]
+async fn a_stop_waits_for_operations_and_not_for_applications() {
+    let world = World::with(|dir| pair(dir, "")).await;
+    let argocd = &world.town.argocd;
+    argocd.script_next_sync(APP, vec![Beat::Running, Beat::Succeeded]);
+    argocd.degrade_next_sync(OTHER);
+    let (number, _) = world.pull_request().await;
+    world.say(number, "ada", &format!("/dcr start {TENANT}")).await;
+    argocd.finish(APP);
+    argocd.finish(OTHER);
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!(at(&world.run().await), "Pair 1");
+    world.say(number, "ada", "/dcr stop").await;
+    world.pass(Duration::from_secs(10)).await;
+    assert_eq!(at(&world.run().await), "canceled");
+    let words = world.last_reply(number).await;
+    assert!(
+        words.contains("b\\: was told to end, and nothing of it is there"),
+        "{words}"
+    );
+    assert_eq!(world.town.argocd.stage.calls_to("DELETE", "").len(), 0);
+}
+
+/// Somebody syncs the tenant's application by hand, and a run comes to sync it. The pull request where it was said.
+async fn blocked(world: &World) -> u64 {
+    assert!(world.town.argocd.sync_by(APP, "grace"));
+    world.town.argocd.advance(APP);
+    let (number, _) = world.pull_request().await;
+    world.say(number, "ada", &format!("/dcr start {TENANT}")).await;
+    number
+}
+
+async fn tries_that_failed(world: &World) -> u32 {
+    let run = world.run().await;
+    let effects = world.store.effects_of(&run.id).await.unwrap();
+    effects.iter().map(|effect| effect.failures).sum()
+}
+
+#[tokio::test]
+async fn somebody_elses_operation_is_waited_for_until_the_steps_own_time_is_over() {
+    let world = World::with(|dir| pair(dir, "")).await;
+    let number = blocked(&world).await;
+    world.pass(Duration::from_secs(60)).await;
+    let shown = card(&world, number).await;
+    let waits =
+        "**Waiting for\\:** Argo CD to end another operation on dcr\\-comcast\\: by grace, under way since 2026";
+    assert!(shown.contains(waits), "{shown}");
+    assert!(
+        shown.contains("Sync both\\: waiting") && !shown.contains("Nothing to do"),
+        "{shown}"
+    );
+    let history = world.store.history(&world.run().await.id).await.unwrap().len();
+    world.pass(Duration::from_secs(6000)).await;
+    assert_eq!(at(&world.run().await), "Pair 1");
+    assert_eq!((tries_that_failed(&world).await, world.town.argocd.syncs(APP)), (0, 0));
+    assert_eq!(world.store.history(&world.run().await.id).await.unwrap().len(), history);
+    world.pass(Duration::from_secs(1200)).await;
+    assert_eq!(at(&world.run().await), "stopped at Pair");
+    let notice = world.last_reply(number).await;
+    assert!(
+        notice.contains("timed out after 2 hours; it waited for: Argo CD to end"),
+        "{notice}"
+    );
+    assert!(!notice.contains("May run"), "{notice}");
+
+    world.town.argocd.finish(APP);
+    world.town.argocd.finish(OTHER);
+    world.say(number, "ada", "/dcr retry").await;
+    world.pass(Duration::from_secs(20)).await;
+    assert_eq!(world.town.argocd.syncs(APP), 1);
+    world.town.argocd.finish(APP);
+    world.pass(Duration::from_secs(5)).await;
+    assert_eq!(at(&world.run().await), "completed");
+}
+
+#[tokio::test]
+async fn a_sync_begins_soon_after_the_operation_that_was_in_its_way_or_never_when_somebody_says_stop() {
+    for stop in [false, true] {
+        let world = World::with(|dir| pair(dir, "")).await;
+        let number = blocked(&world).await;
+        world.pass(Duration::from_secs(1800)).await;
+        world.town.argocd.finish(OTHER);
+        if stop {
+            world.say(number, "ada", "/dcr stop").await;
+        }
+        world.town.argocd.finish(APP);
+        world.pass(Duration::from_secs(30)).await;
+        world.town.argocd.finish(APP);
+        world.pass(Duration::from_secs(5)).await;
+        let ended = if stop { "canceled" } else { "completed" };
+        assert_eq!(at(&world.run().await), ended);
+        assert_eq!(world.town.argocd.syncs(APP), u32::from(!stop));
+    }
 }

@@ -26,7 +26,7 @@ fn time_or_null(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, |at| json!(time(at)))
 }
 
-fn node_id(kind: &str, id: impl std::fmt::Display) -> String {
+pub(super) fn node_id(kind: &str, id: impl std::fmt::Display) -> String {
     format!("{kind}_{}", BASE64.encode(id.to_string()))
 }
 

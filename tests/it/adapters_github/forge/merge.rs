@@ -153,3 +153,78 @@ async fn a_missing_right_is_told_as_one() {
         "{error:?}"
     );
 }
+
+#[tokio::test]
+async fn a_squash_has_the_title_of_its_pull_request_as_it_is_now_and_github_can_link_its_number() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    let number = pr.pr.number;
+    let better = json!({ "title": "Raise comcast to 2" });
+    let pulls = format!("/pulls/{number}");
+    scene.by_hand(reqwest::Method::PATCH, &pulls, &better).await;
+    merge(&scene, &merging(&pr)).await;
+    let commit = format!("/git/commits/{}", scene.main());
+    let commit = scene.by_hand(reqwest::Method::GET, &commit, &json!({})).await;
+    assert_eq!(commit["message"], json!(format!("Raise comcast to 2 (#{number})")));
+}
+
+#[tokio::test]
+async fn the_branch_of_a_merged_step_is_deleted_whoever_merged_it() {
+    for by_people in [false, true] {
+        for scene in [Scene::app().await, Scene::token().await] {
+            let pr = opened(&scene).await;
+            if by_people {
+                let merged = scene.github.merge_by_person(REPO, pr.pr.number, "octocat");
+                merged.expect("a merge");
+            }
+            let commit = match merge(&scene, &merging(&pr)).await {
+                Outcome::Merged { commit } => commit,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(scene.branch(BRANCH), None);
+            // Once more, as after an answer that was lost.
+            assert_eq!(merge(&scene, &merging(&pr)).await, Outcome::Merged { commit });
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_merged_branch_stays_where_people_have_pushed_since_or_the_setting_is_off() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    let merged = scene.github.merge_by_person(REPO, pr.pr.number, "octocat");
+    merged.expect("a merge");
+    let newer = json!({ "sha": scene.main().as_str(), "force": true });
+    let branch = format!("/git/refs/heads/{BRANCH}");
+    scene.by_hand(reqwest::Method::PATCH, &branch, &newer).await;
+    let done = merge(&scene, &merging(&pr)).await;
+    assert!(matches!(done, Outcome::Merged { .. }), "{done:?}");
+    assert_eq!(scene.branch(BRANCH), Some(scene.main().to_string()));
+
+    let scene = Scene::keeping_branches().await;
+    let pr = opened(&scene).await;
+    let done = merge(&scene, &merging(&pr)).await;
+    assert!(matches!(done, Outcome::Merged { .. }), "{done:?}");
+    assert_eq!(scene.branch(BRANCH), Some(pr.head.to_string()));
+}
+
+#[tokio::test]
+async fn a_branch_that_cannot_be_deleted_keeps_no_merge_from_counting() {
+    let answers = [
+        (
+            200,
+            r#"{"data":{"updateRefs":null},"errors":[{"message":"Repository rule violations found"}]}"#,
+        ),
+        (404, r#"{"message":"Not Found"}"#),
+        (502, "<html>"),
+    ];
+    for (status, body) in answers {
+        let scene = Scene::app().await;
+        let pr = opened(&scene).await;
+        let fault = Fault::answer("POST", "/graphql", 1, status, vec![], body);
+        scene.github.stage().misbehave(fault);
+        let done = merge(&scene, &merging(&pr)).await;
+        assert_eq!(done, Outcome::Merged { commit: scene.main() }, "{status}");
+        assert_eq!(scene.branch(BRANCH), Some(pr.head.to_string()), "{status}");
+    }
+}

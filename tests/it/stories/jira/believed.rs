@@ -77,8 +77,8 @@ async fn of_two_approvals_with_a_withdrawal_between_them_only_the_second_counts(
 #[tokio::test]
 async fn an_approval_waits_while_jira_cannot_be_asked_and_is_not_lost() {
     for fault in [
-        Fault::new("GET", &format!("/issue/{TICKET}"), 1, FaultKind::Cut),
-        Fault::answer("GET", &format!("/issue/{TICKET}"), 1, 503, Vec::new(), ""),
+        Fault::new("GET", &format!("/issue/{TICKET}"), 3, FaultKind::Cut),
+        Fault::answer("GET", &format!("/issue/{TICKET}"), 3, 503, Vec::new(), ""),
         Fault::answer("GET", &format!("/issue/{TICKET}"), 1, 401, Vec::new(), "{}"),
         Fault::too_many("GET", &format!("/issue/{TICKET}"), 1, 20),
     ] {

@@ -28,7 +28,8 @@ async fn stop_put_off(start_fails: u32) -> (World, u64) {
         Fault::answer("GET", &path, times, 502, vec![], "{}")
     };
     let start = world.write(number, "ada", START);
-    world.town.github.stage().misbehave(broken(start, start_fails));
+    // The first read is tried three times, and while GitHub seems to be away each of the next ones once.
+    world.town.github.stage().misbehave(broken(start, start_fails + 2));
     world.settle().await;
     let stop = world.write(number, "ada", "/dcr stop");
     world.town.github.stage().misbehave(broken(stop, 1));

@@ -24,8 +24,9 @@ async fn every_way_of_saying_later_says_when() {
     for status in [408, 429, 500, 503] {
         for (header, after) in [(Some("7"), Some(7)), (None, None)] {
             let headers = header.map(|value| ("retry-after".to_owned(), value.to_owned()));
-            stage.misbehave(Fault::answer("GET", "", 1, status, headers.into_iter().collect(), "{}"));
+            stage.misbehave(Fault::answer("GET", "", 9, status, headers.into_iter().collect(), "{}"));
             let called = api.call("GET".parse().unwrap(), "/status", None).await;
+            stage.behave();
             let Err(CallError::Retry { after: told, .. }) = called else {
                 panic!("{status}: {called:?}");
             };

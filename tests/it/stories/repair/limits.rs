@@ -127,7 +127,7 @@ async fn a_platform_in_trouble_hinders_no_other_and_loses_nothing() {
     // Longer ago than is looked at twice anyway.
     world.clock.advance(Duration::from_secs(3600));
     let fails = |times| Fault::new("GET", "/repos/acme/deployment/issues/comments", times, FaultKind::Cut);
-    world.town.github.stage().misbehave(fails(1));
+    world.town.github.stage().misbehave(fails(3));
     assert_eq!(look(&world).await, 1, "Jira was looked at");
     assert_eq!(kinds(&world).await, ["comment_created (repaired)"]);
     world.clock.advance(SOON);
@@ -142,7 +142,7 @@ async fn a_platform_in_trouble_hinders_no_other_and_loses_nothing() {
         .town
         .jira
         .stage
-        .misbehave(Fault::new("GET", "/search", 1, FaultKind::EffectThenTruncated));
+        .misbehave(Fault::new("GET", "/search", 3, FaultKind::EffectThenTruncated));
     assert_eq!(look(&world).await, 1);
     world.clock.advance(SOON);
     assert_eq!(world.repair().await, 1);

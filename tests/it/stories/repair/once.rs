@@ -114,7 +114,18 @@ async fn what_was_edited_deleted_taken_back_or_said_by_a_bot_is_not_obeyed() {
     jira.delete_comment(TICKET, &removed, ADA).await.unwrap();
     jira.transition(TICKET, ADA, "Open").await.unwrap();
     lose(&world);
-    assert_eq!(look(&world).await, 0, "{:?}", repaired(&world).await);
+    let line = ("WISH.md", 1);
+    let review = github.review_comment(REPO, number, "ada", line, "Nothing to see");
+    world.clock.advance(Duration::from_secs(5));
+    github
+        .edit_comment(REPO, review.unwrap(), "ada", "/dcr start comcast")
+        .unwrap();
+    lose(&world);
+    // Only what is about to be obeyed costs GitHub the question whether it was edited.
+    assert_eq!(look(&world).await, 2, "{:?}", repaired(&world).await);
+    for delivery in repaired(&world).await {
+        assert_eq!(delivery.note, "ignored: it was edited");
+    }
     assert!(world.runs().await.is_empty());
     assert_eq!(said(&world), 1, "nothing but what it had said itself");
     // Approved for good, the ticket counts.
