@@ -189,7 +189,7 @@ async fn trouble_on_the_way_is_classed_by_whether_it_may_pass() {
         Fault::new("", "", 1, FaultKind::EffectThenEmpty),
         Fault::new("", "", 3, FaultKind::EffectThenTruncated),
     ] {
-        let peer = cloud(vec![status_is("10011", "Approved")]).await;
+        let peer = cloud(vec![status_is("10011", "Approved"); 3]).await;
         peer.stage.misbehave(fault.clone());
         let verdict = peer.jira.move_ticket(&to("Approved")).await;
         assert!(
