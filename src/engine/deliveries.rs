@@ -210,9 +210,15 @@ fn is_past_holding(claimed: &ClaimedDelivery, now: Timestamp) -> bool {
     claimed.held_since.is_some_and(|since| later(since, HOLD) <= now)
 }
 
+/// Whether it has been behind others for so long that it waits for none of them any more.
+fn has_waited_behind(claimed: &ClaimedDelivery, now: Timestamp) -> bool {
+    claimed.behind_since.is_some_and(|since| later(since, HOLD) <= now)
+}
+
 /// What it stays in order with, of what was claimed together.
 fn order(claimed: &ClaimedDelivery, now: Timestamp) -> String {
     match &claimed.delivery.thread {
+        Some(thread) if has_waited_behind(claimed, now) => format!("late in {thread}"),
         Some(thread) if !is_past_holding(claimed, now) => format!("in {thread}"),
         _ => format!("alone {}", claimed.claim.seq),
     }

@@ -18,7 +18,8 @@ use super::{
 use crate::domain::ids::Platform;
 use crate::domain::signal::Proof;
 
-/// Whether one before it in its thread is under way, or has waited for the outside and still holds others back.
+/// Whether one before it in its thread is under way, or has waited for the outside and still holds others back. Who has
+/// been behind others for as long as one may hold others back waits for nobody any more, however many there are.
 macro_rules! is_behind {
     ($row:literal) => {
         concat!(
@@ -29,7 +30,12 @@ macro_rules! is_behind {
             ".thread AND h.seq < ",
             $row,
             ".seq AND h.thread <> '' AND (h.lease_until > $1 OR h.held_since IS NOT NULL)
-                    AND (h.held_since IS NULL OR h.held_since > $4))"
+                    AND (h.held_since IS NULL OR h.held_since > $4)
+                    AND (",
+            $row,
+            ".behind_since IS NULL OR ",
+            $row,
+            ".behind_since > $4))"
         )
     };
 }
@@ -129,7 +135,7 @@ macro_rules! claim {
             ")
              UPDATE deliveries SET epoch = epoch + 1, attempts = attempts + 1, lease_until = $2, early = free.early
              FROM free WHERE deliveries.seq = free.seq
-             RETURNING deliveries.seq, epoch, attempts, deliveries.early, held_since, platform, delivery_id, kind, proof,
+             RETURNING deliveries.seq, epoch, attempts, deliveries.early, held_since, behind_since, platform, delivery_id, kind, proof,
                 target, received_at, thread, bundle, place"
         )
     };
@@ -197,6 +203,7 @@ struct ClaimedRow {
     attempts: i64,
     early: i64,
     held_since: Option<i64>,
+    behind_since: Option<i64>,
     #[sqlx(flatten)]
     delivery: DeliveryRow,
 }
@@ -316,19 +323,20 @@ impl Store {
                 epoch: row.epoch,
             };
             // By the clock of whoever asks.
-            let held_since = row.held_since.map(|at| rows::time(at - lease_now + rows::millis(now)));
-            let held_since = held_since.transpose()?;
+            let by_asker = |at: Option<i64>| at.map(|at| rows::time(at - lease_now + rows::millis(now))).transpose();
+            let (held_since, behind_since) = (by_asker(row.held_since)?, by_asker(row.behind_since)?);
             match row.delivery.read(claim.seq, &bundles) {
                 Ok(delivery) => readable.push(ClaimedDelivery {
                     claim,
                     attempts: rows::tries(row.attempts - 1),
                     early: row.early == 1,
                     held_since,
+                    behind_since,
                     delivery,
                 }),
                 Err(error) => {
                     let reason = error.to_string();
-                    let parked = settlement(claim, DeliverySettled::Parked { reason }, now);
+                    let parked = Settlement::of(claim, DeliverySettled::Parked { reason }, now);
                     self.inbox.settlements.ask(parked).await?;
                 }
             }
@@ -397,7 +405,7 @@ impl Store {
         settled: DeliverySettled,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let settlement = settlement(claim, settled, now);
+        let settlement = Settlement::of(claim, settled, now);
         self.inbox.settlements.ask(settlement).await
     }
 
@@ -482,52 +490,6 @@ pub(super) fn bound_claim(text: Text, now: i64, lease: Lease, limit: u32, full: 
         .bind(now.saturating_sub(rows::span(HOLD)))
         .bind(now.saturating_sub(rows::span(EARLY)))
         .bind(serde_json::json!(full).to_string())
-}
-
-fn settlement(claim: DeliveryClaim, settled: DeliverySettled, now: Timestamp) -> Settlement {
-    let as_it_is = Settlement {
-        seq: claim.seq,
-        epoch: claim.epoch,
-        state: "pending",
-        note: None,
-        due: None,
-        at: rows::millis(now),
-        untried: 0,
-        room: None,
-        since: None,
-    };
-    match settled {
-        DeliverySettled::Done { note } => Settlement {
-            state: "done",
-            note: Some(storable(note)),
-            ..as_it_is
-        },
-        DeliverySettled::Parked { reason } => Settlement {
-            state: "parked",
-            note: Some(storable(reason)),
-            ..as_it_is
-        },
-        DeliverySettled::RetryAt { at, reason, since } => Settlement {
-            note: Some(storable(reason)),
-            due: Some(rows::millis(at)),
-            since: Some(rows::millis(since)),
-            ..as_it_is
-        },
-        DeliverySettled::WaitsFor { room, since } => Settlement {
-            note: Some(storable(format!("{room} has enough to answer already"))),
-            untried: 1,
-            since: Some(rows::millis(since)),
-            room: Some(room),
-            ..as_it_is
-        },
-        DeliverySettled::NotBefore { at, reason } => Settlement {
-            note: Some(storable(reason)),
-            due: Some(rows::millis(at)),
-            untried: 1,
-            ..as_it_is
-        },
-        DeliverySettled::PutBack => Settlement { untried: 1, ..as_it_is },
-    }
 }
 
 /// What bundles hold, or why that cannot be told, by number.

@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::bundle::{self, Content};
 use super::gate::Gates;
 use super::group::Group;
 use super::lent::Purpose;
-use super::sql::{Text, Tx, sql};
-use super::{Db, Deadline, Recorded, StoreError, Weight, rows};
+use super::sql::{Text, Tx, sql, storable};
+use super::{Db, Deadline, DeliveryClaim, DeliverySettled, Recorded, StoreError, Weight, rows};
 
 /// $1 the rows as JSON, $2 their bundle. Numbered in the order of arrival; where several processes write, in the order
 /// of their ids: two that were sent the same deliveries wait for each other in one order.
@@ -40,7 +41,7 @@ const INSERT: Text = Text::Two {
 };
 
 macro_rules! settle {
-    ($due:literal, $since:literal, $settled:literal) => {
+    ($due:literal, $since:literal, $behind:literal, $settled:literal) => {
         concat!(
             "UPDATE deliveries SET state = settled.state, note = COALESCE(settled.note, deliveries.note),
                 due = COALESCE(",
@@ -51,6 +52,9 @@ macro_rules! settle {
                 room = COALESCE(settled.room, deliveries.room),
                 held_since = COALESCE(deliveries.held_since, ",
             $since,
+            "),
+                behind_since = COALESCE(deliveries.behind_since, ",
+            $behind,
             "),
                 early = CASE WHEN settled.since IS NULL AND settled.due IS NULL THEN deliveries.early ELSE 0 END
              FROM ",
@@ -69,16 +73,18 @@ const SETTLE: Text = Text::Two {
     sqlite: settle!(
         "settled.due",
         "settled.since",
+        "settled.behind",
         "(SELECT value ->> 'seq' AS seq, value ->> 'epoch' AS epoch, value ->> 'state' AS state,
                 value ->> 'note' AS note, value ->> 'due' AS due, value ->> 'at' AS at,
-                value ->> 'untried' AS untried, value ->> 'room' AS room, value ->> 'since' AS since
+                value ->> 'untried' AS untried, value ->> 'room' AS room, value ->> 'since' AS since, value ->> 'behind' AS behind
              FROM jsonb_each($1)) AS settled"
     ),
     postgres: settle!(
         "stepherd_now(settled.at) + (settled.due - settled.at)",
         "stepherd_now(settled.at) + (settled.since - settled.at)",
+        "stepherd_now(settled.at) + (settled.behind - settled.at)",
         "(SELECT row.* FROM json_to_recordset($1::json) AS row (seq bigint, epoch bigint, state text, note text,
-                due bigint, at bigint, untried bigint, room text, since bigint)
+                due bigint, at bigint, untried bigint, room text, since bigint, behind bigint)
              JOIN deliveries AS d ON d.seq = row.seq ORDER BY d.seq FOR UPDATE OF d) AS settled"
     ),
 };
@@ -123,6 +129,62 @@ pub(super) struct Settlement {
     pub(super) room: Option<String>,
     /// Since when it has waited for the outside.
     pub(super) since: Option<i64>,
+    /// When it was put back behind others.
+    pub(super) behind: Option<i64>,
+}
+
+impl Settlement {
+    /// What this end of a claim is in the database.
+    pub(super) fn of(claim: DeliveryClaim, settled: DeliverySettled, now: Timestamp) -> Self {
+        let as_it_is = Self {
+            seq: claim.seq,
+            epoch: claim.epoch,
+            state: "pending",
+            note: None,
+            due: None,
+            at: rows::millis(now),
+            untried: 0,
+            room: None,
+            since: None,
+            behind: None,
+        };
+        match settled {
+            DeliverySettled::Done { note } => Self {
+                state: "done",
+                note: Some(storable(note)),
+                ..as_it_is
+            },
+            DeliverySettled::Parked { reason } => Self {
+                state: "parked",
+                note: Some(storable(reason)),
+                ..as_it_is
+            },
+            DeliverySettled::RetryAt { at, reason, since } => Self {
+                note: Some(storable(reason)),
+                due: Some(rows::millis(at)),
+                since: Some(rows::millis(since)),
+                ..as_it_is
+            },
+            DeliverySettled::WaitsFor { room, since } => Self {
+                note: Some(storable(format!("{room} has enough to answer already"))),
+                untried: 1,
+                since: Some(rows::millis(since)),
+                room: Some(room),
+                ..as_it_is
+            },
+            DeliverySettled::NotBefore { at, reason } => Self {
+                note: Some(storable(reason)),
+                due: Some(rows::millis(at)),
+                untried: 1,
+                ..as_it_is
+            },
+            DeliverySettled::PutBack => Self {
+                untried: 1,
+                behind: Some(rows::millis(now)),
+                ..as_it_is
+            },
+        }
+    }
 }
 
 /// The two tasks that write.

@@ -117,6 +117,8 @@ pub struct ClaimedDelivery {
     pub early: bool,
     /// Since when it has had to wait for the outside, if it has.
     pub held_since: Option<Timestamp>,
+    /// When it was first put back behind others of its thread, by the clock of whoever claimed it.
+    pub behind_since: Option<Timestamp>,
     /// What it is.
     pub delivery: NewDelivery,
 }

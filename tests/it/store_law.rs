@@ -147,6 +147,7 @@ laws! {
         nobody_overtakes_in_a_thread
         who_claims_at_the_same_time_hands_out_a_thread_once
         what_waits_for_the_outside_holds_its_thread_back_for_two_minutes
+        who_is_behind_many_waits_no_longer_than_behind_one
         what_was_heard_early_and_has_to_wait_is_heard_early_again
         what_was_only_put_back_has_not_been_tried
         what_waits_for_room_is_left_until_there_is_some

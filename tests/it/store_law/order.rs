@@ -102,6 +102,40 @@ pub(super) async fn what_waits_for_the_outside_holds_its_thread_back_for_two_min
     );
 }
 
+pub(super) async fn who_is_behind_many_waits_no_longer_than_behind_one(store: Store) {
+    record(&store, &[("t", "1"), ("t", "2"), ("t", "3")]).await;
+    let waits = |since| DeliverySettled::RetryAt {
+        at: at(500),
+        reason: "502".to_owned(),
+        since: at(since),
+    };
+    let all = store.claim_deliveries(at(0), LEASE, 9).await.unwrap();
+    store.settle_delivery(all[0].claim, waits(0), at(0)).await.unwrap();
+    for behind in &all[1..] {
+        let back = DeliverySettled::PutBack;
+        store.settle_delivery(behind.claim, back, at(2)).await.unwrap();
+    }
+    // Each of the others is looked at once before its turn.
+    let early = store.claim_deliveries(at(3), LEASE, 9).await.unwrap();
+    assert_eq!(ids(&early), ["2", "3"]);
+    for early in &early {
+        let back = DeliverySettled::PutBack;
+        store.settle_delivery(early.claim, back, at(3)).await.unwrap();
+    }
+    let second = store.claim_deliveries(at(120), LEASE, 1).await.unwrap();
+    assert_eq!(ids(&second), ["2"]);
+    store
+        .settle_delivery(second[0].claim, waits(120), at(120))
+        .await
+        .unwrap();
+    assert!(claim_delivery(&store, at(121)).await.is_none());
+    let third = claim_delivery(&store, at(122))
+        .await
+        .expect("it has waited for long enough");
+    assert_eq!((third.delivery.delivery_id.as_str(), third.early), ("3", false));
+    assert_eq!(third.behind_since, Some(at(2)), "since it was put back first");
+}
+
 pub(super) async fn what_was_heard_early_and_has_to_wait_is_heard_early_again(store: Store) {
     record(&store, &[("t", "1"), ("t", "2")]).await;
     let first = claim_delivery(&store, at(0)).await.unwrap();

@@ -181,6 +181,28 @@ async fn what_could_not_be_found_out_about_a_stranger_is_not_remembered_as_no() 
     assert_eq!(world.run().await.asked_by.name, "mallory");
 }
 
+#[tokio::test]
+async fn many_words_that_wait_in_one_thread_hold_others_back_no_longer_than_one() {
+    let world = World::new().await;
+    let (number, _) = world.pull_request().await;
+    let teams = "/orgs/acme/teams/sre/memberships";
+    let away = Fault::answer("GET", teams, u32::MAX, 503, vec![], "");
+    world.town.github.stage().misbehave(away);
+    for _ in 0..4 {
+        world.say(number, "eve", "/dcr status").await;
+    }
+    world.say(number, "ada", START).await;
+    assert!(
+        world.runs().await.is_empty(),
+        "what was said before may still come first"
+    );
+    world.pass(Duration::from_secs(90)).await;
+    assert!(world.runs().await.is_empty());
+    // Time goes by half minutes here: it was put back after the first.
+    world.pass(Duration::from_secs(90)).await;
+    assert_eq!(world.run().await.asked_by.name, "ada");
+}
+
 /// The likeliest mistake of a set-up: stepherd's token may not see groups. Whoever has an account may write.
 #[tokio::test]
 async fn whom_nothing_can_be_found_out_about_is_told_so_once_and_keeps_nobody_waiting() {
