@@ -196,7 +196,7 @@ async fn trouble_on_the_way_is_classed_by_whether_it_may_pass() {
             matches!(verdict, Err(CallError::Retry { .. })),
             "{fault:?}: {verdict:?}"
         );
-        let peer = cloud(vec![status_is("10011", "Approved")]).await;
+        let peer = cloud(vec![status_is("10011", "Approved"); 3]).await;
         peer.stage.misbehave(fault.clone());
         let looked = peer.jira.is_moved(&to("Approved")).await;
         assert!(matches!(looked, Err(CallError::Retry { .. })), "{fault:?}: {looked:?}");
