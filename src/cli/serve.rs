@@ -192,6 +192,13 @@ async fn database(
 pub(super) fn signals(stop: CancellationToken) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    // A lost terminal, or a hand that is used to other servers, ends nothing.
+    tokio::spawn(async move {
+        while hang_up.recv().await.is_some() {
+            tracing::warn!("SIGHUP: configuration is read at the start; check it and restart to take it over");
+        }
+    });
     tokio::spawn(async move {
         let mut asked = async || {
             tokio::select! {

@@ -228,6 +228,11 @@ impl Server {
         terminate(self.child.id());
     }
 
+    /// Sends it a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        send_signal(self.child.id(), name);
+    }
+
     /// Waits for its end, with the rest of its log.
     pub fn ended(mut self) -> (ExitStatus, Vec<Value>) {
         while self.next_line().is_some() {}
@@ -245,6 +250,10 @@ impl Drop for Server {
 
 /// Asks a process to end.
 pub fn terminate(pid: u32) {
-    let kill = format!("kill -TERM {pid}");
+    send_signal(pid, "TERM");
+}
+
+fn send_signal(pid: u32, name: &str) {
+    let kill = format!("kill -{name} {pid}");
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }

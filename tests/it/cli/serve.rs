@@ -36,6 +36,17 @@ fn what_is_off_is_said_at_the_start() {
 }
 
 #[test]
+fn a_hang_up_ends_nothing_and_is_answered_with_what_to_do() {
+    let mut server = Folder::new().serve();
+    server.signal("HUP");
+    server.wait_for("SIGHUP: configuration is read at the start; check it and restart to take it over");
+    server.signal("HUP");
+    server.terminate();
+    let (status, _) = server.ended();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
 fn an_address_that_is_taken_is_said_in_words() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
