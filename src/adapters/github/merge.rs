@@ -111,8 +111,17 @@ impl Github {
         });
         let input = json!({ "repositoryId": pull.repository_node(), "refUpdates": [update] });
         let scope = Scope::Repo(repo, Need::WriteContents);
-        if let Err(error) = self.client.graphql(scope, MUTATION, json!({ "input": input })).await {
-            tracing::info!(%repo, branch, %error, "a merged branch stays");
+        let variables = json!({ "input": input });
+        for again in [true, false] {
+            match self.client.graphql(scope, MUTATION, variables.clone()).await {
+                Ok(_) => return,
+                // To ask twice deletes nothing twice: the second time it is not there.
+                Err(CallError::Retry { .. }) if again => {}
+                Err(error) => {
+                    tracing::info!(%repo, branch, %error, "a merged branch stays");
+                    return;
+                }
+            }
         }
     }
 }

@@ -35,6 +35,30 @@ help = "Run an errand"
 roles = ["operator"]
 example = "/errand start errand-1"
 args = [{ name = "errand", type = "word", required = true, help = "Which one" }]
+
+[[verb]]
+name = "status"
+help = "Show where an errand stands"
+roles = ["operator"]
+example = "/errand status"
+
+[[verb]]
+name = "retry"
+help = "Resume an errand that stopped"
+roles = ["operator"]
+example = "/errand retry"
+
+[[verb]]
+name = "stop"
+help = "End an errand"
+roles = ["operator"]
+example = "/errand stop"
+
+[[verb]]
+name = "help"
+help = "Say what can be said"
+roles = ["operator"]
+example = "/errand help"
 "#;
 
 const PIPELINE: &str = r#"
