@@ -11,6 +11,7 @@ mod commands;
 mod database_url;
 mod diagnose;
 pub mod docs;
+mod merge;
 mod page;
 mod people;
 mod pipelines;

@@ -10,14 +10,14 @@ use serde::Deserialize;
 use crate::domain::edit::{Edit, EditAction};
 use crate::domain::ids::{BackendName, RoleName, StepName};
 use crate::domain::pipeline::{
-    AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, ParamKind, StepKind,
-    StepSpec, TellSpec, WorkSpec,
+    AskOption, AskSpec, ChangeSpec, JobSpec, MoveSpec, OnFailure, ParamKind, StepKind, StepSpec, TellSpec, WorkSpec,
 };
 use crate::domain::template::Template;
 use crate::domain::values::parse_value;
 
 use super::backends;
 use super::diagnose::did_you_mean;
+use super::merge::{RawBy, RawDeferred, RawLeaves, RawMethod, leaves};
 use super::page::{At, Names, Page};
 use super::pipelines::{is_pointer, path, repo};
 use super::settings::BackendForm;
@@ -45,6 +45,8 @@ pub(super) struct RawStep {
     /// How many further attempts are made without asking, for failures that are not the user's. 0 to 10; without it, 0.
     #[schemars(range(min = 0, max = 10))]
     auto_retries: Option<u32>,
+    /// What the step leaves behind in the world, for whoever stops the run after it.
+    leaves: Option<RawLeaves>,
 
     /// change: the repository, as owner/name or git@host:owner/name.git. A template.
     repo: Option<At<String>>,
@@ -56,11 +58,15 @@ pub(super) struct RawStep {
     edit: Option<At<Vec<RawEdit>>>,
 
     /// merge: the earlier change step whose pull request is meant.
-    branch_of: Option<At<String>>,
+    pub(super) branch_of: Option<At<String>>,
     /// merge: who merges; without it, stepherd.
-    by: Option<At<RawBy>>,
+    pub(super) by: Option<At<RawBy>>,
     /// merge: how stepherd merges; without it, a merge commit.
-    method: Option<At<RawMethod>>,
+    pub(super) method: Option<At<RawMethod>>,
+    /// merge: applications that the merge feeds and that a later step brings to the running system. Each is read right
+    /// before the merge: if it is synced automatically, the step fails with that reason and nothing is merged; as long as
+    /// it cannot be read, nothing is merged either.
+    pub(super) deferred: Option<At<Vec<RawDeferred>>>,
 
     /// work: the jobs, all at once. The step passes when every one succeeded.
     job: Option<At<Vec<RawJob>>>,
@@ -137,28 +143,6 @@ struct RawInsertXml {
     element: At<String>,
 }
 
-/// Who merges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum RawBy {
-    /// stepherd, as soon as the forge allows.
-    Stepherd,
-    /// People; stepherd waits.
-    People,
-}
-
-/// How stepherd merges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum RawMethod {
-    /// A merge commit.
-    Merge,
-    /// One squashed commit.
-    Squash,
-    /// Rebased commits.
-    Rebase,
-}
-
 /// One job.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -228,12 +212,11 @@ pub(super) fn compile(
         merged: BTreeSet::new(),
     };
     let mut seen = BTreeSet::new();
-    raw.iter()
-        .filter_map(|step| {
-            page.unique("the step", &step.name, &mut seen);
-            steps.step(page, step)
-        })
-        .collect()
+    let compiled = raw.iter().enumerate().filter_map(|(index, step)| {
+        page.unique("the step", &step.name, &mut seen);
+        steps.step(page, step, &raw[index + 1..])
+    });
+    compiled.collect()
 }
 
 /// The roles that people.toml declares.
@@ -246,16 +229,16 @@ pub(super) struct Roles<'a> {
 }
 
 /// What is known on the way through the list.
-struct Steps<'a> {
-    known: Known,
+pub(super) struct Steps<'a> {
+    pub(super) known: Known,
     roles: Roles<'a>,
-    backends: &'a [BackendForm],
-    changes: Names,
-    merged: BTreeSet<String>,
+    pub(super) backends: &'a [BackendForm],
+    pub(super) changes: Names,
+    pub(super) merged: BTreeSet<String>,
 }
 
 impl Steps<'_> {
-    fn step(&mut self, page: &mut Page, raw: &RawStep) -> Option<StepSpec> {
+    fn step(&mut self, page: &mut Page, raw: &RawStep, later: &[RawStep]) -> Option<StepSpec> {
         let name = page.parse::<StepName>(&raw.name);
         refuse_foreign(page, raw);
         let kind = match raw.kind.get() {
@@ -277,6 +260,7 @@ impl Steps<'_> {
             timeout: timeout.unwrap_or(Some(usual))?,
             auto_retries: raw.auto_retries.unwrap_or(0),
             kind: kind?,
+            leaves: raw.leaves.as_ref().map(|raw| leaves(page, raw, later, &self.known)),
         })
     }
 
@@ -376,33 +360,10 @@ impl Steps<'_> {
         }
     }
 
-    fn merge(&mut self, page: &mut Page, raw: &RawStep) -> Option<MergeSpec> {
-        let branch_of = need(page, raw, "branch_of", raw.branch_of.as_ref())?;
-        if page.refers("earlier change step", branch_of, &self.changes) {
-            if !self.merged.insert(branch_of.get().clone()) {
-                page.say(
-                    branch_of.span(),
-                    format!("`{}` is merged by an earlier step already", branch_of.get()),
-                );
-            }
-            self.known.insert(format!("steps.{}.merged", branch_of.get()));
-        }
-        let by = match raw.by.as_ref().map(At::get) {
-            None | Some(RawBy::Stepherd) => MergeBy::Stepherd,
-            Some(RawBy::People) => MergeBy::People,
-        };
-        if let Some(method) = raw.method.as_ref().filter(|_| by == MergeBy::People) {
-            page.say(method.span(), "people choose the method when they merge");
-        }
-        Some(MergeSpec {
-            branch_of: branch_of.get().parse().ok()?,
-            by,
-            method: match raw.method.as_ref().map(At::get) {
-                None | Some(RawMethod::Merge) => MergeMethod::Merge,
-                Some(RawMethod::Squash) => MergeMethod::Squash,
-                Some(RawMethod::Rebase) => MergeMethod::Rebase,
-            },
-        })
+    pub(super) fn with(&self, page: &mut Page, raw: &BTreeMap<At<String>, At<Scalar>>) -> BTreeMap<String, Template> {
+        let with = raw.iter();
+        with.map(|(key, value)| (key.get().clone(), page.scalar_template(value, &self.known)))
+            .collect()
     }
 
     fn work(&self, page: &mut Page, raw: &RawStep) -> Option<WorkSpec> {
@@ -437,16 +398,11 @@ impl Steps<'_> {
                 did_you_mean(raw.backend.get(), self.backends.iter().map(|form| form.name)),
             ),
         }
-        let with = raw
-            .with
-            .iter()
-            .map(|(key, value)| (key.get().clone(), page.scalar_template(value, &self.known)))
-            .collect();
         Some(JobSpec {
             name: raw.name.get().clone(),
             backend: raw.backend.get().parse::<BackendName>().ok()?,
             start: raw.start.unwrap_or(true),
-            with,
+            with: self.with(page, &raw.with),
         })
     }
 
@@ -523,7 +479,7 @@ impl Steps<'_> {
 }
 
 /// The value of a key that the step's kind needs; a problem if it is absent.
-fn need<'a, T>(page: &mut Page, step: &RawStep, key: &str, value: Option<&'a At<T>>) -> Option<&'a At<T>> {
+pub(super) fn need<'a, T>(page: &mut Page, step: &RawStep, key: &str, value: Option<&'a At<T>>) -> Option<&'a At<T>> {
     // In a file that was read in part, it may be what was left out.
     if value.is_none() && !page.partial {
         let message = format!(
@@ -547,6 +503,7 @@ fn refuse_foreign(page: &mut Page, raw: &RawStep) {
         (Merge, "branch_of", raw.branch_of.as_ref().map(At::span)),
         (Merge, "by", raw.by.as_ref().map(At::span)),
         (Merge, "method", raw.method.as_ref().map(At::span)),
+        (Merge, "deferred", raw.deferred.as_ref().map(At::span)),
         (Work, "job", raw.job.as_ref().map(At::span)),
         (Work, "on_failure", raw.on_failure.as_ref().map(At::span)),
         (Work, "every", raw.every.as_ref().map(At::span)),

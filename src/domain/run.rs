@@ -1,6 +1,7 @@
 //! A run: what passed, at most one attempt under way, the frozen plan. Two active steps are unrepresentable.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -24,6 +25,9 @@ pub struct Run {
     pub plan: Pipeline,
     /// The parameters' values.
     pub params: BTreeMap<ParamName, String>,
+    /// Where they came from; empty in runs stored before this was put down.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<ParamName, Source>,
     /// What it is about.
     pub subject: Subject,
     /// Who asked for it.
@@ -51,8 +55,37 @@ pub struct Run {
     pub questions: Vec<ClosedQuestion>,
     /// Where it stands.
     pub state: RunState,
+    /// When anything about it changed last; absent in runs stored before this was put down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
     /// The number of the newest history entry; the next is one more.
     pub history_len: u64,
+}
+
+/// Where a parameter's value came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Whoever asked for the run said so.
+    Command,
+    /// It stood in this file of the repository's default branch.
+    File {
+        /// The repository.
+        repo: Repo,
+        /// The path in it.
+        path: String,
+    },
+    /// Nothing else gave one.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command => f.write_str("the command"),
+            Self::File { repo, path } => write!(f, "{path} in {repo}"),
+            Self::Default => f.write_str("the pipeline's default"),
+        }
+    }
 }
 
 /// What a run is about.
@@ -142,11 +175,16 @@ pub struct Attempt {
     pub waited: Duration,
     /// Since when the back-end has been waiting, if it is.
     pub waiting_since: Option<Timestamp>,
-    /// The branch's own number: 1, or more when a pull request closed unmerged forced a new branch.
+    /// The branch's own number: 1, or more when a pull request that was closed unmerged, or that conflicts with what was
+    /// merged since, forced a new branch.
     pub branch: u32,
     /// Whether something of this step was given up after a try that may have got through, here or in an earlier attempt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclear: bool,
+    /// Whether the pull request that is recorded for the step conflicts with what was merged since, so that this attempt
+    /// makes the same edits anew and puts another in its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
 }
 
 /// What an attempt is doing. Which phases a step goes through depends on its kind.
@@ -435,6 +473,14 @@ pub enum Happened {
         pr: PrRef,
         /// On which branch.
         branch: String,
+    },
+    /// A step's pull request conflicts with what was merged since, and nobody but stepherd had a hand in it: the same
+    /// edits are made anew on what is there now.
+    MadeAnew {
+        /// Whose edits.
+        step: StepName,
+        /// The pull request that gives way.
+        pr: PrRef,
     },
     /// A back-end restarted a job by itself after a failure that may never have been seen.
     Restarted {

@@ -1,6 +1,7 @@
 //! The catalog: shipped files are right, wrong files are told every problem with its place, secrets stay secret.
 
 mod broken;
+mod broken_merges;
 mod broken_people;
 mod lists;
 mod robust;
@@ -169,7 +170,7 @@ fn runs_that_edit_the_same_files_of_a_repository_wait_for_each_other() {
         let args =
             [("dc", dc), ("tenant", tenant)].map(|(name, value)| (name.parse().expect("a name"), value.to_owned()));
         let params = start::resolve(plan, &args.into(), &BTreeMap::new()).expect("values");
-        start::lock_names(plan, &params).expect("locks")
+        start::lock_names(plan, &params.values).expect("locks")
     };
     // Both edit pom.xml and instances.json of acme/instances.
     let (one, other) = (locks("ams1", "comcast"), locks("fra1", "globex"));
@@ -229,10 +230,13 @@ fn the_dcr_pipeline_waits_longer_than_a_healthy_node_may_take() {
         .expect("the parameter");
     assert_eq!(min.kind, ParamKind::Int { min: 1, max: 100 });
     assert_eq!(min.default.as_ref().map(|default| default.source()), Some("3"));
+    let repos: Vec<&str> = min.files.iter().map(|file| file.repo.source()).collect();
     assert_eq!(
-        min.file.as_ref().map(|file| file.pointer.as_str()),
-        Some("/farmers/min")
+        repos,
+        ["{{ config_repo }}", "{{ deployment_repo }}"],
+        "what overrides comes last"
     );
+    assert!(min.files.iter().all(|file| file.pointer == "/farmers/min"));
 }
 
 #[test]
@@ -281,11 +285,11 @@ fn every_problem_of_every_file_is_told_at_once() {
       hint: there is: answer, help, list, retry, start, status, stop, why
     config/people.toml:22:10: ids on github are numbers, not `grace`
       hint: the `id` from https://api.github.com/users/grace; user names can change hands
-    config/pipelines/dcr.toml:89:11: `soon` is no span of time
+    config/pipelines/dcr.toml:99:11: `soon` is no span of time
       hint: a number and a unit: 30s, 90m, 12h, 7d, or several as 1h30m
-    config/pipelines/dcr.toml:100:1: unknown key `pr_titel`
+    config/pipelines/dcr.toml:110:1: unknown key `pr_titel`
       hint: did you mean `pr_title`?
-    config/pipelines/dcr.toml:100:16: in this template: nothing called `tenat` is known here
+    config/pipelines/dcr.toml:110:16: in this template: nothing called `tenat` is known here
       hint: did you mean `tenant`?
     config/pipelines/provision.toml:128:8: `kind` must be one of change, merge, work, ask, tell, not `aks`
       hint: did you mean `ask`?
@@ -412,7 +416,7 @@ fn a_file_that_is_no_toml_hides_no_problem_of_another() {
     );
     let told = folder.problems(&Env::new());
     assert!(
-        told.contains("config/pipelines/dcr.toml:70:8: this is no TOML"),
+        told.contains("config/pipelines/dcr.toml:80:8: this is no TOML"),
         "{told}"
     );
     assert!(

@@ -23,6 +23,7 @@ use jiff::Timestamp;
 
 use super::doc::{Block, Button, Doc, Span, Tone};
 use super::ids::Percent;
+use super::pipeline::Param;
 use super::question;
 use super::run::{
     Attempt, Failure, FailureClass, LeftHow, LeftJob, ObservedState, Passed, Phase, Run, RunState, Verdict,
@@ -48,12 +49,28 @@ pub fn card(run: &Run) -> Doc {
     }
 }
 
-/// The card as the answer to somebody who asks where the run stands. It is not kept up to date, so it has no buttons.
+/// The card as the answer to somebody who asks where the run stands, with what it goes by. It is not kept up to date, so
+/// it has no buttons.
 pub fn status(run: &Run) -> Doc {
-    Doc {
-        buttons: Vec::new(),
-        ..card(run)
-    }
+    let mut doc = card(run);
+    doc.buttons.clear();
+    doc.blocks.extend(values(run));
+    doc
+}
+
+/// The values that the run goes by, in the plan's order, and where each came from.
+fn values(run: &Run) -> Option<Block> {
+    let line = |param: &Param| {
+        let value = run.params.get(&param.name)?;
+        let shown = if value.is_empty() { "empty" } else { value.as_str() };
+        let from = run.sources.get(&param.name).map(|source| format!(", from {source}"));
+        Some(vec![
+            Span::strong(param.name.as_str()),
+            Span::text(format!(" = {shown}{}", from.unwrap_or_default())),
+        ])
+    };
+    let lines: Vec<Vec<Span>> = run.plan.params.iter().filter_map(line).collect();
+    (!lines.is_empty()).then_some(Block::List(lines))
 }
 
 /// One line that says which run it is and where it stands: the card's heading and the check's title.
@@ -211,8 +228,8 @@ fn left_job(left: &LeftJob) -> Span {
     }
 }
 
-/// What the attempt is doing, waits for or asks.
-fn doing(attempt: &Attempt) -> Option<(&'static str, String)> {
+/// What the attempt is doing, waits for or asks, and which of these it is.
+pub fn doing(attempt: &Attempt) -> Option<(&'static str, String)> {
     const WAITING: &str = "Waiting for";
     match &attempt.phase {
         Phase::Acting { waiting_for } => waiting_for.clone().map(|what| (WAITING, what)),

@@ -65,6 +65,7 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
         | Happened::StepStarted { .. }
         | Happened::StepPassed(_)
         | Happened::PrOpened { .. }
+        | Happened::MadeAnew { .. }
         | Happened::Retried { .. }
         | Happened::Reattached { .. }
         | Happened::StopAsked { .. }
@@ -83,7 +84,7 @@ fn of_several(run: &Run, step: &StepName, job: &str) -> String {
 }
 
 fn failed(run: &Run, failure: &Failure) -> Doc {
-    let mut doc = failure_doc(&failed_at(failure), failure);
+    let mut doc = failure_doc(run, &failed_at(failure), failure);
     let next = after_failure(run, failure, !failure.left.is_empty());
     doc.blocks.push(Block::Paragraph(next));
     doc
@@ -92,6 +93,7 @@ fn failed(run: &Run, failure: &Failure) -> Doc {
 fn auto_retried(run: &Run, failure: &Failure) -> Doc {
     let allowed = run.plan.step(&failure.step).map_or(0, |(_, step)| step.auto_retries);
     let mut doc = failure_doc(
+        run,
         &format!("{} and is tried again without asking", failed_at(failure)),
         failure,
     );
@@ -102,7 +104,7 @@ fn auto_retried(run: &Run, failure: &Failure) -> Doc {
     doc
 }
 
-fn failure_doc(title: &str, failure: &Failure) -> Doc {
+fn failure_doc(run: &Run, title: &str, failure: &Failure) -> Doc {
     let mut fields = vec![
         (
             "Progress at failure".to_owned(),
@@ -113,7 +115,11 @@ fn failure_doc(title: &str, failure: &Failure) -> Doc {
         ("Class".to_owned(), vec![Span::text(class_text(failure.class))]),
     ];
     if let Some(url) = &failure.link {
-        fields.push(("Back-end".to_owned(), vec![Span::link("open", url)]));
+        let label = match run.plan.step(&failure.step).map(|(_, step)| &step.kind) {
+            Some(StepKind::Change(_) | StepKind::Merge(_)) => "Pull request",
+            _ => "Back-end",
+        };
+        fields.push((label.to_owned(), vec![Span::link("open", url)]));
     }
     fields.extend(
         left_behind(&failure.left)

@@ -5,8 +5,8 @@
 
 use super::asked::{accept, answer};
 use super::draft::Draft;
-use super::steps;
 use super::{AnswerFacts, Asked, Decision, Facts};
+use super::{ending, steps};
 use crate::domain::card;
 use crate::domain::doc::Doc;
 use crate::domain::ids::RoleName;
@@ -33,7 +33,7 @@ pub(super) fn decide(run: &Run, asked: &Asked, known: AnswerFacts, facts: &Facts
     if option.go_on {
         steps::pass(&mut draft, Some(format!("{}: {}", asked.by.name, option.label)));
     } else {
-        steps::finish_canceled(&mut draft, asked.by.clone(), &[]);
+        ending::finish_canceled(&mut draft, asked.by.clone(), &[]);
     }
     accept(&mut draft, &asked.via, "answered");
     draft.done()

@@ -81,7 +81,7 @@ pub fn glance(run: &Run) -> Glance {
     };
     let (looks, every) = match (&attempt.phase, &spec.kind) {
         (Phase::Acting { waiting_for: Some(_) }, StepKind::Merge(spec)) => {
-            let looks = steps::merge_intent(run, spec).map(merge);
+            let looks = steps::merge_intent(run, attempt, spec).ok().flatten().map(merge);
             (looks.into_iter().collect(), MERGE_EVERY)
         }
         (Phase::Stopping { look: true, .. }, _) => {

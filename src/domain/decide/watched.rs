@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::draft::Draft;
-use super::steps::{self, Looked, What};
+use super::ending::{self, Looked};
+use super::steps::{self, What};
 use super::{Decision, Facts, jobs};
 use crate::domain::ids::{RunId, StepName};
 use crate::domain::pipeline::OnFailure;
@@ -206,7 +207,7 @@ pub(super) fn settle_stopping(draft: &mut Draft<'_>, mut attempt: Attempt) {
     let (by, jobs) = (by.clone(), jobs.clone());
     draft.run.state = RunState::Active(attempt);
     if over {
-        steps::finish_canceled(draft, by, &jobs);
+        ending::finish_canceled(draft, by, &jobs);
     }
 }
 
@@ -335,9 +336,9 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
     match &attempt.phase {
         Phase::Stopping { by, look: true, .. } => {
             let why = format!("it could not be looked at within {}", in_words(CANCEL_PATIENCE));
-            steps::finish_acting(&mut draft, attempt, by.clone(), Some(Looked::Unknown(why)));
+            ending::finish_acting(&mut draft, attempt, by.clone(), Some(Looked::Unknown(why)));
         }
-        Phase::Stopping { by, jobs, .. } => steps::finish_canceled(&mut draft, by.clone(), jobs),
+        Phase::Stopping { by, jobs, .. } => ending::finish_canceled(&mut draft, by.clone(), jobs),
         Phase::Asking { .. } => {
             let what = What::new(format!("nobody answered within {patience}"), FailureClass::User);
             steps::fail(&mut draft, attempt, what);

@@ -214,7 +214,7 @@ fn why_tells_the_whole_story() {
         .saw("dcr", failed(43.0, "farmer-3 lost"))
         .says(Action::Retry, &[])
         .saw("dcr", running(50.0, 0));
-    insta::assert_snapshot!(shown(&card::why(script.run(), &script.history)), @r#"
+    insta::assert_snapshot!(shown(&card::why(script.run(), &script.history)), @r"
     # ▶️ Zap · SREPROV-3072 · URMO7YZ2 — The Rebuild
     - 2027-01-15 08:00 UTC — accepted from Ada in jira:SREPROV-3072, allowed by the role operator
     - 2027-01-15 08:00 UTC — Edit: attempt 1 began
@@ -224,9 +224,10 @@ fn why_tells_the_whole_story() {
     - 2027-01-15 08:00 UTC — Rebuild: failed at 43 %: farmer-3 lost
     - 2027-01-15 08:00 UTC — resumed by Ada
     - 2027-01-15 08:00 UTC — Rebuild: found still running or done; nothing was started
+    - ticket = SREPROV-3072
     Plan and parameters as of its start. Asked in jira:SREPROV-3072.
     (Neutral)
-    "#);
+    ");
 }
 
 fn command() -> Command {

@@ -215,6 +215,13 @@ fn outcome(act: &Act, choice: usize) -> Outcome {
         10 => Outcome::ChangeClosed { pr: opened(1, "x").pr },
         11 => Outcome::TicketMoved,
         12 => Outcome::NotDone,
+        14 => Outcome::MergeConflicts {
+            pr: match &act.what {
+                Deed::Merge(intent) => intent.pr.clone(),
+                _ => opened(1, "x").pr,
+            },
+            people: None,
+        },
         13 => Outcome::Unclear {
             reason: "no answer".to_owned(),
             class: FailureClass::Infrastructure,

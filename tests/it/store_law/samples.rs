@@ -74,6 +74,7 @@ pub(crate) fn run(number: u64) -> Run {
                 title: "Tell".to_owned(),
                 timeout: Duration::from_secs(60),
                 auto_retries: 0,
+                leaves: None,
                 kind: StepKind::Tell(TellSpec {
                     move_ticket: None,
                     note: Some(Template::new("hello")),
@@ -81,6 +82,7 @@ pub(crate) fn run(number: u64) -> Run {
             }],
         },
         params: BTreeMap::new(),
+        sources: BTreeMap::new(),
         subject: Subject {
             ticket: None,
             pinned: None,
@@ -95,6 +97,7 @@ pub(crate) fn run(number: u64) -> Run {
         prs: BTreeMap::new(),
         state: RunState::Active(attempt()),
         tried: BTreeMap::new(),
+        changed_at: None,
         history_len: 0,
     }
 }
@@ -117,6 +120,7 @@ pub(crate) fn attempt() -> Attempt {
         waited: Duration::ZERO,
         waiting_since: None,
         branch: 1,
+        replaces: false,
         unclear: false,
     }
 }

@@ -113,7 +113,7 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     failed(&world).await;
     let thread = opened(&world);
     say(&world, &thread, "status", &[]).await;
-    insta::assert_snapshot!(newest(&world, &thread).await, @r#"
+    insta::assert_snapshot!(newest(&world, &thread).await, @r"
     ❌ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild failed at 42 %
     ▰▰▰▰▱▱▱▱▱▱ 42 %
     ```
@@ -128,6 +128,12 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     - ❌ Rebuild the cache
     - ▫️ Close the ticket
     To go on: `/dcr retry run=RUN failure=17`. To give up and free its locks: `/dcr stop run=RUN`
+    - **tenant** = comcast, from the command
+    - **ticket** = SREPROV-3072, from the command
+    - **deployment_repo** = acme/deployment, from the pipeline's default
+    - **config_repo** = acme/configuration, from the pipeline's default
+    - **farmers_min** = 3, from tenants/comcast/farm.yaml in acme/deployment
+    - **channel** = 400, from tenants/comcast/farm.yaml in acme/deployment
     Step: 7 of 8: **Rebuild**
     Attempt: 1
     Back-end: [open](https://dcr.example.org/ui/tenants/comcast)
@@ -135,7 +141,7 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     Restarts: 0
     Pull requests: [acme/deployment#1](https://github/acme/deployment/pull/1), [acme/deployment#2](https://github/acme/deployment/pull/2)
     Asked by: Ada, 2026-11-18 11:06 UTC
-    "#);
+    ");
     say(&world, &thread, "why", &[]).await;
     insta::assert_snapshot!(newest(&world, &thread).await, @r"
     ❌ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild failed at 42 %
@@ -156,6 +162,12 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     - 2026-11-18 11:08 UTC — WaitForFarmers: passed (3 of min 3 farmers ready)
     - 2026-11-18 11:08 UTC — Rebuild: attempt 1 began
     - 2026-11-18 11:10 UTC — Rebuild: failed at 42 %: farmer-3 lost
+    - **tenant** = comcast, from the command
+    - **ticket** = SREPROV-3072, from the command
+    - **deployment_repo** = acme/deployment, from the pipeline's default
+    - **config_repo** = acme/configuration, from the pipeline's default
+    - **farmers_min** = 3, from tenants/comcast/farm.yaml in acme/deployment
+    - **channel** = 400, from tenants/comcast/farm.yaml in acme/deployment
     Plan and parameters as of its start. Asked in jira:SREPROV-3072.
     ");
     say(&world, &thread, "retry", &[]).await;
@@ -191,6 +203,7 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     - Sync: had passed, which is not undone
     - HistoryUpdate: acme/deployment#1 stays merged as SHA
     - StartFarm: acme/deployment#2 stays merged as SHA
+    - the farm of comcast stays on; to switch it off: set farmers.enabled to false in tenants/comcast/farm.yaml of acme/deployment, and sync dcr-comcast
     stepherd · RUN/21
     ");
     assert_eq!(world.town.discord.threads(CHANNEL).len(), 1);

@@ -218,6 +218,12 @@ async fn commands_are_understood_in_text_and_in_documents() {
     - ❌ Rebuild the cache
     - ▫️ Close the ticket
     To go on: /dcr retry run=RUN failure=17. To give up and free its locks: /dcr stop run=RUN
+    - tenant = comcast, from the command
+    - ticket = SREPROV-3072, from the command
+    - deployment_repo = acme/deployment, from the pipeline's default
+    - config_repo = acme/configuration, from the pipeline's default
+    - farmers_min = 3, from tenants/comcast/farm.yaml in acme/deployment
+    - channel = 400, from tenants/comcast/farm.yaml in acme/deployment
     ");
     let before = world.town.jira.messages(TICKET).len();
     world.town.jira.set_shape(Shape {
@@ -266,6 +272,12 @@ async fn commands_are_understood_in_text_and_in_documents() {
     - 2026-11-18 11:08 UTC — WaitForFarmers: passed (3 of min 3 farmers ready)
     - 2026-11-18 11:08 UTC — Rebuild: attempt 1 began
     - 2026-11-18 11:10 UTC — Rebuild: failed at 42 %: farmer-3 lost
+    - tenant = comcast, from the command
+    - ticket = SREPROV-3072, from the command
+    - deployment_repo = acme/deployment, from the pipeline's default
+    - config_repo = acme/configuration, from the pipeline's default
+    - farmers_min = 3, from tenants/comcast/farm.yaml in acme/deployment
+    - channel = 400, from tenants/comcast/farm.yaml in acme/deployment
     Plan and parameters as of its start. Asked in jira:SREPROV-3072.
     ");
     assert!(matches!(world.run().await.state, RunState::Stopped { .. }));

@@ -113,13 +113,14 @@ async fn when_the_middle_one_of_three_gives_up_the_last_moves_up() {
         .iter()
         .rfind(|message| message.body.contains("was stopped by ada"))
         .unwrap();
-    insta::assert_snapshot!(world.as_told(&ending.body).await, @r#"
-        ⏹️ **DCR rebuild comcast · RUN1** was stopped by ada\. What is left\:
+    insta::assert_snapshot!(world.as_told(&ending.body).await, @r"
+    ⏹️ **DCR rebuild comcast · RUN1** was stopped by ada\. What is left\:
 
-        - sync\: ended as failed\: Operation terminated
-        - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
-        - StartFarm\: acme/deployment\#3 stays merged as COMMIT
-    "#);
+    - sync\: ended as failed\: Operation terminated
+    - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
+    - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    - the farm of comcast stays on; to switch it off\: set farmers\.enabled to false in tenants/comcast/farm\.yaml of acme/deployment, and sync dcr\-comcast
+    ");
 }
 
 #[tokio::test]
@@ -296,14 +297,15 @@ async fn a_stop_cancels_the_rebuild_waits_for_its_end_and_tells_what_is_left() {
     );
     world.pass(Duration::from_secs(60)).await;
     assert_eq!((standing(&world).await, cancels()), (vec!["canceled".to_owned()], 3));
-    insta::assert_snapshot!(ending(&world, number).await, @r#"
-        ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
+    insta::assert_snapshot!(ending(&world, number).await, @r"
+    ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
 
-        - rebuild\: ended as failed at 42 %\: canceled
-        - Sync\: had passed, which is not undone
-        - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
-        - StartFarm\: acme/deployment\#3 stays merged as COMMIT
-    "#);
+    - rebuild\: ended as failed at 42 %\: canceled
+    - Sync\: had passed, which is not undone
+    - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
+    - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    - the farm of comcast stays on; to switch it off\: set farmers\.enabled to false in tenants/comcast/farm\.yaml of acme/deployment, and sync dcr\-comcast
+    ");
     assert!(!world.town.dcr.flags(TENANT).unwrap().is_running);
     world.say(number, "ada", "/dcr stop").await;
     assert!(
@@ -328,14 +330,15 @@ async fn a_stop_that_the_back_end_never_honours_ends_the_run_and_says_so() {
     assert_eq!(standing(&world).await, ["Rebuild 1"]);
     world.pass(Duration::from_secs(330)).await;
     assert_eq!(standing(&world).await, ["canceled"]);
-    insta::assert_snapshot!(ending(&world, number).await, @r#"
-        ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
+    insta::assert_snapshot!(ending(&world, number).await, @r"
+    ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
 
-        - rebuild\: was told to end at 42 %, but may still run
-        - Sync\: had passed, which is not undone
-        - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
-        - StartFarm\: acme/deployment\#3 stays merged as COMMIT
-    "#);
+    - rebuild\: was told to end at 42 %, but may still run
+    - Sync\: had passed, which is not undone
+    - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
+    - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    - the farm of comcast stays on; to switch it off\: set farmers\.enabled to false in tenants/comcast/farm\.yaml of acme/deployment, and sync dcr\-comcast
+    ");
 }
 
 #[tokio::test]
@@ -390,14 +393,15 @@ async fn a_stop_ends_a_run_that_had_failed() {
         world.town.dcr.stage.calls_to("POST", "/rebuild/cancel").is_empty(),
         "nothing runs"
     );
-    insta::assert_snapshot!(ending(&world, number).await, @r#"
-        ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
+    insta::assert_snapshot!(ending(&world, number).await, @r"
+    ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
 
-        - rebuild\: ended as failed at 42 %\: farmer\-3 lost
-        - Sync\: had passed, which is not undone
-        - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
-        - StartFarm\: acme/deployment\#3 stays merged as COMMIT
-    "#);
+    - rebuild\: ended as failed at 42 %\: farmer\-3 lost
+    - Sync\: had passed, which is not undone
+    - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
+    - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    - the farm of comcast stays on; to switch it off\: set farmers\.enabled to false in tenants/comcast/farm\.yaml of acme/deployment, and sync dcr\-comcast
+    ");
 }
 
 /// The notice that says how a stopped run ended; there is exactly one.
