@@ -221,7 +221,7 @@ async fn a_branch_that_cannot_be_deleted_keeps_no_merge_from_counting() {
     for (status, body) in answers {
         let scene = Scene::app().await;
         let pr = opened(&scene).await;
-        let fault = Fault::answer("POST", "/graphql", 1, status, vec![], body);
+        let fault = Fault::answer("POST", "/graphql", 2, status, vec![], body);
         scene.github.stage().misbehave(fault);
         let done = merge(&scene, &merging(&pr)).await;
         assert_eq!(done, Outcome::Merged { commit: scene.main() }, "{status}");
