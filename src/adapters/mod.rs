@@ -31,7 +31,8 @@ use crate::domain::places::Within;
 use crate::domain::policy::{Grant, Lookup};
 use crate::domain::run::{CheckTarget, FailureClass, Observation};
 pub use crate::domain::signal::Proof;
-use crate::domain::signal::{Account, Actor, MessageRef, ReplyHandle, Said, Signal, TicketMoved};
+use crate::domain::signal::{Account, Actor, MessageRef, PrNow, ReplyHandle, Said, Signal, TicketMoved};
+use crate::domain::since::Since;
 
 /// A request as it came in. Nothing in it is believed before `Door::verify` said so.
 #[derive(Clone)]
@@ -208,8 +209,8 @@ pub struct PrSeen {
     pub head_repo: Option<Repo>,
     /// The branch there.
     pub branch: String,
-    /// The newest of its commits.
-    pub head: Sha,
+    /// How it is.
+    pub now: PrNow,
 }
 
 /// What a check shows.
@@ -247,12 +248,21 @@ pub enum CheckState {
 /// What a tracker's own record says about a move that was told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MoveSeen {
-    /// It stands. This is the move as the tracker has it; nothing else is obeyed.
-    Stands(Box<TicketMoved>),
+    /// It stands.
+    Stands(Box<MoveStands>),
     /// It does not, or not any more: why, for lists.
     Not(String),
     /// The tracker's record does not have it, or not all of it: why, for lists. A move of a moment ago may still come.
     Absent(String),
+}
+
+/// A move that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoveStands {
+    /// The move as the tracker has it; nothing else is obeyed. Its fields are as they are now.
+    pub moved: TicketMoved,
+    /// What was changed of the ticket after it.
+    pub since: Since,
 }
 
 /// What a platform's own record says about something that was said there.
@@ -291,7 +301,7 @@ pub trait Tracker: Send + Sync {
     async fn is_moved(&self, intent: &MoveIntent) -> Result<bool, CallError>;
     /// Looks whether a move that was told of is the ticket's newest one, by whom it was said to be, and whether the
     /// ticket is still where it led. A move that names no change is the newest one to that status; then whoever told
-    /// of it remains the actor. Not to know is an error.
+    /// of it remains the actor. What was changed of the ticket since is told with it. Not to know is an error.
     async fn move_stands(&self, told: &TicketMoved) -> Result<MoveSeen, CallError>;
 }
 

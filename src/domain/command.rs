@@ -8,6 +8,7 @@ use super::ids::{CommandName, ParamName, PipelineName, Platform, RoleName, Ticke
 use super::pipeline::ParamKind;
 use super::places::ControlPlace;
 use super::signal::{PrChange, PrChanged, TicketStatus};
+use super::since::FieldsUsed;
 use super::template::Template;
 
 /// A declared chat command.
@@ -91,6 +92,13 @@ pub struct Trigger {
     pub verb: VerbName,
     /// The verb's arguments, rendered over the event's fields (`ticket`, `fields.…`; `pr.repo`, `pr.number`, …).
     pub args: BTreeMap<ParamName, Template>,
+}
+
+impl Trigger {
+    /// The fields of a ticket that decide what it means.
+    pub fn fields_used(&self) -> FieldsUsed {
+        FieldsUsed::of(self.args.values())
+    }
 }
 
 /// What must happen for a trigger.

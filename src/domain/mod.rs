@@ -21,6 +21,7 @@ pub mod process;
 pub mod question;
 pub mod run;
 pub mod signal;
+pub mod since;
 pub mod standing;
 pub mod start;
 pub mod template;

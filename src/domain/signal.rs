@@ -25,6 +25,14 @@ impl Proof {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Automation, Self::Token, Self::BodySigned, Self::Repaired];
 
+    /// Whether it proves who did what is told.
+    pub fn tells_who(self) -> bool {
+        match self {
+            Self::Automation | Self::Token => false,
+            Self::BodySigned | Self::Repaired => true,
+        }
+    }
+
     /// Its name where it is stored.
     pub fn name(self) -> &'static str {
         match self {
@@ -218,6 +226,10 @@ pub struct PrChanged {
     pub change: PrChange,
     /// The head commit after it.
     pub head: Sha,
+    /// Where it stood after it.
+    pub state: PrState,
+    /// Whether it was a draft.
+    pub draft: bool,
     /// The branch it would change.
     pub base: String,
     /// Its labels; when a label was added, only that one.
@@ -228,6 +240,73 @@ pub struct PrChanged {
     pub at: Timestamp,
     /// Names this change for ever.
     pub key: String,
+}
+
+/// Where a pull request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrState {
+    /// Open.
+    Open,
+    /// Merged.
+    Merged,
+    /// Closed without merging.
+    Closed,
+}
+
+impl std::fmt::Display for PrState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Merged => "merged",
+            Self::Closed => "closed",
+        })
+    }
+}
+
+/// A pull request as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrNow {
+    /// Where it stands.
+    pub state: PrState,
+    /// Whether it is a draft.
+    pub draft: bool,
+    /// The newest of its commits.
+    pub head: Sha,
+    /// The branch it would change.
+    pub base: String,
+    /// Its labels.
+    pub labels: Vec<String>,
+}
+
+impl PrChanged {
+    /// What of this is still so; nothing, and why, if it was taken back or something else has come over it. Of the
+    /// labels those that are still there. A head that has moved on since takes back nothing but a push: which commit is
+    /// meant is another question.
+    ///
+    /// # Errors
+    /// Says what is not so any more.
+    pub fn as_it_stands(&self, now: &PrNow) -> Result<Self, String> {
+        let (pr, gone) = (&self.pr, |label: &&String| !now.labels.contains(label));
+        if now.state != self.state {
+            return Err(format!("{pr} is {} now, not {}", now.state, self.state));
+        }
+        if now.draft && !self.draft {
+            return Err(format!("{pr} is a draft now"));
+        }
+        if now.base != self.base {
+            return Err(format!("{pr} goes to another branch now"));
+        }
+        match self.change {
+            PrChange::Pushed if now.head != self.head => Err(format!("{pr} has another head now")),
+            PrChange::Labeled if self.labels.iter().any(|label| gone(&label)) => {
+                Err(format!("{pr} does not have that label any more"))
+            }
+            _ => Ok(Self {
+                labels: self.labels.iter().filter(|label| !gone(label)).cloned().collect(),
+                ..self.clone()
+            }),
+        }
+    }
 }
 
 /// What happened to a pull request.

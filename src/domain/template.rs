@@ -66,20 +66,27 @@ impl Template {
     pub fn check(&self, known: &BTreeSet<String>) -> Result<(), TemplateError> {
         let code = self.code()?;
         self.check_helpers(&code)?;
+        let used = self.names()?;
+        match used.iter().find(|name| !is_known(name, known)) {
+            None => Ok(()),
+            Some(name) => Err(self.unknown(name, known, &code)),
+        }
+    }
+
+    /// The names it takes values from, as far as it names them: `fields.summary`, or `fields` if it goes through all.
+    pub fn names(&self) -> Result<BTreeSet<String>, TemplateError> {
+        self.code()?;
         let environment = environment();
         let template = environment
             .template_from_str(&self.0)
             .map_err(|error| self.explain(&error))?;
+        let builtin = environment.globals().map(|(name, _)| name).collect::<BTreeSet<_>>();
         // Not in known order, so sort: the same configuration always gives the same first error.
         let used: BTreeSet<String> = template.undeclared_variables(true).into_iter().collect();
-        let builtin = environment.globals().map(|(name, _)| name).collect::<BTreeSet<_>>();
-        match used
-            .iter()
-            .find(|name| !builtin.contains(name.as_str()) && !is_known(name, known))
-        {
-            None => Ok(()),
-            Some(name) => Err(self.unknown(name, known, &code)),
-        }
+        Ok(used
+            .into_iter()
+            .filter(|name| !builtin.contains(name.as_str()))
+            .collect())
     }
 
     /// The text it gives over these values. A name without a value, too many steps or too much output is an error.

@@ -39,17 +39,19 @@ impl Engine {
                 Err(wait) => return Err(wait),
             };
             let granted = matches!(permission, Permission::Granted { .. });
-            if granted && let Some(waiting) = self.void_starts(ask, invocation, command).await? {
+            let obeyed = granted && ask.altered.is_none();
+            if obeyed && let Some(waiting) = self.void_starts(ask, invocation, command).await? {
                 meant = or_waiting(self.meant_run(ask, invocation, command).await?, waiting);
             }
             let Some(via) = self.via(ask, granted).await? else {
                 return Ok("had already taken effect".to_owned());
             };
             let run = meant.as_ref().ok().and_then(Option::as_ref);
-            let known = match &meant {
-                Err(why) => Known::NoRun(why.clone()),
-                Ok(_) if !granted => Known::Run,
-                Ok(run) => self.known(ask, invocation, command, run.as_ref()).await?,
+            let known = match (&meant, &ask.altered) {
+                (Err(why), _) => Known::NoRun(why.clone()),
+                (Ok(_), Some(altered)) => Known::Altered(altered.clone()),
+                (Ok(_), None) if !granted => Known::Run,
+                (Ok(run), None) => self.known(ask, invocation, command, run.as_ref()).await?,
             };
             let asked = Asked {
                 invocation: invocation.clone(),
@@ -82,7 +84,7 @@ impl Engine {
     /// rule), each with rights of its own: a telling that is refused does not use it up, and is not heard of where it has
     /// taken effect (`None`).
     async fn via(&self, ask: &Ask<'_>, granted: bool) -> Result<Option<Via>, StoreError> {
-        if granted || !ask.stands {
+        if granted || !ask.looked.stands() {
             return Ok(Some(ask.via.clone()));
         }
         let taken = self.store.accepted(&ask.via.key).await?;
@@ -110,7 +112,7 @@ impl Engine {
         let start = (invocation.action == Action::Start).then(|| MayBeVoided {
             seq: ask.delivery.claimed.claim.seq,
             command: command.to_string(),
-            said_at: ask.at,
+            said_at: ask.looked.at(),
         });
         let cause = Cause {
             unless_voided: start.clone(),
@@ -126,7 +128,10 @@ impl Engine {
             }
             Committed::Done | Committed::LeaseLost => {
                 ask.answer_later(docs, None);
-                if granted {
+                if let (true, Some(altered)) = (granted, &ask.altered) {
+                    tracing::info!(command = %command, %verb, thread = %via.thread, %altered, "not obeyed");
+                    format!("/{command} {verb}: {altered}")
+                } else if granted {
                     self.metrics.command(command, verb);
                     format!("/{command} {verb}{}", started.unwrap_or_default())
                 } else {
@@ -139,8 +144,11 @@ impl Engine {
 
     fn said_at(&self, ask: &Ask<'_>) -> SaidAt {
         SaidAt {
-            at: (ask.at.checked_sub(ask.ahead).unwrap_or(ask.at)).min(ask.delivery.claimed.delivery.received_at),
-            counts_for: (!ask.stands).then_some(self.catalog.settings.engine.command_max_age),
+            at: ask
+                .looked
+                .at_by_our_clock()
+                .min(ask.delivery.claimed.delivery.received_at),
+            counts_for: (!ask.looked.stands()).then_some(self.catalog.settings.engine.command_max_age),
         }
     }
 

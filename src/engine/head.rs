@@ -23,11 +23,17 @@ impl Engine {
         };
         let vendor = self.forge_vendor();
         let delivery = ask.delivery;
-        let seen = match self.ask_outside(&vendor, delivery, forge.pull_request(pr)).await? {
+        let seen = match ask.pr_seen {
+            // The look at the pull request itself has shown it.
+            Some(seen) => Ok(seen.clone()),
+            None => self.ask_outside(&vendor, delivery, forge.pull_request(pr)).await?,
+        };
+        let seen = match seen {
             Ok(seen) => seen,
             Err(why) => return unseen(self.absent(delivery, why)?),
         };
-        let before = ask.at.checked_sub(Duration::from_secs(1)).unwrap_or(ask.at);
+        let at = ask.looked.at();
+        let before = at.checked_sub(Duration::from_secs(1)).unwrap_or(at);
         let (recorded, at_command) = match ask.head {
             // The event itself says which one.
             Some(head) => (Some(head.clone()), HeadThen::Commit(head.clone())),
@@ -58,7 +64,7 @@ impl Engine {
         let meant = named
             .as_ref()
             .or(recorded.as_ref())
-            .filter(|commit| **commit != seen.head);
+            .filter(|commit| **commit != seen.now.head);
         let belongs = match meant {
             None => true,
             Some(commit) => match self
@@ -72,7 +78,7 @@ impl Engine {
         Ok(HeadKnown::Seen(Box::new(PrHead {
             pr: pr.clone(),
             origin: origin(pr, &seen, forge.takes_forks()),
-            live: seen.head,
+            live: seen.now.head,
             recorded,
             at_command,
             belongs,

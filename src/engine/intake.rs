@@ -8,18 +8,19 @@ use std::time::Duration;
 use super::answers::{Answers, keep_from_thread};
 use super::deliveries::Piece;
 use super::pauses::{later, next_try};
+use super::reread::Looked;
 use super::{Cause, Engine};
-use crate::adapters::{CallError, MoveSeen, RawRequest};
+use crate::adapters::{CallError, PrSeen, RawRequest};
 use crate::domain::card;
-use crate::domain::command::{Action, Command, Trigger, TriggerOn};
+use crate::domain::command::Action;
 use crate::domain::decide::{Via, misread, reply_with};
 use crate::domain::grammar::{self, Found};
 use crate::domain::ids::{PrRef, Sha, ThreadRef};
-use crate::domain::places::Within;
-use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, PrChanged, Proof, Said, Signal, TicketMoved};
-use crate::store::{DeliverySettled, HeadSeen, NewDelivery, Place, RunFilter, StoreError};
+use crate::domain::signal::{Actor, ActorKind, Hint, Invoked, Said, Signal};
+use crate::domain::since::Altered;
+use crate::store::{DeliverySettled, NewDelivery, Place, RunFilter, StoreError};
 use futures_util::FutureExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 /// What one delivery may take; longer means that something outside hangs, and others must not wait for it.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -51,7 +52,6 @@ impl From<StoreError> for Wait {
 /// What a delivery says, or why that cannot be told.
 pub(super) type Reading = Result<Vec<Signal>, String>;
 
-const DONE_BY_A_BOT: &str = "done by a bot: triggers nothing";
 const PANICKED: &str = "stepherd itself failed on this (a panic, see its log)";
 
 /// An invocation on its way to a decision.
@@ -63,14 +63,14 @@ pub(super) struct Ask<'a> {
     pub(super) within: &'a [String],
     /// The pull request it was said on.
     pub(super) pr: Option<&'a PrRef>,
+    /// How that looks, if the look that was taken showed it.
+    pub(super) pr_seen: Option<&'a PrSeen>,
     /// The head commit that the event itself names, for commands without words.
     pub(super) head: Option<&'a Sha>,
-    /// When it was said, by the platform's clock.
-    pub(super) at: Timestamp,
-    /// By how much that clock is ahead, as far as is known.
-    pub(super) ahead: SignedDuration,
-    /// Whether it is still so, however long ago it was said: a ticket that stands where it was moved.
-    pub(super) stands: bool,
+    /// What its platform says of it now.
+    pub(super) looked: &'a Looked,
+    /// Why what was approved may not be what stands there now.
+    pub(super) altered: Option<Altered>,
     /// What it came in.
     pub(super) delivery: &'a Piece,
     /// Whether whoever said it gets answers in threads.
@@ -200,8 +200,7 @@ impl Engine {
         let answered = self.is_answered(&said.actor, delivery).await?;
         // Where the proof does not cover who said it, that is found out first: else a made-up telling would use up the
         // words of somebody who has a role.
-        let as_told = delivery.claimed.delivery.proof != Proof::Token;
-        if !answered && as_told {
+        if !answered && delivery.claimed.delivery.proof.tells_who() {
             return self.ignored(said, &found).await;
         }
         let heard = match self.word_stands(said, delivery).await? {
@@ -229,10 +228,10 @@ impl Engine {
                     actor: &said.actor,
                     within: &said.within,
                     pr: said.pr.as_ref(),
+                    pr_seen: None,
                     head: None,
-                    at: said.at,
-                    ahead: heard.ahead,
-                    stands: false,
+                    looked: &heard.looked,
+                    altered: None,
                     delivery,
                     answered,
                     together: together.as_ref(),
@@ -248,7 +247,7 @@ impl Engine {
     }
 
     /// Whether stepherd itself did this. Until that can be told, everything said there waits.
-    async fn is_own(&self, actor: &Actor, delivery: &Piece) -> Result<bool, Wait> {
+    pub(super) async fn is_own(&self, actor: &Actor, delivery: &Piece) -> Result<bool, Wait> {
         let platform = &actor.account.platform;
         let Some(threads) = self.hands.threads.get(platform) else {
             return Ok(false);
@@ -340,11 +339,10 @@ impl Engine {
             actor: &invoked.actor,
             within: &invoked.within,
             pr: None,
+            pr_seen: None,
             head: None,
-            // It comes in as it is said, or not at all, and the platform's clock was not asked.
-            at: delivery.claimed.delivery.received_at,
-            ahead: SignedDuration::ZERO,
-            stands: false,
+            looked: &Looked::as_it_came(delivery),
+            altered: None,
             delivery,
             answered,
             together: None,
@@ -352,7 +350,7 @@ impl Engine {
         .await
     }
 
-    async fn ask(&self, ask: Ask<'_>) -> Result<String, Wait> {
+    pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<String, Wait> {
         match &ask.found {
             Found::Invocation(invocation) => self.invoke(&ask, invocation).boxed().await,
             Found::Misread(text) => {
@@ -360,76 +358,6 @@ impl Engine {
                 Ok(format!("misread: {}", text.problem))
             }
         }
-    }
-
-    async fn ticket_moved(&self, told: &TicketMoved, delivery: &Piece) -> Result<String, Wait> {
-        if told.actor.kind != ActorKind::Human {
-            return Ok(DONE_BY_A_BOT.to_owned());
-        }
-        if !self.triggers_on(told) {
-            return Ok("triggers nothing".to_owned());
-        }
-        // Only now is anything asked of the platform: a move that triggers nothing costs no call.
-        match self.move_stands(told, delivery).await? {
-            MoveSeen::Stands(moved) => match self.too_old(&moved).await? {
-                Some(why) => Ok(format!("too old: {why}")),
-                None => self.moved(&moved, delivery).await,
-            },
-            MoveSeen::Not(why) => Ok(format!("does not stand: {why}")),
-            MoveSeen::Absent(why) => Ok(format!("does not stand: {}", self.absent(delivery, why)?)),
-        }
-    }
-
-    async fn moved(&self, moved: &TicketMoved, delivery: &Piece) -> Result<String, Wait> {
-        let wanted = |on: &TriggerOn| on.means_ticket(&moved.ticket, &moved.to);
-        let context = serde_json::json!({ "ticket": moved.ticket.as_str(), "fields": moved.fields });
-        let event = TriggerEvent {
-            key: &moved.key,
-            thread: &moved.thread,
-            actor: &moved.actor,
-            within: vec![moved.ticket.project().to_owned()],
-            pr: None,
-            head: None,
-            at: moved.at,
-            delivery,
-            context,
-        };
-        self.triggered(&event, wanted).await
-    }
-
-    async fn pr_changed(&self, changed: &PrChanged, delivery: &Piece) -> Result<String, Wait> {
-        if changed.change.brings_head() {
-            self.store
-                .record_head(
-                    &changed.pr,
-                    &HeadSeen {
-                        head: changed.head.clone(),
-                        at: changed.at,
-                    },
-                )
-                .await?;
-        }
-        self.look_soon(&changed.thread).await?;
-        let wanted = |on: &TriggerOn| on.means_pr(changed);
-        let pr = serde_json::json!({
-            "repo": changed.pr.repo.to_string(), "number": changed.pr.number, "head": changed.head.as_str(),
-            "base": changed.base, "title": changed.title, "labels": changed.labels,
-        });
-        let context = serde_json::json!({ "pr": pr });
-        let event = TriggerEvent {
-            key: &changed.key,
-            thread: &changed.thread,
-            actor: &changed.actor,
-            within: vec![changed.pr.repo.owner().to_owned(), changed.pr.repo.name().to_owned()],
-            pr: Some(&changed.pr),
-            // Whoever adds a label or reopens may have looked at an older head; only who pushes is sure to know the new
-            // one.
-            head: changed.change.brings_head().then_some(&changed.head),
-            at: changed.at,
-            delivery,
-            context,
-        };
-        self.triggered(&event, wanted).await
     }
 
     async fn hint(&self, hint: &Hint) -> Result<String, Wait> {
@@ -440,7 +368,7 @@ impl Engine {
     }
 
     /// Runs of this thread are looked at soon: webhooks are hints, looking is what counts.
-    async fn look_soon(&self, thread: &ThreadRef) -> Result<(), StoreError> {
+    pub(super) async fn look_soon(&self, thread: &ThreadRef) -> Result<(), StoreError> {
         let filter = RunFilter {
             place: Some(Place::Thread(thread.clone())),
             live_only: true,
@@ -451,75 +379,6 @@ impl Engine {
         self.store.touch(&runs, self.clock.now()).await?;
         self.wakes.runs.notify_one();
         Ok(())
-    }
-
-    async fn triggered(&self, event: &TriggerEvent<'_>, wanted: impl Fn(&TriggerOn) -> bool) -> Result<String, Wait> {
-        if event.actor.kind != ActorKind::Human {
-            return Ok(DONE_BY_A_BOT.to_owned());
-        }
-        let mut meant = Vec::new();
-        for command in &self.catalog.commands {
-            let triggers = command.triggers.iter().enumerate();
-            let wanted = triggers.filter(|(_, trigger)| wanted(&trigger.on));
-            meant.extend(wanted.map(|(place, trigger)| (command, place, trigger)));
-        }
-        if meant.is_empty() {
-            return Ok("triggers nothing".to_owned());
-        }
-        if self.is_own(event.actor, event.delivery).await? {
-            return Ok("done by stepherd itself: triggers nothing".to_owned());
-        }
-        let answered = self.is_answered(event.actor, event.delivery).await?;
-        let mut notes = Vec::new();
-        for (command, place, trigger) in meant {
-            notes.push(self.trigger(event, command, trigger, place, answered).await?);
-        }
-        Ok(notes.join("; "))
-    }
-
-    async fn trigger(
-        &self,
-        event: &TriggerEvent<'_>,
-        command: &Command,
-        trigger: &Trigger,
-        place: usize,
-        answered: bool,
-    ) -> Result<String, Wait> {
-        let mut args = Vec::new();
-        for (name, template) in &trigger.args {
-            match template.render(&event.context) {
-                Ok(value) if value.trim().is_empty() => {}
-                Ok(value) => args.push((name.to_string(), value.trim().to_owned())),
-                // A field that the event does not have is an argument that is not given.
-                Err(error) => tracing::info!(argument = %name, %error, "a trigger's argument has no value"),
-            }
-        }
-        let (platform, verb) = (&event.thread.platform, trigger.verb.as_str());
-        let found = grammar::resolve(command.name.as_str(), verb, &args, &self.catalog.commands, platform);
-        let Some(found) = found else {
-            return Ok(format!("no verb {verb}"));
-        };
-        let via = Via {
-            key: format!("{}:{}:{place}", event.key, command.name),
-            thread: event.thread.clone(),
-            handle: None,
-            message: None,
-        };
-        self.ask(Ask {
-            found,
-            via,
-            actor: event.actor,
-            within: &event.within,
-            pr: event.pr,
-            head: event.head,
-            at: event.at,
-            ahead: SignedDuration::ZERO,
-            stands: matches!(trigger.on, TriggerOn::Ticket { .. }),
-            delivery: event.delivery,
-            answered,
-            together: None,
-        })
-        .await
     }
 }
 
@@ -534,17 +393,4 @@ pub(super) fn name_within(found: &Found, names: &mut BTreeMap<String, usize>) ->
     let named = format!("{name}:{occurrence}");
     *occurrence += 1;
     named
-}
-
-/// Something that may trigger commands without words.
-struct TriggerEvent<'a> {
-    key: &'a str,
-    thread: &'a ThreadRef,
-    actor: &'a Actor,
-    within: Within,
-    pr: Option<&'a PrRef>,
-    head: Option<&'a Sha>,
-    at: Timestamp,
-    delivery: &'a Piece,
-    context: serde_json::Value,
 }

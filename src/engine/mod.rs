@@ -24,6 +24,7 @@ mod retention;
 mod rights;
 mod strangers;
 mod sweep;
+mod triggers;
 mod voided;
 mod work;
 

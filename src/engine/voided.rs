@@ -26,7 +26,7 @@ impl Engine {
         let voided = Voided {
             command: invocation.command.to_string(),
             by: ask.actor.name.clone(),
-            at: ask.at,
+            at: ask.looked.at(),
         };
         let mut starts = 0;
         for seq in self.store.void_starts(thread, claim.seq, &voided).await? {

@@ -13,6 +13,7 @@ mod random;
 mod retries;
 mod sets;
 mod standing;
+mod stands;
 mod starts;
 mod stops;
 mod tables;

@@ -8,6 +8,7 @@ mod discord;
 mod faults;
 mod jira;
 mod locks;
+mod looked;
 mod loops;
 mod outage;
 mod places;

@@ -10,7 +10,7 @@ use super::place::{Kind, Place, platform};
 use super::threads::MARKER_START;
 use crate::adapters::{Proof, Unreadable};
 use crate::domain::ids::{PrRef, Repo, Sha};
-use crate::domain::signal::{Account, Actor, ActorKind, Hint, PrChange, PrChanged, Said, Signal, Text};
+use crate::domain::signal::{Account, Actor, ActorKind, Hint, PrChange, PrChanged, PrState, Said, Signal, Text};
 
 /// All that is ever asked for.
 static WANTED: Wanted = Fields(&[
@@ -37,11 +37,13 @@ static WANTED: Wanted = Fields(&[
         "pull_request",
         Fields(&[
             ("base", Fields(&[("ref", All)])),
+            ("draft", All),
             ("head", Fields(&[("sha", All)])),
             ("id", All),
             ("labels", All),
             ("merged", All),
             ("number", All),
+            ("state", All),
             ("title", All),
             ("updated_at", All),
         ]),
@@ -225,11 +227,33 @@ fn pull_request(payload: &Payload<'_>, own: &OwnIdentity) -> Result<Signal, Unre
         pr,
         change,
         head,
+        state: state(payload, change)?,
+        draft: payload.find("pull_request.draft").and_then(Value::as_bool) == Some(true),
         base: payload.text("pull_request.base.ref")?.to_owned(),
         labels,
         title: payload.text("pull_request.title")?.to_owned(),
         at,
     }))
+}
+
+/// Where the change left it.
+fn state(payload: &Payload<'_>, change: PrChange) -> Result<PrState, Unreadable> {
+    Ok(match change {
+        PrChange::Opened | PrChange::Reopened | PrChange::Pushed => PrState::Open,
+        PrChange::Merged => PrState::Merged,
+        PrChange::Closed => PrState::Closed,
+        PrChange::Labeled => {
+            let merged = payload.flag("pull_request.merged")?;
+            payload.need("pull_request.state", "open or closed", |state| {
+                match (state.as_str()?, merged) {
+                    ("open", false) => Some(PrState::Open),
+                    ("closed", true) => Some(PrState::Merged),
+                    ("closed", false) => Some(PrState::Closed),
+                    _ => None,
+                }
+            })?
+        }
+    })
 }
 
 /// The labels that count: for a label that was added only that one, so that adding another does not look as if

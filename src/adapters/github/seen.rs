@@ -12,6 +12,7 @@ use crate::adapters::{CallError, PrSeen};
 use crate::domain::decide::HeadThen;
 use crate::domain::ids::{PrRef, Repo, Sha};
 use crate::domain::run::FailureClass;
+use crate::domain::signal::{PrNow, PrState};
 
 /// The most that GitHub puts on a page. Whoever pushed more often than this since the command was given is asked which
 /// commit was meant.
@@ -23,8 +24,18 @@ impl Github {
     pub(super) async fn see_pull(&self, pr: &PrRef) -> Result<PrSeen, CallError> {
         #[derive(Deserialize)]
         struct Pull {
+            state: String,
+            merged: bool,
+            /// Absent where drafts are not known.
+            #[serde(default)]
+            draft: bool,
+            labels: Vec<Label>,
             head: Head,
             base: Base,
+        }
+        #[derive(Deserialize)]
+        struct Label {
+            name: String,
         }
         #[derive(Deserialize)]
         struct Head {
@@ -35,6 +46,7 @@ impl Github {
         }
         #[derive(Deserialize)]
         struct Base {
+            r#ref: String,
             repo: Named,
         }
         #[derive(Deserialize)]
@@ -44,6 +56,17 @@ impl Github {
         let target = format!("/repos/{}/pulls/{}", pr.repo, pr.number);
         let scope = Scope::Repo(&pr.repo, Need::ReadPulls);
         let pull: Pull = self.client.get(scope, &target).await.and_then(Reply::json)?;
+        let state = match (pull.state.as_str(), pull.merged) {
+            ("open", false) => PrState::Open,
+            ("closed", true) => PrState::Merged,
+            ("closed", false) => PrState::Closed,
+            (other, merged) => {
+                return Err(undocumented(
+                    &target,
+                    &format!("its state is `{other}`, merged: {merged}"),
+                ));
+            }
+        };
         Ok(PrSeen {
             pr: PrRef {
                 repo: pull.base.repo.full_name,
@@ -51,7 +74,13 @@ impl Github {
             },
             head_repo: pull.head.repo.map(|repo| repo.full_name),
             branch: pull.head.r#ref,
-            head: pull.head.sha,
+            now: PrNow {
+                state,
+                draft: pull.draft,
+                head: pull.head.sha,
+                base: pull.base.r#ref,
+                labels: pull.labels.into_iter().map(|label| label.name).collect(),
+            },
         })
     }
 
@@ -116,7 +145,7 @@ impl Github {
         match newest_first.first() {
             None => return Ok(HeadThen::NoRecord),
             // It has not caught up yet, or the branch has moved on since it was seen.
-            Some(last) if last.after != seen.head => return Ok(HeadThen::Behind),
+            Some(last) if last.after != seen.now.head => return Ok(HeadThen::Behind),
             Some(_) => {}
         }
         let then = newest_first.into_iter().find(|activity| activity.timestamp <= at);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::client::{Jira, encoded, id_of, odd, success};
-use super::history::{API, Move, Ticket, created, list, moment, text};
+use super::history::{API, Move, Ticket, created, list, moment, moves, text};
 use super::{Flavor, platform};
 use crate::adapters::{CallError, Catchup, Missed, MissedDelivery, Ours};
 use crate::domain::ids::Platform;
@@ -114,8 +114,9 @@ impl JiraCatchup {
         let mut found = Vec::new();
         if self.transitions {
             let reaches = |changes: &[Value]| changes.iter().filter_map(created).any(|at| at < since);
-            let moves = self.jira.moves(&ticket, reaches).await?;
-            found.extend(transitions(&ticket, &moves, since));
+            let changes = self.jira.changes_back(&ticket, reaches).await?;
+            let changes = changes.ok_or_else(|| odd("a ticket has more changes than can be read"))?;
+            found.extend(transitions(&ticket, &moves(&changes), since));
         }
         for comment in self.comments(&ticket.path, since).await? {
             found.extend(commented(&ticket, &comment, since));

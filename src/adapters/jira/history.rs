@@ -5,6 +5,8 @@
 //! Atlassian, "Get issue" (`expand=changelog`: on Cloud the newest changes, newest first; on Data Center all of them)
 //! and "Get changelogs" (Cloud only, oldest first).
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -24,6 +26,8 @@ pub(super) struct Ticket {
     pub(super) path: String,
     /// Its id, key and fields, as webhooks carry them.
     issue: Value,
+    /// What people call its fields, by id.
+    pub(super) names: BTreeMap<String, String>,
     /// The changes that Jira shows with it.
     shown: Vec<Value>,
     /// Whether these are all.
@@ -44,7 +48,9 @@ impl Jira {
     pub(super) async fn ticket(&self, key: &str) -> Result<Option<Ticket>, CallError> {
         let path = format!("{API}/issue/{}", encoded(key));
         let fields = encoded("*all,-comment");
-        let answered = self.get(&format!("{path}?fields={fields}&expand=changelog")).await?;
+        let answered = self
+            .get(&format!("{path}?fields={fields}&expand=changelog,names"))
+            .await?;
         if answered.status == 404 {
             return Ok(None);
         }
@@ -57,18 +63,20 @@ impl Jira {
             issue: json!({
                 "id": issue.get("id"), "self": issue.get("self"), "key": issue.get("key"), "fields": issue.get("fields"),
             }),
+            names: shown_names(&issue),
             shown,
         }))
     }
 
-    /// The changes of the ticket's status, oldest first: all, or the newest ones back to where a page holds enough.
-    pub(super) async fn moves(
+    /// The ticket's changes in no order: all, or the newest ones back to where a page holds enough; `None` if there are
+    /// too many to be read.
+    pub(super) async fn changes_back(
         &self,
         ticket: &Ticket,
         enough: impl Fn(&[Value]) -> bool,
-    ) -> Result<Vec<Move>, CallError> {
+    ) -> Result<Option<Vec<Value>>, CallError> {
         if ticket.whole || enough(&ticket.shown) {
-            return Ok(moves(&ticket.shown));
+            return Ok(Some(ticket.shown.clone()));
         }
         let mut changes = Vec::new();
         let (_, mut end) = self.page(ticket, 0, 1).await?;
@@ -78,11 +86,11 @@ impl Jira {
             let done = start == 0 || enough(&page);
             changes.extend(page);
             if done {
-                return Ok(moves(&changes));
+                return Ok(Some(changes));
             }
             end = start;
         }
-        Err(odd("a ticket has more changes than can be read"))
+        Ok(None)
     }
 
     /// The changes from this place on to that one, oldest first. None may be missing: what is in a gap would count as
@@ -155,7 +163,7 @@ pub(super) fn tells_of_status(changes: &[Value]) -> bool {
 }
 
 /// The changes of status among these changes, oldest first.
-fn moves(changes: &[Value]) -> Vec<Move> {
+pub(super) fn moves(changes: &[Value]) -> Vec<Move> {
     let of_status = changes.iter().filter(|change| status_item(change).is_some());
     let mut moves: Vec<Move> = of_status
         .filter_map(|change| {
@@ -166,8 +174,20 @@ fn moves(changes: &[Value]) -> Vec<Move> {
             })
         })
         .collect();
-    moves.sort_by_key(|moved| (moved.at, moved.id.parse::<u64>().unwrap_or_default()));
+    moves.sort_by_key(|moved| (moved.at, number(&moved.id)));
     moves
+}
+
+/// Jira numbers changes, upwards.
+pub(super) fn number(id: &str) -> Option<u64> {
+    id.parse().ok()
+}
+
+fn shown_names(issue: &Value) -> BTreeMap<String, String> {
+    let names = issue.get("names").and_then(Value::as_object).into_iter().flatten();
+    names
+        .filter_map(|(id, name)| Some((id.clone(), name.as_str()?.to_owned())))
+        .collect()
 }
 
 /// The change of status in a change, as the door recognises it.

@@ -8,6 +8,7 @@ pub mod adf;
 mod catchup;
 mod client;
 mod door;
+mod edits;
 mod history;
 mod jwt;
 mod lines;

@@ -5,9 +5,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Jira, encoded, id_of, odd, success};
-use super::history::tells_of_status;
+use super::edits::since;
+use super::history::{moves, number, tells_of_status};
 use super::read;
-use crate::adapters::{CallError, MoveSeen, Proof, Tracker};
+use crate::adapters::{CallError, MoveSeen, MoveStands, Proof, Tracker};
 use crate::domain::effect::{MoveIntent, Outcome};
 use crate::domain::ids::Platform;
 use crate::domain::run::FailureClass;
@@ -80,12 +81,15 @@ impl Tracker for Jira {
         let Some(ticket) = self.ticket(told.ticket.as_str()).await? else {
             return absent("Jira does not show this ticket");
         };
-        let moves = self.moves(&ticket, tells_of_status).await?;
+        let Some(changes) = self.changes_back(&ticket, tells_of_status).await? else {
+            return not("it has more changes than can be read");
+        };
+        let moves = moves(&changes);
         let Some(newest) = moves.last() else {
             return absent("Jira shows no change of its status");
         };
         if let Some(change) = told.change.as_ref().filter(|change| **change != newest.id) {
-            if is_newer(change, &newest.id) && moves.iter().all(|seen| seen.id != *change) {
+            if number(change) > number(&newest.id) && moves.iter().all(|seen| seen.id != *change) {
                 return absent("Jira does not show this change");
             }
             return not("its newest change of status is another one");
@@ -107,9 +111,13 @@ impl Tracker for Jira {
             _ if !read::same(&seen.to, &told.to) || !read::same(&now_in, &seen.to) => return absent(why),
             _ => {}
         }
+        let stands = |moved| {
+            let since = since(&changes, newest, &ticket.names);
+            Ok(MoveSeen::Stands(Box::new(MoveStands { moved, since })))
+        };
         match told.change {
             Some(_) if seen.actor.account != told.actor.account => not("somebody else moved it"),
-            Some(_) => Ok(MoveSeen::Stands(Box::new(seen))),
+            Some(_) => stands(seen),
             // Rules see what stepherd moves, too.
             None if seen.actor.kind == ActorKind::Ours => not("stepherd itself moved it"),
             None => {
@@ -117,7 +125,7 @@ impl Tracker for Jira {
                     name: format!("{} (moved by {})", told.actor.name, seen.actor.name),
                     ..told.actor.clone()
                 };
-                Ok(MoveSeen::Stands(Box::new(seen)))
+                stands(seen)
             }
         }
     }
@@ -150,14 +158,6 @@ impl Status {
     fn is(&self, wanted: &str) -> bool {
         self.id == wanted || self.name.to_lowercase() == wanted.to_lowercase()
     }
-}
-
-/// Jira counts changes up.
-fn is_newer(change: &str, than: &str) -> bool {
-    let number = |id: &str| id.parse::<u64>().ok();
-    number(change)
-        .zip(number(than))
-        .is_some_and(|(change, than)| change > than)
 }
 
 fn transitions(body: &Value) -> Result<Vec<Transition>, CallError> {

@@ -9,6 +9,7 @@ use crate::domain::doc::{Block, Doc, Span};
 use crate::domain::grammar;
 use crate::domain::ids::{PrRef, Repo, RoleName, Sha};
 use crate::domain::run::{Happened, History, LeftHow, LeftJob, Run, RunState, Verdict};
+use crate::domain::since::Altered;
 use crate::domain::standing;
 
 /// One paragraph of plain text.
@@ -89,6 +90,32 @@ pub fn too_old(invocation: &Invocation, who: Option<&str>, at: Timestamp) -> Doc
         )),
         Span::code(grammar::written(invocation)),
     ])
+}
+
+/// What a moved ticket would start may not be what was approved by moving it.
+pub fn altered(who: &str, why: &Altered) -> Doc {
+    let again = "Look at what stands there now, and move it again to approve that.";
+    let fields = match why {
+        Altered::Fields(fields) => fields,
+        Altered::Untold(why) => {
+            return plain(&format!(
+                "Nothing was done: stepherd cannot tell whether the ticket was changed after {who} moved it, because \
+                 {why}. {again}"
+            ));
+        }
+    };
+    let mut spans = vec![Span::text("Nothing was done: ")];
+    for (place, (field, edit)) in fields.iter().enumerate() {
+        spans.extend((place > 0).then(|| Span::text(", ")));
+        spans.push(Span::code(field));
+        spans.push(Span::text(format!(
+            " was changed by {} at {}",
+            edit.by,
+            minute(edit.at)
+        )));
+    }
+    spans.push(Span::text(format!(", after {who} had moved the ticket. {again}")));
+    Doc::paragraph(spans)
 }
 
 /// A stop that was said before the run it would meet was asked for.

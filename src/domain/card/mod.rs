@@ -9,7 +9,7 @@ mod asked;
 mod notice;
 
 pub use answers::{
-    accepted, bad_start, done_before, foreign_commit, from_fork, happened, help, list, misread, moved, no_run,
+    accepted, altered, bad_start, done_before, foreign_commit, from_fork, happened, help, list, misread, moved, no_run,
     no_such_command, nothing_to_retry, nothing_to_stop, other_head, plain, refused, stop_of_another,
     stopped_while_it_waited, too_old, unknown_head, unseen, why,
 };

@@ -28,6 +28,7 @@ pub(super) fn decide(run: Option<&Run>, asked: &Asked, facts: &Facts) -> Decisio
     }
     match (asked.invocation.action, &asked.known, run) {
         (_, Known::NoRun(why), _) => answer(&asked.via, card::no_run(&asked.invocation, why)),
+        (_, Known::Altered(why), _) => answer(&asked.via, card::altered(&asked.by.name, why)),
         (Action::Start, Known::Start(known), _) => start(asked, known, role, facts),
         (Action::List, Known::List(runs), _) => answer(&asked.via, card::list(runs)),
         (Action::Help, Known::Help(command), _) => answer(&asked.via, card::help(command, asked.asked_verb())),

@@ -26,6 +26,7 @@ use super::pipeline::{Pipeline, StepKind};
 use super::policy::{Permission, SamePerson};
 use super::run::{By, History, Observation, OpenedPr, Run};
 use super::signal::{MessageRef, ReplyHandle};
+use super::since::Altered;
 use super::start::Resolved;
 use crate::domain::ids::{PrRef, StepName, ThreadRef};
 
@@ -120,6 +121,8 @@ pub enum Known {
     List(Vec<Run>),
     /// The command that help is asked for.
     Help(Box<Command>),
+    /// Why what was approved may not be what stands there now; nothing more was found out.
+    Altered(Altered),
 }
 
 /// What an answer needs.

@@ -182,10 +182,9 @@ impl Happening<'_> {
     /// The body of `jira:issue_updated` after a change of another field.
     pub(super) fn edited(&self, field: &str, from: &Value, to: &Value, changelog: &str) -> String {
         let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-        let item = json!({
-            "field": field, "fieldtype": "jira", "fieldId": field,
-            "from": null, "fromString": text(from), "to": null, "toString": text(to),
-        });
+        let item = self
+            .site
+            .change_item(field, [None, Some(&text(from)), None, Some(&text(to))]);
         self.updated(
             "issue_updated",
             vec![item],

@@ -125,6 +125,42 @@ impl Jira {
         Ok(id)
     }
 
+    /// A person moves the issue to another project, where it gets this key and keeps its status. Jira tells of it as of any
+    /// other edit.
+    ///
+    /// # Errors
+    /// When there is no such issue, person or project.
+    pub async fn move_to(&self, key: &str, user: &str, new_key: &str) -> Result<(), NotPossible> {
+        let user = self.person(user)?;
+        let now = (self.inner.now)();
+        let project = new_key.rsplit_once('-').map_or("", |(project, _)| project).to_owned();
+        {
+            let mut site = lock(&self.inner.site);
+            if !site.projects.contains_key(&project) {
+                return Err(no("project", &project));
+            }
+            let id = site.new_id();
+            let issue = site.issue(key).ok_or_else(|| no("issue", key))?;
+            let (old_key, old) = (issue.key.clone(), issue.project.clone());
+            let new = new_key.to_owned();
+            let items = vec![
+                site.change_item("project", [Some(&old), Some(&old), Some(&project), Some(&project)]),
+                site.change_item("Key", [None, Some(&old_key), None, Some(&new)]),
+            ];
+            let issue = site.issue_mut(key).ok_or_else(|| no("issue", key))?;
+            issue.former_keys.push(old_key);
+            (issue.key, issue.project, issue.updated) = (new, project, now);
+            issue.changes.push(Change {
+                id,
+                author: user,
+                created: now,
+                items,
+            });
+        }
+        self.inner.flush().await;
+        Ok(())
+    }
+
     fn person(&self, any: &str) -> Result<String, NotPossible> {
         let site = lock(&self.inner.site);
         site.user(any)

@@ -186,6 +186,12 @@ impl Jira {
         );
     }
 
+    /// An administrator gives a field this name, which others may have, too.
+    pub fn name_field(&self, id: &str, name: &str) {
+        let mut site = lock(&self.inner.site);
+        site.field_names.insert(id.to_owned(), name.to_owned());
+    }
+
     /// Adds an issue, in the workflow's first status.
     ///
     /// # Errors
@@ -211,6 +217,7 @@ impl Jira {
             comments: Vec::new(),
             changes: Vec::new(),
             hidden: false,
+            former_keys: Vec::new(),
             created: now,
             updated: now,
         });

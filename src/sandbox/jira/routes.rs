@@ -82,7 +82,14 @@ async fn issue(
         let minus = wanted.iter().any(|w| w.strip_prefix('-') == Some(name));
         !minus && (all || wanted.contains(&name.as_str()))
     });
+    let names: Map<String, Value> = fields
+        .keys()
+        .map(|id| (id.clone(), site.field_name(id).into()))
+        .collect();
     let mut shown = site.issue_json(issue, &v, fields);
+    if expands(&asked, "names") {
+        shown["names"] = names.into();
+    }
     if expands(&asked, "changelog") {
         shown["changelog"] = site.changelog_json(issue);
     }

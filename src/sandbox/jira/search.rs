@@ -199,9 +199,18 @@ impl Site {
     /// One changed field: from what to what, by id and in words.
     pub(super) fn change_item(&self, field: &str, change: [Option<&String>; 4]) -> Value {
         let [from, from_text, to, to_text] = change;
+        let custom = field.starts_with("customfield_");
+        let name = match field {
+            "components" => "Component".to_owned(),
+            "fixVersions" => "Fix Version".to_owned(),
+            "issuelinks" => "Link".to_owned(),
+            "versions" => "Version".to_owned(),
+            _ if custom => self.field_name(field),
+            own => own.to_owned(),
+        };
         let mut item = Map::from_iter([
-            ("field".to_owned(), json!(field)),
-            ("fieldtype".to_owned(), json!("jira")),
+            ("field".to_owned(), json!(name)),
+            ("fieldtype".to_owned(), json!(if custom { "custom" } else { "jira" })),
             ("from".to_owned(), json!(from)),
             ("fromString".to_owned(), json!(from_text)),
             ("to".to_owned(), json!(to)),

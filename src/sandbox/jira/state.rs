@@ -133,8 +133,17 @@ pub(super) struct Issue {
     /// Oldest first.
     pub(super) changes: Vec<Change>,
     pub(super) hidden: bool,
+    /// The keys that it had in other projects; they lead to it.
+    pub(super) former_keys: Vec<String>,
     pub(super) created: Timestamp,
     pub(super) updated: Timestamp,
+}
+
+impl Issue {
+    fn is_called(&self, any: &str) -> bool {
+        let mut keys = [&self.key, &self.id].into_iter().chain(&self.former_keys);
+        keys.any(|key| key.eq_ignore_ascii_case(any))
+    }
 }
 
 /// Something that was changed, and by whom.
@@ -202,6 +211,8 @@ pub(super) struct Site {
     pub(super) bot: String,
     pub(super) rights: Rights,
     pub(super) lists_properties: bool,
+    /// Names that administrators gave to fields, by id; two fields may have one.
+    pub(super) field_names: BTreeMap<String, String>,
     pub(super) projects: BTreeMap<String, Project>,
     pub(super) users: Vec<JiraUser>,
     pub(super) groups: BTreeMap<String, Group>,
@@ -217,6 +228,7 @@ impl Site {
             bot: bot.account_id.clone(),
             rights: Rights::default(),
             lists_properties: true,
+            field_names: BTreeMap::new(),
             projects: BTreeMap::new(),
             users: vec![bot],
             groups: BTreeMap::new(),
@@ -238,15 +250,11 @@ impl Site {
     }
 
     pub(super) fn issue(&self, key: &str) -> Option<&Issue> {
-        self.issues
-            .iter()
-            .find(|i| i.key.eq_ignore_ascii_case(key) || i.id == key)
+        self.issues.iter().find(|i| i.is_called(key))
     }
 
     pub(super) fn issue_mut(&mut self, key: &str) -> Option<&mut Issue> {
-        self.issues
-            .iter_mut()
-            .find(|i| i.key.eq_ignore_ascii_case(key) || i.id == key)
+        self.issues.iter_mut().find(|i| i.is_called(key))
     }
 
     /// The comments that the bot may see: of restricted ones those of its own groups.
@@ -319,6 +327,18 @@ impl Site {
             fields.extend(standing);
         }
         fields
+    }
+
+    /// What people call a field.
+    pub(super) fn field_name(&self, id: &str) -> String {
+        let own = match (id, id.strip_prefix("customfield_")) {
+            (_, Some(number)) => format!("Field {number}"),
+            ("fixVersions", _) => "Fix Version/s".to_owned(),
+            ("versions", _) => "Affects Version/s".to_owned(),
+            ("issuelinks", _) => "Linked Issues".to_owned(),
+            (other, _) => format!("{}{}", other[..1].to_uppercase(), &other[1..]),
+        };
+        self.field_names.get(id).cloned().unwrap_or(own)
     }
 
     pub(super) fn issue_json(&self, issue: &Issue, version: &str, fields: Map<String, Value>) -> Value {

@@ -102,6 +102,8 @@ fn pull_request(action: &str) -> Value {
             "id": 5012,
             "number": 12,
             "title": "Update <b>",
+            "state": "open",
+            "draft": false,
             "merged": false,
             "updated_at": "2026-11-20T10:00:00Z",
             "head": { "ref": "topic", "sha": HEAD },

@@ -1,8 +1,12 @@
 //! Whether a move of a ticket stands, as a site says.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
-use stepherd::adapters::{CallError, MoveSeen, Tracker};
+use stepherd::adapters::{CallError, MoveSeen, MoveStands, Tracker};
 use stepherd::domain::signal::{Account, Signal, TicketMoved};
+use stepherd::domain::since::Since;
+use stepherd::sandbox::jira::Flavour;
 use stepherd::sandbox::stage::Fault;
 
 use super::site::{FLAVORS, Set, set_up};
@@ -29,7 +33,10 @@ async fn the_newest_move_stands_as_the_site_has_it_whatever_else_was_told() {
     for (flavor, flavour) in FLAVORS {
         let set = set_up(flavor, flavour).await;
         let told = approved(&set).await;
-        let stands = MoveSeen::Stands(Box::new(told.clone()));
+        let stands = MoveSeen::Stands(Box::new(MoveStands {
+            moved: told.clone(),
+            since: Since::Told(BTreeMap::new()),
+        }));
         assert_eq!(set.jira.move_stands(&told).await, Ok(stands.clone()), "{flavor:?}");
         let mut embellished = told.clone();
         embellished.fields.insert("summary".into(), "DCR another".into());
@@ -56,8 +63,145 @@ async fn it_stands_behind_many_other_changes() {
         let Ok(MoveSeen::Stands(seen)) = seen else {
             panic!("{flavor:?} {changes}: {seen:?}");
         };
-        assert_eq!(seen.fields["summary"], format!("DCR {}", changes - 1), "as it is now");
+        let newest = format!("DCR {}", changes - 1);
+        assert_eq!(seen.moved.fields["summary"], newest, "as it is now");
+        assert_eq!(edits(&seen.since), ["summary by Eve"], "{flavor:?}");
     }
+}
+
+/// The fields that were changed since, and by whom last.
+fn edits(since: &Since) -> Vec<String> {
+    match since {
+        Since::Told(edits) => edits.iter().map(|(id, edit)| format!("{id} by {}", edit.by)).collect(),
+        Since::Untold(why) => vec![why.clone()],
+    }
+}
+
+async fn since(set: &Set, told: &TicketMoved) -> Vec<String> {
+    match set.jira.move_stands(told).await {
+        Ok(MoveSeen::Stands(seen)) => edits(&seen.since),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_was_changed_since_is_told_by_its_id_with_who_did_it_last() {
+    for (flavor, flavour) in FLAVORS {
+        let set = set_up(flavor, flavour).await;
+        let edit = async |who: &str, field: &str| {
+            set.site.set_field("OPS-1", who, field, json!("x")).await.unwrap();
+        };
+        edit("bob", "customfield_10050").await;
+        edit("bob", "summary").await;
+        let told = approved(&set).await;
+        assert_eq!(
+            since(&set, &told).await,
+            Vec::<String>::new(),
+            "{flavor:?}: that was before"
+        );
+        for (who, field) in [
+            ("bob", "customfield_10042"),
+            ("eve", "customfield_10042"),
+            ("eve", "fixVersions"),
+            ("bob", "components"),
+            ("eve", "duedate"),
+        ] {
+            edit(who, field).await;
+        }
+        assert_eq!(
+            since(&set, &told).await,
+            [
+                "components by Bob",
+                "customfield_10042 by Eve",
+                "duedate by Eve",
+                "fixVersions by Eve"
+            ],
+            "{flavor:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn where_only_the_name_of_a_field_is_told_every_field_of_that_name_may_be_meant() {
+    for (flavor, flavour) in FLAVORS {
+        let set = set_up(flavor, flavour).await;
+        for field in ["customfield_10042", "customfield_10043"] {
+            set.site.set_field("OPS-1", "eve", field, json!("x")).await.unwrap();
+            set.site.name_field(field, "Tenant");
+        }
+        let told = approved(&set).await;
+        set.site
+            .set_field("OPS-1", "eve", "customfield_10043", json!("y"))
+            .await
+            .unwrap();
+        let wanted: &[&str] = match flavour {
+            Flavour::Cloud => &["customfield_10043 by Eve"],
+            Flavour::DataCenter => &["customfield_10042 by Eve", "customfield_10043 by Eve"],
+        };
+        assert_eq!(since(&set, &told).await, wanted, "{flavor:?}");
+        // Renamed since: on Data Center nobody can say any more which field that was.
+        set.site.name_field("customfield_10042", "Customer");
+        set.site.name_field("customfield_10043", "Customer");
+        let wanted = match flavour {
+            Flavour::Cloud => "customfield_10043 by Eve",
+            Flavour::DataCenter => "its history has a change of “Tenant”, which none of its fields is called",
+        };
+        assert_eq!(since(&set, &told).await, [wanted], "{flavor:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_of_the_history_that_cannot_be_placed_may_be_anything() {
+    let (flavor, flavour) = FLAVORS[0];
+    let set = set_up(flavor, flavour).await;
+    let told = approved(&set).await;
+    let later = jiff::Timestamp::MAX.to_string();
+    let of_move = json!({ "id": told.change, "created": told.at.to_string(), "author": { "accountId": told.actor.account.id },
+        "items": [{ "field": "status", "fieldId": "status", "fieldtype": "jira", "from": "10010", "to": "10011" }] });
+    for (entry, why) in [
+        (json!({ "created": later, "items": [] }), "has no number or no time"),
+        (json!({ "id": "99999", "items": [] }), "has no number or no time"),
+        (
+            json!({ "id": "99999", "created": "soon", "items": [] }),
+            "has no number or no time",
+        ),
+        (
+            json!({ "id": "99999", "created": later }),
+            "does not say what was changed",
+        ),
+        (
+            json!({ "id": "99999", "created": later, "items": [{ "to": "x" }] }),
+            "does not name the field",
+        ),
+    ] {
+        let body = json!({ "id": "10001", "key": "OPS-1", "fields": { "status": { "id": "10011", "name": "Approved" } },
+            "changelog": { "total": 2, "histories": [entry, of_move] } });
+        let body = body.to_string();
+        set.site
+            .stage
+            .misbehave(Fault::answer("GET", "/issue/OPS-1", 1, 200, Vec::new(), &body));
+        let told = since(&set, &told).await;
+        assert!(told.len() == 1 && told[0].ends_with(why), "{body}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_history_that_is_too_long_to_be_read_is_no() {
+    let (flavor, flavour) = FLAVORS[0];
+    let set = set_up(flavor, flavour).await;
+    let told = approved(&set).await;
+    for n in 0..60 {
+        let summary = json!(format!("DCR {n}"));
+        set.site.set_field("OPS-1", "eve", "summary", summary).await.unwrap();
+    }
+    let entry = json!({ "id": "99999", "created": told.at.to_string(), "items": [{ "field": "summary" }] });
+    let page = json!({ "total": 100_000, "values": vec![entry; 100] }).to_string();
+    let pages = Fault::answer("GET", "/changelog", 100, 200, Vec::new(), &page);
+    set.site.stage.misbehave(pages);
+    assert_eq!(
+        why_not(&set, &told).await,
+        "OPS-1: it has more changes than can be read"
+    );
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod heads;
 mod rights;
 mod strangers;
 mod text;
+mod triggers;
 mod trust;
 
 use std::time::Duration;

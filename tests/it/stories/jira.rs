@@ -2,6 +2,7 @@
 #![expect(clippy::too_many_lines, reason = "whole threads are shown where they are told about")]
 
 mod believed;
+mod chosen;
 mod proofs;
 
 pub(super) use proofs::automation_may;

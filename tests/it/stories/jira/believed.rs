@@ -333,7 +333,8 @@ async fn who_does_not_know_itself_obeys_nobody_until_it_does() {
         minutes(&world, 10).await;
         assert!(world.runs().await.is_empty(), "{status}: it knows its own account now");
         let ours = jira.comments(TICKET).len() - 2;
-        assert_eq!(ours, 1, "{status}: Ada is answered");
+        let said = jira.comments(TICKET);
+        assert_eq!(ours, 1, "{status}: Ada is answered: {said:?}");
     }
 }
 
