@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
-use stepherd::adapters::{Backend, CallError, Hands};
+use stepherd::adapters::{Backend, CallError, Deferral, Hands};
 use stepherd::domain::effect::{JobIntent, Outcome};
 use stepherd::domain::run::{Observation, RunState};
 use stepherd::engine::{Engine, Sweep};
@@ -92,6 +92,14 @@ impl Backend for Panics {
 
     async fn cancel(&self, intent: &JobIntent) -> Result<Outcome, CallError> {
         self.0.cancel(intent).await
+    }
+
+    async fn observe_end(&self, intent: &JobIntent) -> Result<Observation, CallError> {
+        self.0.observe_end(intent).await
+    }
+
+    async fn deferral(&self, with: &BTreeMap<String, String>) -> Result<Deferral, CallError> {
+        self.0.deferral(with).await
     }
 }
 
