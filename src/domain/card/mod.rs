@@ -25,7 +25,7 @@ use super::doc::{Block, Button, Doc, Span, Tone};
 use super::ids::Percent;
 use super::question;
 use super::run::{
-    Attempt, Failure, FailureClass, LeftHow, LeftJob, ObservedState, Passed, Phase, Run, RunState, Verdict,
+    Attempt, Failure, FailureClass, Happened, LeftHow, LeftJob, ObservedState, Passed, Phase, Run, RunState, Verdict,
 };
 use super::standing;
 
@@ -82,8 +82,8 @@ pub fn name(run: &Run) -> String {
 fn icon(run: &Run) -> &'static str {
     match &run.state {
         RunState::Queued { .. } => "⏳",
+        RunState::Active(_) if question::open(run).is_some() => "❓",
         RunState::Active(attempt) => match attempt.phase {
-            Phase::Asking { .. } => "❓",
             Phase::Stopping { .. } => "⏹️",
             _ => "▶️",
         },
@@ -105,12 +105,13 @@ fn state(run: &Run) -> String {
         RunState::Active(attempt) => {
             let title = &run.plan.steps[attempt.step].title;
             match &attempt.phase {
-                Phase::Asking { .. } => format!("{title}: waits for an answer"),
+                _ if question::open(run).is_some() => format!("{title}: waits for an answer"),
                 Phase::Stopping { by, .. } => format!("{title}: stopping, asked by {}", by.name),
                 Phase::Checking { .. } => format!("{title}: looking at what is running"),
                 Phase::Acting { waiting_for: Some(_) } => format!("{title}: waiting"),
                 _ => match standing::last_seen(attempt).map(|seen| seen.state) {
                     Some(state) if is_waiting(state) => format!("{title}: waiting"),
+                    Some(ObservedState::Starting) => format!("{title}: starting"),
                     _ if attempt.number > 1 => format!("{title}: resumed"),
                     _ => title.clone(),
                 },
@@ -143,6 +144,15 @@ fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
         field("Attempt", vec![Span::text(attempt.number.to_string())]);
         if let Some((label, doing)) = doing(attempt) {
             field(label, vec![Span::text(doing)]);
+        }
+        if let Some(open) = question::open(run) {
+            field("Question", vec![Span::text(open.text)]);
+        }
+        if let Some(crew) = standing::last_seen(attempt).and_then(|seen| seen.crew.as_ref()) {
+            field("There", vec![Span::text(crew.to_string())]);
+        }
+        if let Some(eta) = eta(attempt).filter(|_| matches!(run.state, RunState::Active(_))) {
+            field("Done by", vec![Span::text(eta)]);
         }
         if let Some(url) = standing::last_seen(attempt).and_then(|seen| seen.link.clone()) {
             field("Back-end", vec![Span::link("open", url)]);
@@ -216,13 +226,23 @@ fn doing(attempt: &Attempt) -> Option<(&'static str, String)> {
     const WAITING: &str = "Waiting for";
     match &attempt.phase {
         Phase::Acting { waiting_for } => waiting_for.clone().map(|what| (WAITING, what)),
-        Phase::Asking { question, .. } => Some(("Question", question.clone())),
+        Phase::Asking { .. } => None,
         _ => {
             let seen = standing::last_seen(attempt)?;
             let label = if is_waiting(seen.state) { WAITING } else { "Doing" };
             seen.detail.clone().map(|detail| (label, detail))
         }
     }
+}
+
+/// When what goes by itself and runs will be done, at the rate of late.
+fn eta(attempt: &Attempt) -> Option<String> {
+    let job = standing::live_job(attempt)?;
+    let runs = job.seen.as_ref()?.state == ObservedState::Running;
+    (runs && job.course.baseline.is_some()).then(|| match job.course.eta {
+        Some(at) => format!("{}, at the rate of late", minute(at)),
+        None => "unknown".to_owned(),
+    })
 }
 
 fn is_waiting(state: ObservedState) -> bool {
@@ -275,7 +295,9 @@ fn next(run: &Run) -> Vec<Span> {
             command("stop"),
         ],
         RunState::Active(attempt) => match &attempt.phase {
-            Phase::Asking { .. } => question::open(run).map_or_else(Vec::new, |open| asked::to_answer(run, &open)),
+            Phase::Asking { .. } | Phase::Watching { .. } if question::open(run).is_some() => {
+                question::open(run).map_or_else(Vec::new, |open| asked::to_answer(run, &open))
+            }
             Phase::Stopping { look: true, .. } => {
                 vec![Span::text(
                     "It ends as soon as stepherd has looked what became of the last try.",
@@ -284,13 +306,23 @@ fn next(run: &Run) -> Vec<Span> {
             Phase::Stopping { .. } => vec![Span::text("It ends as soon as what runs has ended.")],
             _ => vec![
                 Span::text(outlook(attempt)),
-                Span::text(" To cancel: "),
+                Span::text(if only_watched(attempt) {
+                    " To end the run, while what it watches goes on without it: "
+                } else {
+                    " To cancel: "
+                }),
                 command("stop"),
             ],
         },
         RunState::Stopped { why, attempt } => after_failure(run, why, !standing::left(attempt).is_empty()),
         RunState::Finished { .. } => vec![Span::text("Nothing left to do.")],
     }
+}
+
+/// Whether stepherd only watches what runs: to stop the run ends nothing else.
+fn only_watched(attempt: &Attempt) -> bool {
+    let jobs = standing::jobs(attempt);
+    !jobs.is_empty() && jobs.iter().all(|job| !job.start)
 }
 
 /// What to type after a failure, and what that does to jobs that were left behind.
@@ -388,6 +420,34 @@ fn class_text(class: FailureClass) -> &'static str {
 
 fn progress_text(progress: Option<Percent>) -> String {
     progress.map_or_else(|| "not known".to_owned(), |progress| progress.to_string())
+}
+
+/// What a restart was: `failed at 42 % and was restarted by the service (restart 1): it began again at 0 %, was 42 %`.
+fn restarted(what: &Happened) -> String {
+    let Happened::Restarted {
+        restarts,
+        progress: was,
+        now,
+        ..
+    } = what
+    else {
+        return String::new();
+    };
+    let failed = was.map(|was| format!("failed at {was} and ")).unwrap_or_default();
+    let number = if *restarts > 0 {
+        format!(" (restart {restarts})")
+    } else {
+        String::new()
+    };
+    let how = match (was, now) {
+        // From a checkpoint it goes on a little further back.
+        (Some(was), Some(now)) if now.as_f64() < was.as_f64() / 2.0 => format!(": it began again at {now}, was {was}"),
+        (Some(was), Some(now)) if now < was => format!(": it goes on at {now}, was {was}"),
+        (Some(_), Some(now)) => format!(": it goes on at {now}"),
+        (None, Some(now)) => format!(": it is at {now}, and how far it was before is not known"),
+        (_, None) => String::new(),
+    };
+    format!("{failed}was restarted by the service{number}{how}")
 }
 
 /// ` at 42 %`; nothing when it is not known.

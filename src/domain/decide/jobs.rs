@@ -246,11 +246,7 @@ pub(super) fn is_awaited(job: &Job) -> bool {
 
 fn because(state: ObservedState, reason: &str) -> Observation {
     Observation {
-        state,
-        progress: None,
-        detail: None,
         reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
-        restarts: 0,
-        link: None,
+        ..Observation::of(state)
     }
 }

@@ -3,11 +3,12 @@
 use super::draft::Draft;
 use super::{LockChange, jobs, steps_context, watched};
 use crate::domain::branch;
+use crate::domain::course::{Course, Crew};
 use crate::domain::effect::{ChangeIntent, Deed, JobIntent, MergeIntent, MoveIntent, Outcome};
 use crate::domain::ids::{Percent, Repo, StepName, TicketKey};
 use crate::domain::pipeline::{AskSpec, ChangeSpec, JobSpec, MergeBy, MergeSpec, StepKind, TellSpec, WorkSpec};
 use crate::domain::run::{
-    Attempt, By, Failure, FailureClass, Happened, Job, JobState, Passed, Phase, Run, RunState, Verdict,
+    Attempt, By, Failure, FailureClass, Happened, Job, JobState, Observation, Passed, Phase, Run, RunState, Verdict,
 };
 use crate::domain::standing::{self, attempt_restarts};
 use crate::domain::start;
@@ -84,6 +85,8 @@ fn fresh(draft: &Draft<'_>, step: usize, number: u32) -> Attempt {
         phase: Phase::Acting { waiting_for: None },
         waited: std::time::Duration::ZERO,
         waiting_since: None,
+        moved: None,
+        doubt: None,
         branch: 1,
         unclear: false,
     }
@@ -287,6 +290,9 @@ pub(super) struct What {
     pub(super) class: FailureClass,
     pub(super) progress: Option<Percent>,
     pub(super) link: Option<String>,
+    pub(super) crew: Option<Crew>,
+    /// Whether nobody but the back-end can begin again what failed.
+    pub(super) by_itself: bool,
 }
 
 impl What {
@@ -296,6 +302,23 @@ impl What {
             class,
             progress: None,
             link: None,
+            crew: None,
+            by_itself: false,
+        }
+    }
+
+    /// What nothing is known of yet.
+    pub(super) fn nothing() -> Self {
+        Self::new(String::new(), FailureClass::Infrastructure)
+    }
+
+    /// What is seen beside the reason.
+    pub(super) fn seen(seen: &Observation) -> Self {
+        Self {
+            progress: seen.progress,
+            link: seen.link.clone(),
+            crew: seen.crew.clone(),
+            ..Self::nothing()
         }
     }
 
@@ -321,12 +344,13 @@ pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
         link: what.link,
         at: draft.facts.now,
         left: Vec::new(),
+        crew: what.crew,
     };
     let may_help = matches!(
         what.class,
         FailureClass::Infrastructure | FailureClass::Flaky | FailureClass::RateLimit
     );
-    if may_help && attempt.auto < spec.auto_retries {
+    if may_help && !what.by_itself && attempt.auto < spec.auto_retries {
         draft.announce(Happened::AutoRetried(failure));
         return resume(draft, attempt, true);
     }
@@ -350,11 +374,14 @@ pub(super) fn resume(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
                 auto: old.auto + u32::from(auto),
                 waited: std::time::Duration::ZERO,
                 waiting_since: None,
+                moved: None,
+                doubt: None,
                 phase: Phase::Checking {
                     jobs: jobs
                         .iter()
                         .map(|job| Job {
                             seen: None,
+                            course: job.course.taken_up(job.seen.as_ref()),
                             ..job.clone()
                         })
                         .collect(),
@@ -504,7 +531,10 @@ fn what_became_of(job: &Job) -> String {
             format!("{}: ended as failed{at}{reason}", job.name)
         }
         Some(S::Skipped) => format!("{}: had not been needed", job.name),
-        _ if !job.start => format!("{}: was only watched and is left as it is", job.name),
+        _ if job.course.unsure().is_some() => {
+            format!("{}: had not begun; stepherd does not look at it any more", job.name)
+        }
+        _ if !job.start => format!("{}: goes on{at} without stepherd, which only watched it", job.name),
         Some(S::Pending) if job.state == JobState::Ended => {
             format!("{}: was told to end, and nothing of it is there", job.name)
         }
@@ -557,6 +587,7 @@ fn new_job(run: &Run, attempt: &Attempt, spec: &JobSpec) -> Result<Job, String> 
             JobState::Watched
         },
         seen: None,
+        course: Course::default(),
     })
 }
 

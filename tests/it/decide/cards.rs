@@ -60,7 +60,7 @@ fn newest_notice(script: &Script) -> String {
         .history
         .iter()
         .rev()
-        .find_map(|entry| card::notice(script.run(), &entry.what));
+        .find_map(|entry| card::notice(script.run(), entry));
     shown(&entry.expect("something was announced"))
 }
 
@@ -164,10 +164,12 @@ fn a_failure_says_everything_that_helps() {
 fn a_restart_a_question_and_both_ends_have_words_of_their_own() {
     let mut script = rebuild();
     script.saw("dcr", running(40.0, 0)).saw("dcr", running(2.0, 1));
-    insta::assert_snapshot!(newest_notice(&script), @r#"
-    🔁 Rebuild failed at 40 % and was restarted by its back-end (restart 1). It runs again from where it was; nothing to do.
+    insta::assert_snapshot!(newest_notice(&script), @r"
+    # 🔁 Rebuild failed at 40 % and was restarted by the service (restart 1): it began again at 2 %, was 40 %
+    Seen: 2027-01-15 08:00 UTC
+    The run follows it. Nothing for you to do.
     (Busy)
-    "#);
+    ");
     script.saw("dcr", seen(ObservedState::Succeeded));
     let asked = question::open(script.run()).expect("it asks").id.clone();
     let face = |script: &Script| shown(&card::question(script.run(), &asked).expect("it has a face").doc);
@@ -214,7 +216,7 @@ fn why_tells_the_whole_story() {
         .saw("dcr", failed(43.0, "farmer-3 lost"))
         .says(Action::Retry, &[])
         .saw("dcr", running(50.0, 0));
-    insta::assert_snapshot!(shown(&card::why(script.run(), &script.history)), @r#"
+    insta::assert_snapshot!(shown(&card::why(script.run(), &script.history)), @r"
     # ▶️ Zap · SREPROV-3072 · URMO7YZ2 — The Rebuild
     - 2027-01-15 08:00 UTC — accepted from Ada in jira:SREPROV-3072, allowed by the role operator
     - 2027-01-15 08:00 UTC — Edit: attempt 1 began
@@ -223,10 +225,11 @@ fn why_tells_the_whole_story() {
     - 2027-01-15 08:00 UTC — Rebuild: attempt 1 began
     - 2027-01-15 08:00 UTC — Rebuild: failed at 43 %: farmer-3 lost
     - 2027-01-15 08:00 UTC — resumed by Ada
+    - 2027-01-15 08:00 UTC — Rebuild: dcr failed at 43 % and was restarted by the service: it goes on at 50 %; it had failed: farmer-3 lost
     - 2027-01-15 08:00 UTC — Rebuild: found still running or done; nothing was started
     Plan and parameters as of its start. Asked in jira:SREPROV-3072.
     (Neutral)
-    "#);
+    ");
 }
 
 fn command() -> Command {

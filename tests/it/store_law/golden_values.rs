@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use stepherd::domain::course::Course;
 use stepherd::domain::doc::{Block, Button, Doc, Span, Tone};
 use stepherd::domain::edit::{Edit, EditAction};
 use stepherd::domain::effect::{Act, ChangeIntent, Deed, Effect, JobIntent, MergeIntent, MoveIntent, Reply};
 use stepherd::domain::ids::{Percent, PrRef};
 use stepherd::domain::pipeline::{
-    AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, Param, ParamFile,
-    ParamKind, Pipeline, StepKind, StepSpec, TellSpec, WorkSpec,
+    AskOption, AskSpec, ChangeSpec, HALF_AN_HOUR, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, Param,
+    ParamFile, ParamKind, Pipeline, StepKind, StepSpec, TellSpec, WorkSpec,
 };
 use stepherd::domain::question::{ClosedQuestion, Closing};
 use stepherd::domain::run::{
@@ -80,6 +81,7 @@ fn failure(class: FailureClass) -> Failure {
         link: Some("https://ci.example/1".to_owned()),
         at: at(2),
         left: [LeftHow::Running, LeftHow::MayRun, LeftHow::ToldToEnd].map(left).into(),
+        crew: None,
     }
 }
 
@@ -159,6 +161,10 @@ fn kinds() -> Vec<(&'static str, StepKind)> {
             }],
             on_failure,
             every: Duration::from_millis(1500),
+            stall: None,
+            unsure_after: HALF_AN_HOUR,
+            restart_within: HALF_AN_HOUR,
+            follow_restarts: false,
         })
     };
     let change = StepKind::Change(ChangeSpec {
@@ -201,7 +207,7 @@ fn plan() -> Pipeline {
     let step = |(step, kind)| StepSpec {
         name: name(step),
         title: format!("The step {step}"),
-        timeout: Duration::from_secs(3600),
+        timeout: Some(Duration::from_secs(3600)),
         auto_retries: 1,
         kind,
     };
@@ -219,12 +225,12 @@ fn plan() -> Pipeline {
 
 fn jobs() -> Vec<Job> {
     let seen = |state| Observation {
-        state,
         progress: Some(Percent::FULL),
         detail: Some("2 of 3".to_owned()),
         reason: Some("none".to_owned()),
         restarts: 1,
         link: Some("https://ci.example/1".to_owned()),
+        ..Observation::of(state)
     };
     let states = [
         (JobState::Starting, None),
@@ -251,6 +257,7 @@ fn jobs() -> Vec<Job> {
             marker: "ABCDEFGH/Rebuild/1/rebuild".to_owned(),
             state,
             seen: observed.map(seen),
+            course: Course::default(),
         })
         .collect()
 }
@@ -264,6 +271,8 @@ fn attempt(phase: Phase) -> Attempt {
         phase,
         waited: Duration::from_millis(2500),
         waiting_since: Some(at(4)),
+        moved: None,
+        doubt: None,
         branch: 1,
         unclear: false,
     }
@@ -380,6 +389,10 @@ pub(super) fn history() -> Vec<History> {
             restarts: 2,
             progress: Some(Percent::ZERO),
             reason: Some("evicted".to_owned()),
+            now: None,
+            before: None,
+            after: None,
+            unattended: false,
         },
         Happened::Retried { by: by() },
         Happened::Reattached { step: step() },
@@ -551,6 +564,7 @@ pub(super) fn every_variant_is_known(run: &RunState, step: &StepKind, what: &Hap
         Happened::Failed(_) | Happened::AutoRetried(_) | Happened::Retried { .. } => {}
         Happened::Reattached { .. } | Happened::StopAsked { .. } | Happened::Answered { .. } => {}
         Happened::Asked { .. } | Happened::Noted { .. } | Happened::Finished { .. } => {}
+        Happened::Interrupted { .. } | Happened::DoneSince { .. } => {}
     }
     match effect {
         Effect::Report { .. } | Effect::Notice { .. } | Effect::Question { .. } | Effect::Check(_) => {}
