@@ -193,7 +193,6 @@ fn half_an_hour() -> Duration {
     HALF_AN_HOUR
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_half_an_hour(time: &Duration) -> bool {
     *time == HALF_AN_HOUR
 }

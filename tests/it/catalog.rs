@@ -543,7 +543,7 @@ fn the_table_of_commands_is_made_from_the_commands() {
     | `/dcr start <tenant> [ticket] [farmers_min=1..100] [sha]` | Start a rebuild for a tenant | operator | github, jira, discord |
     | `/dcr status [run]` | Show where a run stands | viewer, operator | github, jira, discord |
     | `/dcr retry [run] [failure]` | Resume a run that stopped, at the step that failed | operator | github, jira, discord |
-    | `/dcr stop [run]` | Cancel what runs and end the run | operator | github, jira, discord |
+    | `/dcr stop [run]` | End the run and what it started; a rebuild goes on without it | operator | github, jira, discord |
     | `/dcr answer <value> [run] [question]` | Answer a run's question | operator, approver | github, jira, discord |
     | `/dcr list` | List the runs that are under way | viewer, operator | github, jira, discord |
     | `/dcr why [run]` | Say why a run stands where it does: its decisions, by whom and under which role | viewer, operator | github, jira, discord |

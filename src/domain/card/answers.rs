@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{at_progress, card, command_line, commas, headline, minute, name, restarted};
+use super::{at_progress, by_itself, card, command_line, commas, headline, minute, name};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::{Doubt, NoRun};
 use crate::domain::doc::{Block, Doc, Span};
@@ -380,45 +380,9 @@ pub fn happened(what: &Happened) -> String {
             )
         }
         Happened::PrOpened { step, pr, branch } => format!("{step}: {pr} on branch {branch}"),
-        Happened::Restarted {
-            step,
-            job,
-            reason,
-            before,
-            after,
-            unattended,
-            ..
-        } => {
-            let reason = reason.as_ref().map(|reason| format!("; it had failed: {reason}"));
-            let there = match (before, after) {
-                (Some(before), Some(after)) => format!("; there: {before} before, {} now", after.numbers()),
-                (None, Some(after)) => format!("; there: {after}"),
-                _ => String::new(),
-            };
-            let not = if *unattended {
-                "; the run does not follow it"
-            } else {
-                ""
-            };
-            format!(
-                "{step}: {job} {}{}{there}{not}",
-                restarted(what),
-                reason.unwrap_or_default()
-            )
+        Happened::Restarted { .. } | Happened::Interrupted { .. } | Happened::DoneSince { .. } => {
+            by_itself::happened(what)
         }
-        Happened::Interrupted {
-            step,
-            job,
-            reason,
-            progress,
-            crew,
-            until,
-        } => {
-            let there = crew.as_ref().map(|crew| format!("; there: {crew}")).unwrap_or_default();
-            let (at, until) = (at_progress(*progress), minute(*until));
-            format!("{step}: {job} failed{at}: {reason}{there}; the service tries again by itself until {until}")
-        }
-        Happened::DoneSince { step, job } => format!("{step}: {job} was completed by the service since it failed"),
         Happened::Failed(failure) => format!(
             "{}: failed{}: {}{}",
             failure.step,

@@ -6,6 +6,7 @@
 
 mod answers;
 mod asked;
+mod by_itself;
 mod notice;
 
 pub use answers::{
@@ -25,7 +26,7 @@ use super::doc::{Block, Button, Doc, Span, Tone};
 use super::ids::Percent;
 use super::question;
 use super::run::{
-    Attempt, Failure, FailureClass, Happened, LeftHow, LeftJob, ObservedState, Passed, Phase, Run, RunState, Verdict,
+    Attempt, Failure, FailureClass, LeftHow, LeftJob, ObservedState, Passed, Phase, Run, RunState, Verdict,
 };
 use super::standing;
 
@@ -420,34 +421,6 @@ fn class_text(class: FailureClass) -> &'static str {
 
 fn progress_text(progress: Option<Percent>) -> String {
     progress.map_or_else(|| "not known".to_owned(), |progress| progress.to_string())
-}
-
-/// What a restart was: `failed at 42 % and was restarted by the service (restart 1): it began again at 0 %, was 42 %`.
-fn restarted(what: &Happened) -> String {
-    let Happened::Restarted {
-        restarts,
-        progress: was,
-        now,
-        ..
-    } = what
-    else {
-        return String::new();
-    };
-    let failed = was.map(|was| format!("failed at {was} and ")).unwrap_or_default();
-    let number = if *restarts > 0 {
-        format!(" (restart {restarts})")
-    } else {
-        String::new()
-    };
-    let how = match (was, now) {
-        // From a checkpoint it goes on a little further back.
-        (Some(was), Some(now)) if now.as_f64() < was.as_f64() / 2.0 => format!(": it began again at {now}, was {was}"),
-        (Some(was), Some(now)) if now < was => format!(": it goes on at {now}, was {was}"),
-        (Some(_), Some(now)) => format!(": it goes on at {now}"),
-        (None, Some(now)) => format!(": it is at {now}, and how far it was before is not known"),
-        (_, None) => String::new(),
-    };
-    format!("{failed}was restarted by the service{number}{how}")
 }
 
 /// ` at 42 %`; nothing when it is not known.

@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 
 use super::draft::Draft;
-use super::steps::{self, What};
+use super::steps;
 use super::watched::{self, Due};
+use super::what::What;
 use super::{Decision, Facts};
 use crate::domain::course::{self, News};
 use crate::domain::pipeline::{StepKind, StepSpec, WorkSpec};

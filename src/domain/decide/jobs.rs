@@ -6,7 +6,8 @@
 //! can do nothing to a job that a later one has taken up.
 
 use super::draft::Draft;
-use super::steps::{self, What};
+use super::steps;
+use super::what::What;
 use super::{Decision, Facts, watched};
 use crate::domain::effect::{Act, Deed, Outcome};
 use crate::domain::pipeline::{OnFailure, StepKind};

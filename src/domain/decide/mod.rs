@@ -15,6 +15,7 @@ mod outcome;
 mod steps;
 mod target;
 mod watched;
+mod what;
 
 use jiff::Timestamp;
 

@@ -1,7 +1,8 @@
 //! What an act's outcome means for its run.
 
 use super::draft::Draft;
-use super::steps::{self, Looked, What};
+use super::steps::{self, Looked};
+use super::what::What;
 use super::{Decision, Facts, jobs};
 use crate::domain::effect::{Act, Deed, Outcome};
 use crate::domain::ids::Sha;

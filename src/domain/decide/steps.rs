@@ -1,14 +1,15 @@
 //! Going from step to step: beginning an attempt, passing, failing, ending.
 
 use super::draft::Draft;
+use super::what::What;
 use super::{LockChange, jobs, steps_context, watched};
 use crate::domain::branch;
-use crate::domain::course::{Course, Crew};
-use crate::domain::effect::{ChangeIntent, Deed, JobIntent, MergeIntent, MoveIntent, Outcome};
-use crate::domain::ids::{Percent, Repo, StepName, TicketKey};
+use crate::domain::course::Course;
+use crate::domain::effect::{ChangeIntent, Deed, JobIntent, MergeIntent, MoveIntent};
+use crate::domain::ids::{Repo, StepName, TicketKey};
 use crate::domain::pipeline::{AskSpec, ChangeSpec, JobSpec, MergeBy, MergeSpec, StepKind, TellSpec, WorkSpec};
 use crate::domain::run::{
-    Attempt, By, Failure, FailureClass, Happened, Job, JobState, Observation, Passed, Phase, Run, RunState, Verdict,
+    Attempt, By, Failure, FailureClass, Happened, Job, JobState, Passed, Phase, Run, RunState, Verdict,
 };
 use crate::domain::standing::{self, attempt_restarts};
 use crate::domain::start;
@@ -282,51 +283,6 @@ pub(super) fn pass(draft: &mut Draft<'_>, note: Option<String>) {
     draft.run.passed.push(passed.clone());
     draft.record(Happened::StepPassed(passed));
     begin(draft, attempt.step + 1);
-}
-
-/// What went wrong, before it is known which step and attempt it belongs to.
-pub(super) struct What {
-    pub(super) reason: String,
-    pub(super) class: FailureClass,
-    pub(super) progress: Option<Percent>,
-    pub(super) link: Option<String>,
-    pub(super) crew: Option<Crew>,
-    /// Whether nobody but the back-end can begin again what failed.
-    pub(super) by_itself: bool,
-}
-
-impl What {
-    pub(super) fn new(reason: String, class: FailureClass) -> Self {
-        Self {
-            reason,
-            class,
-            progress: None,
-            link: None,
-            crew: None,
-            by_itself: false,
-        }
-    }
-
-    /// What nothing is known of yet.
-    pub(super) fn nothing() -> Self {
-        Self::new(String::new(), FailureClass::Infrastructure)
-    }
-
-    /// What is seen beside the reason.
-    pub(super) fn seen(seen: &Observation) -> Self {
-        Self {
-            progress: seen.progress,
-            link: seen.link.clone(),
-            crew: seen.crew.clone(),
-            ..Self::nothing()
-        }
-    }
-
-    /// An outcome that does not belong to its act is a fault of ours: the run stops visibly rather than hang.
-    pub(super) fn unexpected(outcome: &Outcome) -> Self {
-        let reason = format!("stepherd got an outcome it did not expect: {outcome:?}");
-        Self::new(reason, FailureClass::Infrastructure)
-    }
 }
 
 /// The attempt failed: it is tried again without asking if the plan allows and it may help, else the run stops.

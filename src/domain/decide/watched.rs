@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::draft::Draft;
-use super::steps::{self, Looked, What};
+use super::steps::{self, Looked};
+use super::what::What;
 use super::{Decision, Facts, aftermath, jobs};
 use crate::domain::course::{self, Course, Followed, News};
 use crate::domain::ids::{RunId, StepName};
@@ -177,12 +178,7 @@ pub(super) fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
         return;
     }
     if let Some(what) = jobs.iter().find_map(still_failed) {
-        for job in jobs.iter_mut().filter(|job| still_failed(job).is_some()) {
-            job.state = JobState::Ended;
-        }
-        attempt.phase = Phase::Watching { jobs: jobs.to_vec() };
-        draft.run.state = RunState::Active(attempt.clone());
-        return steps::fail(draft, &attempt, what);
+        return fail_again(draft, attempt, what);
     }
     let mut jobs = jobs.to_vec();
     let runs_or_done = |job: &Job| {
@@ -235,6 +231,17 @@ pub(super) fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
     } else {
         steps::watch(draft, attempt, jobs);
     }
+}
+
+/// Back to where the run had stopped: what failed by itself is ended as it was.
+fn fail_again(draft: &mut Draft<'_>, mut attempt: Attempt, what: What) {
+    let mut jobs = jobs_mut(&mut attempt.phase).to_vec();
+    for job in jobs.iter_mut().filter(|job| still_failed(job).is_some()) {
+        job.state = JobState::Ended;
+    }
+    attempt.phase = Phase::Watching { jobs };
+    draft.run.state = RunState::Active(attempt.clone());
+    steps::fail(draft, &attempt, what);
 }
 
 /// The failure of a job that begins by itself, seen after a retry: nobody but its back-end can begin it again.

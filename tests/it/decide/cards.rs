@@ -225,7 +225,6 @@ fn why_tells_the_whole_story() {
     - 2027-01-15 08:00 UTC — Rebuild: attempt 1 began
     - 2027-01-15 08:00 UTC — Rebuild: failed at 43 %: farmer-3 lost
     - 2027-01-15 08:00 UTC — resumed by Ada
-    - 2027-01-15 08:00 UTC — Rebuild: dcr failed at 43 % and was restarted by the service: it goes on at 50 %; it had failed: farmer-3 lost
     - 2027-01-15 08:00 UTC — Rebuild: found still running or done; nothing was started
     Plan and parameters as of its start. Asked in jira:SREPROV-3072.
     (Neutral)

@@ -1,6 +1,7 @@
 //! The main job: an approved ticket becomes a rebuilt cache, and every thread says where it stands.
 
 mod api;
+mod beginnings;
 mod failure;
 mod truth;
 

@@ -215,7 +215,7 @@ async fn list_and_help_answer_where_no_run_is() {
     - `/dcr start <tenant> [ticket=…] [farmers_min=…] [sha=…]` — Start a rebuild for a tenant. Who may: operator.
     - `/dcr status [run=…]` — Show where a run stands. Who may: viewer or operator.
     - `/dcr retry [run=…] [failure=…]` — Resume a run that stopped, at the step that failed. Who may: operator.
-    - `/dcr stop [run=…]` — Cancel what runs and end the run. Who may: operator.
+    - `/dcr stop [run=…]` — End the run and what it started; a rebuild goes on without it. Who may: operator.
     - `/dcr answer <value> [run=…] [question=…]` — Answer a run's question. Who may: operator or approver.
     - `/dcr list` — List the runs that are under way. Who may: viewer or operator.
     - `/dcr why [run=…]` — Say why a run stands where it does: its decisions, by whom and under which role. Who may: viewer or operator.

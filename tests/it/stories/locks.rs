@@ -318,7 +318,7 @@ async fn a_stop_ends_the_sync_waits_for_its_end_and_tells_what_is_left() {
             .await
             .starts_with("There is nothing more to stop")
     );
-    world.pass(Duration::from_secs(30)).await;
+    world.pass(Duration::from_secs(60)).await;
     world.town.argocd.finish(APP);
     world.pass(Duration::from_secs(60)).await;
     assert_eq!((standing(&world).await, cancels()), (vec!["canceled".to_owned()], 3));

@@ -250,7 +250,21 @@ async fn the_budget_of_retries_without_asking_is_spent_openly_and_then_ends() {
     let headed = |word: &str| said.iter().filter(|message| message.body.starts_with(word)).count();
     assert_eq!(headed("### ❌ Sync failed and is tried again"), 2);
     assert_eq!(headed("### ❌ Sync failed\n"), 1);
-    insta::assert_snapshot!(world.as_told(&said[3].body).await, @"");
+    insta::assert_snapshot!(world.as_told(&said[3].body).await, @r"
+    ### ❌ Sync failed and is tried again without asking
+
+    ```text
+    a hook failed
+    ```
+
+    - **Progress at failure\:** not known
+    - **Attempt\:** 2
+    - **Restarts\:** 0
+    - **Class\:** infrastructure\: a machine, a network or a service
+    - **Back\-end\:** [open](<https://argocd/applications/dcr-comcast>)
+
+    The plan allows 2 such retries of this step\.
+    ");
 
     // Whoever asks gives a new budget.
     world.town.argocd.fail_next_sync(APP, "a hook failed");
