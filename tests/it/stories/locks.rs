@@ -302,6 +302,7 @@ async fn a_stop_leaves_the_rebuild_as_it_is_and_says_so() {
 async fn a_stop_ends_the_sync_waits_for_its_end_and_tells_what_is_left() {
     let world = World::new().await;
     let number = world.started().await;
+    world.town.argocd.advance(APP);
     let stage = &world.town.argocd.stage;
     let cancels = || stage.calls_to("DELETE", "/operation").len();
     // The back-end does not answer at first.
@@ -322,13 +323,20 @@ async fn a_stop_ends_the_sync_waits_for_its_end_and_tells_what_is_left() {
     world.town.argocd.finish(APP);
     world.pass(Duration::from_secs(60)).await;
     assert_eq!((standing(&world).await, cancels()), (vec!["canceled".to_owned()], 3));
-    insta::assert_snapshot!(ending(&world, number).await, @"");
+    insta::assert_snapshot!(ending(&world, number).await, @r"
+    ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
+
+    - sync\: ended as failed\: Operation terminated
+    - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
+    - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    ");
 }
 
 #[tokio::test]
 async fn a_stop_that_the_back_end_never_honours_ends_the_run_and_says_so() {
     let world = World::new().await;
     let number = world.started().await;
+    world.town.argocd.advance(APP);
     let stage = &world.town.argocd.stage;
     stage.misbehave(Fault::answer("DELETE", "/operation", 1, 200, vec![], "{}"));
     world.say(number, "ada", "/dcr stop").await;

@@ -91,7 +91,7 @@ async fn farmers_that_go_away_fail_it_and_the_run_waits_for_the_restart_while_th
     1 of 3 farmers left
     - Progress at failure: 30 %
     - There: 1 of min 3, 1 of 3 farmers in hidden state
-    The service tries again by itself until 2026-11-18 11:40 UTC. The run waits for that, and fails if it is not restarted by then. Nothing for you to do but to bring back what is missing.
+    The service tries again by itself until 2026-11-18 11:40 UTC. The run waits for that, and fails if it is not restarted by then. What you can do is to bring back what is missing.
     ");
     assert!(
         matches!(world.run().await.state, RunState::Active(_)),
