@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ids::Percent;
+use super::ids::{Percent, QuestionId};
 use super::run::{Job, Observation, ObservedState};
 
 /// How far back the rate is measured.
@@ -101,6 +101,19 @@ pub struct Baseline {
     pub restarts: u32,
     /// When it was seen.
     pub at: Timestamp,
+}
+
+/// A question about a job whose back-end shows an end that may be an earlier one. It is watched on meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// The question's id.
+    pub id: QuestionId,
+    /// The job.
+    pub job: String,
+    /// The question.
+    pub question: String,
+    /// When it was asked.
+    pub since: Timestamp,
 }
 
 /// A failure that was told.

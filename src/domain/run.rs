@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::course::{Course, Crew};
+use super::course::{Course, Crew, Doubt};
 use super::ids::{
     BackendName, ParamName, Percent, PersonName, PrRef, QuestionId, Repo, RunId, Sha, StepName, ThreadRef, TicketKey,
 };
@@ -154,19 +154,6 @@ pub struct Attempt {
     /// Whether something of this step was given up after a try that may have got through, here or in an earlier attempt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclear: bool,
-}
-
-/// A question about a job whose back-end shows an end that may be an earlier one. It is watched on meanwhile.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Doubt {
-    /// The question's id.
-    pub id: QuestionId,
-    /// The job.
-    pub job: String,
-    /// The question.
-    pub question: String,
-    /// When it was asked.
-    pub since: Timestamp,
 }
 
 /// What an attempt is doing. Which phases a step goes through depends on its kind.

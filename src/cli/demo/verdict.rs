@@ -149,7 +149,7 @@ fn ended_well(card_in: &[Message], notices_in: &[Message]) -> Result<(), String>
     let notices = || notices_in.iter().filter(|said| said.id != card.id && !said.private);
     let at = format!("{FAILS_AT} %");
     let failures = notices()
-        .filter(|said| said.text.contains(REASON) && said.head().ends_with(&at) && said.head().starts_with('❌'))
+        .filter(|said| said.text.contains(REASON) && said.head().ends_with(&at) && said.head().contains('❌'))
         .count();
     let ends = notices().filter(|said| said.head().ends_with(" completed.")).count();
     match (failures, ends) {

@@ -8,11 +8,11 @@ use super::steps;
 use super::watched::{self, Due};
 use super::what::What;
 use super::{Decision, Facts};
-use crate::domain::course::{self, News};
+use crate::domain::course::{self, Doubt, News};
 use crate::domain::pipeline::{StepKind, StepSpec, WorkSpec};
 use crate::domain::question;
 use crate::domain::run::{
-    Attempt, Doubt, FailureClass, Happened, Job, JobState, Observation, ObservedState, Phase, Run, RunState,
+    Attempt, FailureClass, Happened, Job, JobState, Observation, ObservedState, Phase, Run, RunState,
 };
 
 fn work_of(spec: &StepSpec) -> Option<&WorkSpec> {

@@ -3,6 +3,7 @@
 mod api;
 mod beginnings;
 mod failure;
+mod nine_days;
 mod truth;
 
 use std::time::Duration;
