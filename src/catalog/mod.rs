@@ -11,7 +11,6 @@ mod commands;
 mod database_url;
 mod diagnose;
 pub mod docs;
-mod merge;
 mod page;
 mod people;
 mod pipelines;
@@ -23,6 +22,7 @@ mod settings_raw;
 mod settings_read;
 mod shape;
 mod steps;
+mod steps_raw;
 mod triggers;
 mod values;
 

@@ -14,8 +14,9 @@ use crate::domain::values::parse_value;
 use super::page::{At, Names, Page};
 use super::people::known_platform;
 use super::settings::BackendForm;
-use super::steps::{self, RawStep, Roles};
-use super::values::{KindParts, Known, OneOrSeveral, RawKind, Scalar, stand_in};
+use super::steps::{self, Roles};
+use super::steps_raw::RawStep;
+use super::values::{KindParts, Known, RawKind, Scalar, stand_in};
 
 /// A pipeline: parameters, locks, audience and steps.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -44,8 +45,7 @@ pub(super) struct RawPipeline {
     step: Vec<RawStep>,
 }
 
-/// A parameter. Its value is the command's argument of the same name, else the value in `file`, else `default`. `status`
-/// and `why` say where each value of a run came from.
+/// A parameter. Its value is the command's argument of the same name, else the value in `file`, else `default`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawParam {
@@ -62,11 +62,8 @@ struct RawParam {
     choices: Option<At<Vec<At<String>>>>,
     /// One line for help.
     help: At<String>,
-    /// Where its value stands when the command says nothing: one file, or a list of files in which a later one overrides
-    /// those before it, as the tenant's own in the deployment repository overrides what is usual in the configuration
-    /// repository.
-    #[serde(default)]
-    file: OneOrSeveral<RawFile>,
+    /// Where its value stands when the command says nothing.
+    file: Option<RawFile>,
     /// The value when nothing else gives one, as a template over earlier parameters; "" means that it may be left
     /// out. Without a default it must be given.
     default: Option<At<Scalar>>,
@@ -169,12 +166,11 @@ fn compile_params(page: &mut Page, raw: &[RawParam]) -> (Vec<Param>, Known) {
         }
         .compile(page);
         check_ticket(page, param, &params);
-        let files = param.file.0.iter().map(|file| ParamFile {
+        let file = param.file.as_ref().map(|file| ParamFile {
             repo: repo(page, &file.repo, &known),
             path: path(page, &file.path, &known),
             pointer: pointer(page, &file.pointer),
         });
-        let files = files.collect();
         let default = param
             .default
             .as_ref()
@@ -187,7 +183,7 @@ fn compile_params(page: &mut Page, raw: &[RawParam]) -> (Vec<Param>, Known) {
                 name,
                 kind,
                 help,
-                files,
+                file,
                 default,
             });
         }

@@ -22,16 +22,16 @@ pub const BACKENDS: [BackendForm; 2] = [
         required: &["app", "project"],
         optional: &["revision", "prune", "app_namespace"],
         words: &[("prune", &["true", "false"])],
-        defers: &["app", "project"],
-        defers_optional: &["app_namespace"],
+        never_started: None,
     },
     BackendForm {
         name: "dcr",
         required: &["tenant"],
-        optional: &["watch", "min_farmers", "link"],
+        optional: &["watch", "min_farmers", "farm_size", "link"],
         words: &[("watch", &["rebuild", "farmers"])],
-        defers: &[],
-        defers_optional: &[],
+        never_started: Some(
+            "a rebuild begins by itself once the farmers are there, and the service restarts it by itself",
+        ),
     },
 ];
 
@@ -46,11 +46,8 @@ pub struct BackendForm {
     pub optional: &'static [&'static str],
     /// Keys whose values are one of a few words.
     pub words: &'static [(&'static str, &'static [&'static str])],
-    /// Keys that name an application whose taking up of what is merged can be deferred; none if the back-end has no such
-    /// applications.
-    pub defers: &'static [&'static str],
-    /// Keys that may be given with them.
-    pub defers_optional: &'static [&'static str],
+    /// Why its jobs are only watched, if they cannot be started.
+    pub never_started: Option<&'static str>,
 }
 
 /// stepherd's settings. Every one has a value; secrets never show in `Debug`.

@@ -14,7 +14,6 @@ mod effects;
 mod head;
 mod intake;
 mod lease;
-mod merge;
 mod ours;
 mod pauses;
 mod question;

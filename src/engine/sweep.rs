@@ -443,11 +443,14 @@ impl Engine {
         looked: &mut Looked,
     ) -> Result<(), StoreError> {
         let event = match look {
-            Look::Merge { act, intent } => match in_time(self.merge(intent)).await {
-                Ok(outcome) => Ok(came(act, outcome)),
-                Err(CallError::Permanent { why, class }) => Ok(came(act, Outcome::Failed { reason: why, class })),
-                Err(error) => Err(error),
-            },
+            Look::Merge { act, intent } => {
+                let Some(forge) = &self.hands.forge else { return Ok(()) };
+                match in_time(forge.merge(intent)).await {
+                    Ok(outcome) => Ok(came(act, outcome)),
+                    Err(CallError::Permanent { why, class }) => Ok(came(act, Outcome::Failed { reason: why, class })),
+                    Err(error) => Err(error),
+                }
+            }
             Look::Done(act) => match in_time(self.look_whether_done(&act.what)).await {
                 Ok(outcome) => Ok(came(act, outcome)),
                 Err(CallError::Permanent { why, class }) => Ok(came(act, Outcome::Unclear { reason: why, class })),
@@ -556,11 +559,7 @@ impl JobLook {
 
 fn unknown(detail: String) -> Observation {
     Observation {
-        state: ObservedState::Unknown,
-        progress: None,
         detail: Some(detail),
-        reason: None,
-        restarts: 0,
-        link: None,
+        ..Observation::of(ObservedState::Unknown)
     }
 }

@@ -3,7 +3,6 @@
 mod age;
 mod asks;
 mod cards;
-mod conflicts;
 mod heads;
 mod kit;
 mod laws;

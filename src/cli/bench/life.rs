@@ -114,14 +114,7 @@ fn dcr(place: &Place) -> Result<Dcr, String> {
 }
 
 fn done() -> Observation {
-    Observation {
-        state: ObservedState::Succeeded,
-        progress: None,
-        detail: None,
-        reason: None,
-        restarts: 0,
-        link: None,
-    }
+    Observation::of(ObservedState::Succeeded)
 }
 
 /// The delivery, and the decision to start.
@@ -154,8 +147,8 @@ async fn begin(store: &Store, catalog: &Catalog, token: u64) -> Result<RunId, St
         given.insert(name(key)?, value);
     }
     let channel = Some(format!("40000000{token}"));
-    let params = start::resolve(&plan, &given, &BTreeMap::from([((name("channel")?, 0), channel)]))?;
-    let locks = start::lock_names(&plan, &params.values)?;
+    let params = start::resolve(&plan, &given, &BTreeMap::from([(name("channel")?, channel)]))?;
+    let locks = start::lock_names(&plan, &params)?;
     let known = Known::Start(Box::new(StartFacts {
         plan,
         params: Ok(params),

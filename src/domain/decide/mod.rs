@@ -4,17 +4,18 @@
 //! [`Failure`](super::run::Failure) of the run, and what no longer matters (an outcome of an old attempt, a second
 //! observation of the same thing) becomes a decision that changes nothing.
 
+mod aftermath;
 mod age;
 mod answering;
 mod asked;
 mod draft;
-mod ending;
 mod glance;
 mod jobs;
 mod outcome;
 mod steps;
 mod target;
 mod watched;
+mod what;
 
 use jiff::Timestamp;
 
@@ -26,7 +27,7 @@ use super::pipeline::{Pipeline, StepKind};
 use super::policy::{Permission, SamePerson};
 use super::run::{By, History, Observation, OpenedPr, Run};
 use super::signal::{MessageRef, ReplyHandle};
-use super::start::Resolved;
+use super::start::Params;
 use crate::domain::ids::{PrRef, StepName, ThreadRef};
 
 pub use age::{SaidAt, clock_ahead};
@@ -152,7 +153,7 @@ pub struct StartFacts {
     /// The pipeline as configured now.
     pub plan: Pipeline,
     /// The parameters' values, or what is wrong with them.
-    pub params: Result<Resolved, String>,
+    pub params: Result<Params, String>,
     /// The queues of the locks it needs, as they are now.
     pub queues: Vec<(LockName, Vec<RunId>)>,
     /// The head to pin.
