@@ -5,6 +5,8 @@
 //! finished, the application was compared again after that, and it is synced and healthy. Facts: Argo CD's OpenAPI
 //! document (`ApplicationService`, `v1alpha1Application`) and its "Sync Windows" and "Resource Health" pages.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use reqwest::Method;
@@ -12,7 +14,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::http::{Answered, Api, Auth, permanent, retry};
-use super::{Backend, CallError};
+use super::{Backend, CallError, Deferral};
 use crate::domain::effect::{JobIntent, Outcome};
 use crate::domain::run::{FailureClass, Observation, ObservedState};
 
@@ -70,7 +72,11 @@ impl ArgoCd {
 
 impl<'a> Target<'a> {
     fn of(intent: &'a JobIntent) -> Result<Self, String> {
-        let given = |key: &str| intent.with.get(key).map(String::as_str).filter(|text| !text.is_empty());
+        Self::named(&intent.with)
+    }
+
+    fn named(with: &'a BTreeMap<String, String>) -> Result<Self, String> {
+        let given = |key: &str| with.get(key).map(String::as_str).filter(|text| !text.is_empty());
         let name = |key: &str, text: &'a str| {
             if is_name(text) {
                 Ok(text)
@@ -85,7 +91,7 @@ impl<'a> Target<'a> {
             namespace: given("app_namespace")
                 .map(|text| name("app_namespace", text))
                 .transpose()?,
-            revision: match intent.with.get("revision").map(|text| text.trim()) {
+            revision: match with.get("revision").map(|text| text.trim()) {
                 // A template that came to nothing must not mean "whatever is newest".
                 Some("") => return Err("Argo CD: the revision is empty".to_owned()),
                 revision => revision,
@@ -222,6 +228,30 @@ impl Backend for ArgoCd {
         }
         Err(answered.refusal())
     }
+
+    async fn deferral(&self, with: &BTreeMap<String, String>) -> Result<Deferral, CallError> {
+        let target = Target::named(with).map_err(|why| permanent(why, FailureClass::User))?;
+        let app = whole(self.application(&target, false).await?)?;
+        if !app.get("spec").is_some_and(Value::is_object) {
+            let why = format!("Argo CD does not say how `{}` is synced", target.app);
+            return Err(retry(why, None, FailureClass::Infrastructure));
+        }
+        Ok(if is_synced_automatically(&app) {
+            Deferral::ByItself(format!("Argo CD syncs the application `{}` automatically", target.app))
+        } else {
+            Deferral::OnRequest
+        })
+    }
+}
+
+/// Whether automated sync is on. It is where `automated` is there at all, unless its `enabled` is false; a null counts as
+/// true (Argo CD docs, "Automated Sync Policy"). What is neither counts as on.
+fn is_synced_automatically(app: &Value) -> bool {
+    let automated = app.pointer("/spec/syncPolicy/automated");
+    match automated {
+        None | Some(Value::Null) => false,
+        Some(automated) => automated.get("enabled") != Some(&Value::Bool(false)),
+    }
 }
 
 /// Letters, digits, `-` and `.`, not starting with `.`: safe in a path and in a query.
@@ -337,8 +367,12 @@ fn is_live(app: &Value) -> bool {
 
 fn seen(state: ObservedState, detail: impl Into<Option<String>>) -> Observation {
     Observation {
+        state,
+        progress: None,
         detail: detail.into().filter(|text| !text.is_empty()),
-        ..Observation::of(state)
+        reason: None,
+        restarts: 0,
+        link: None,
     }
 }
 

@@ -181,7 +181,8 @@ pub trait Forge: Send + Sync {
     /// Looks whether the change was made, by its branch, and makes nothing that lasts. Outcomes: those of `change`, and
     /// `NotDone` if there is no pull request.
     async fn find_change(&self, intent: &ChangeIntent) -> Result<Outcome, CallError>;
-    /// Merges or looks. Outcomes: `Merged`, `MergeWaits`, `ChangeClosed`, `Failed`.
+    /// Merges or looks. Outcomes: `Merged`, `MergeWaits`, `MergeConflicts`, `ChangeClosed`, `Failed`. What must not take
+    /// up by itself what is merged has been looked at by then.
     async fn merge(&self, intent: &MergeIntent) -> Result<Outcome, CallError>;
     /// Whether what comes from forks may be started.
     fn takes_forks(&self) -> bool {
@@ -395,6 +396,24 @@ pub trait Backend: Send + Sync {
     async fn observe_end(&self, intent: &JobIntent) -> Result<Observation, CallError> {
         self.observe(intent, true).await
     }
+    /// Whether the application that this names takes up what is merged only when somebody asks for it. Not to know is an
+    /// error.
+    async fn deferral(&self, with: &BTreeMap<String, String>) -> Result<Deferral, CallError> {
+        let _ = with;
+        Err(http::permanent(
+            "this back-end has no applications that wait to be synced".to_owned(),
+            FailureClass::User,
+        ))
+    }
+}
+
+/// Whether an application takes up by itself what is merged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deferral {
+    /// Only when somebody asks for it.
+    OnRequest,
+    /// By itself: why, in words that go on from "nothing was merged, because".
+    ByItself(String),
 }
 
 /// Something that no webhook told, or told in vain, in the shape that a delivery of it has: the platform's door reads

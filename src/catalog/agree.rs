@@ -68,13 +68,17 @@ fn check_verbs(page: &mut Page, raw: &RawPipeline, pipeline: &Pipeline, command:
 /// The platforms and back-ends that its steps work with.
 fn needed(pipeline: &Pipeline) -> BTreeSet<&str> {
     let mut needed = BTreeSet::new();
-    if pipeline.params.iter().any(|param| param.file.is_some()) {
+    if pipeline.params.iter().any(|param| !param.files.is_empty()) {
         needed.insert("github");
     }
     for step in &pipeline.steps {
         match &step.kind {
-            StepKind::Change(_) | StepKind::Merge(_) => {
+            StepKind::Change(_) => {
                 needed.insert("github");
+            }
+            StepKind::Merge(merge) => {
+                needed.insert("github");
+                needed.extend(merge.deferred.iter().map(|app| app.backend.as_str()));
             }
             StepKind::Work(work) => needed.extend(work.jobs.iter().map(|job| job.backend.as_str())),
             StepKind::Tell(tell) if tell.move_ticket.is_some() => {

@@ -427,14 +427,14 @@ fn check_start(page: &mut Page, raw: &RawVerb, verb: &Verb, plan: &Pipeline) {
     }
     for param in &plan.params {
         let given = verb.args.iter().any(|arg| arg.name == param.name);
-        if !given && param.default.is_none() && !page.partial {
+        if !given && param.files.is_empty() && param.default.is_none() && !page.partial {
             page.say_hint(
                 raw.name.span(),
                 format!(
                     "`{}` does not take `{}`, which pipeline `{}` must be given",
                     verb.name, param.name, plan.name
                 ),
-                "take it as an argument, or give the parameter a default",
+                "take it as an argument, or give the parameter a file or a default",
             );
         }
     }

@@ -11,6 +11,7 @@ mod commands;
 mod database_url;
 mod diagnose;
 pub mod docs;
+mod merge;
 mod page;
 mod people;
 mod pipelines;
@@ -22,7 +23,6 @@ mod settings_raw;
 mod settings_read;
 mod shape;
 mod steps;
-mod steps_raw;
 mod triggers;
 mod values;
 

@@ -14,9 +14,8 @@ use crate::domain::values::parse_value;
 use super::page::{At, Names, Page};
 use super::people::known_platform;
 use super::settings::BackendForm;
-use super::steps::{self, Roles};
-use super::steps_raw::RawStep;
-use super::values::{KindParts, Known, RawKind, Scalar, stand_in};
+use super::steps::{self, RawStep, Roles};
+use super::values::{KindParts, Known, OneOrSeveral, RawKind, Scalar, stand_in};
 
 /// A pipeline: parameters, locks, audience and steps.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -45,7 +44,8 @@ pub(super) struct RawPipeline {
     step: Vec<RawStep>,
 }
 
-/// A parameter. Its value is the command's argument of the same name, else the value in `file`, else `default`.
+/// A parameter. Its value is the command's argument of the same name, else the value in `file`, else `default`. `status`
+/// and `why` say where each value of a run came from.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawParam {
@@ -62,8 +62,11 @@ struct RawParam {
     choices: Option<At<Vec<At<String>>>>,
     /// One line for help.
     help: At<String>,
-    /// Where its value stands when the command says nothing.
-    file: Option<RawFile>,
+    /// Where its value stands when the command says nothing: one file, or a list of files in which a later one overrides
+    /// those before it, as the tenant's own in the deployment repository overrides what is usual in the configuration
+    /// repository.
+    #[serde(default)]
+    file: OneOrSeveral<RawFile>,
     /// The value when nothing else gives one, as a template over earlier parameters; "" means that it may be left
     /// out. Without a default it must be given.
     default: Option<At<Scalar>>,
@@ -166,11 +169,12 @@ fn compile_params(page: &mut Page, raw: &[RawParam]) -> (Vec<Param>, Known) {
         }
         .compile(page);
         check_ticket(page, param, &params);
-        let file = param.file.as_ref().map(|file| ParamFile {
+        let files = param.file.0.iter().map(|file| ParamFile {
             repo: repo(page, &file.repo, &known),
             path: path(page, &file.path, &known),
             pointer: pointer(page, &file.pointer),
         });
+        let files = files.collect();
         let default = param
             .default
             .as_ref()
@@ -183,7 +187,7 @@ fn compile_params(page: &mut Page, raw: &[RawParam]) -> (Vec<Param>, Known) {
                 name,
                 kind,
                 help,
-                file,
+                files,
                 default,
             });
         }

@@ -22,16 +22,16 @@ pub const BACKENDS: [BackendForm; 2] = [
         required: &["app", "project"],
         optional: &["revision", "prune", "app_namespace"],
         words: &[("prune", &["true", "false"])],
-        never_started: None,
+        defers: &["app", "project"],
+        defers_optional: &["app_namespace"],
     },
     BackendForm {
         name: "dcr",
         required: &["tenant"],
-        optional: &["watch", "min_farmers", "farm_size", "link"],
+        optional: &["watch", "min_farmers", "link"],
         words: &[("watch", &["rebuild", "farmers"])],
-        never_started: Some(
-            "a rebuild begins by itself once the farmers are there, and the service restarts it by itself",
-        ),
+        defers: &[],
+        defers_optional: &[],
     },
 ];
 
@@ -46,8 +46,11 @@ pub struct BackendForm {
     pub optional: &'static [&'static str],
     /// Keys whose values are one of a few words.
     pub words: &'static [(&'static str, &'static [&'static str])],
-    /// Why its jobs are only watched, if they cannot be started.
-    pub never_started: Option<&'static str>,
+    /// Keys that name an application whose taking up of what is merged can be deferred; none if the back-end has no such
+    /// applications.
+    pub defers: &'static [&'static str],
+    /// Keys that may be given with them.
+    pub defers_optional: &'static [&'static str],
 }
 
 /// stepherd's settings. Every one has a value; secrets never show in `Debug`.

@@ -106,6 +106,10 @@ pub struct ChangeIntent {
     pub body: String,
     /// What this step already recorded; the only ground for "already merged".
     pub recorded: Option<OpenedPr>,
+    /// Whether what is recorded conflicts with what was merged since: unless it is merged all the same, another pull
+    /// request takes its place, and it is closed with a word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
 }
 
 /// Merging what a step opened.
@@ -117,13 +121,26 @@ pub struct MergeIntent {
     pub head: Sha,
     /// How; absent when people merge and stepherd only looks.
     pub method: Option<MergeMethod>,
+    /// Applications that must not take up by themselves what is merged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<DeferredApp>,
+}
+
+/// An application that takes up what is merged only when somebody asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeferredApp {
+    /// The back-end that has it.
+    pub backend: BackendName,
+    /// What the back-end needs to know to find it.
+    pub with: BTreeMap<String, String>,
 }
 
 impl MergeIntent {
-    /// The same, without merging.
+    /// The same, but only to see where the pull request stands.
     pub fn only_look(&self) -> Self {
         Self {
             method: None,
+            deferred: Vec::new(),
             ..self.clone()
         }
     }
@@ -172,6 +189,13 @@ pub enum Outcome {
     Merged {
         /// The merge commit.
         commit: Sha,
+    },
+    /// It conflicts with what was merged since.
+    MergeConflicts {
+        /// Which.
+        pr: PrRef,
+        /// What people did with it, if they had a hand in it: it is theirs to resolve then.
+        people: Option<String>,
     },
     /// It cannot be merged yet; look again later.
     MergeWaits {

@@ -7,7 +7,6 @@
 pub mod branch;
 pub mod card;
 pub mod command;
-pub mod course;
 pub mod decide;
 pub mod doc;
 pub mod edit;

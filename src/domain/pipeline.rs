@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::edit::Edit;
 use super::ids::{BackendName, CommandName, ParamName, PipelineName, RoleName, StepName};
@@ -32,8 +32,8 @@ pub struct Pipeline {
     pub steps: Vec<StepSpec>,
 }
 
-/// A parameter of a pipeline. Its value is the command's argument of the same name, else the value in a
-/// repository's file, else the default.
+/// A parameter of a pipeline. Its value is the command's argument of the same name, else the value in the last of its
+/// files that has one, else the default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Param {
     /// Its name in commands and templates.
@@ -42,8 +42,10 @@ pub struct Param {
     pub kind: ParamKind,
     /// One line for help.
     pub help: String,
-    /// Where its value comes from when the command says nothing.
-    pub file: Option<ParamFile>,
+    /// Where its value may stand when the command says nothing: what is usual first, and what overrides it later. Plans
+    /// stored by older versions have at most one.
+    #[serde(default, alias = "file", deserialize_with = "one_or_several")]
+    pub files: Vec<ParamFile>,
     /// The value when nothing else gives one; without it the parameter must be given.
     pub default: Option<Template>,
 }
@@ -77,6 +79,19 @@ pub enum ParamKind {
     Sha,
 }
 
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ParamFile>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Several(Vec<ParamFile>),
+        One(Option<ParamFile>),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Several(files) => files,
+        Stored::One(file) => file.into_iter().collect(),
+    })
+}
+
 /// A value in a file of a repository's default branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParamFile {
@@ -95,13 +110,24 @@ pub struct StepSpec {
     pub name: StepName,
     /// What people call it.
     pub title: String,
-    /// How long one attempt may take, not counting time the back-end spends waiting for something else. `Work` steps
-    /// may be bounded by a stall alone.
-    pub timeout: Option<Duration>,
+    /// How long one attempt may take, not counting time the back-end spends waiting for something else.
+    pub timeout: Duration,
     /// How many further attempts are made without asking, for failures that are not the user's.
     pub auto_retries: u32,
     /// What it does.
     pub kind: StepKind,
+    /// What it leaves behind in the world if the run is stopped after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves: Option<Leaves>,
+}
+
+/// What a step that has passed leaves behind, for people who stop the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaves {
+    /// What it is and what undoes it, in words.
+    pub says: Template,
+    /// The later step after which nothing of it is left.
+    pub until: Option<StepName>,
 }
 
 /// The five kinds of step.
@@ -141,6 +167,19 @@ pub struct MergeSpec {
     pub by: MergeBy,
     /// How stepherd merges.
     pub method: MergeMethod,
+    /// Applications that the merge feeds and that only a later step may bring to a running system.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<DeferredSpec>,
+}
+
+/// An application that takes up what is merged only when somebody asks for it. One that would do so by itself is not
+/// merged for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeferredSpec {
+    /// The back-end that has it.
+    pub backend: BackendName,
+    /// What the back-end needs to know to find it, by its own keys.
+    pub with: BTreeMap<String, Template>,
 }
 
 /// Who merges a pull request.
@@ -172,29 +211,6 @@ pub struct WorkSpec {
     pub on_failure: OnFailure,
     /// How often each job is observed.
     pub every: Duration,
-    /// How long the jobs may stay where they are; waits do not count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stall: Option<Duration>,
-    /// How long a job may show what may be an earlier end before people are asked.
-    #[serde(default = "half_an_hour", skip_serializing_if = "is_half_an_hour")]
-    pub unsure_after: Duration,
-    /// How long a back-end that tries again by itself is waited for.
-    #[serde(default = "half_an_hour", skip_serializing_if = "is_half_an_hour")]
-    pub restart_within: Duration,
-    /// Whether a job that its back-end restarted after the step had failed is followed without asking.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub follow_restarts: bool,
-}
-
-/// As long as the rebuild service waits before it tries again.
-pub const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
-
-fn half_an_hour() -> Duration {
-    HALF_AN_HOUR
-}
-
-fn is_half_an_hour(time: &Duration) -> bool {
-    *time == HALF_AN_HOUR
 }
 
 /// What the first failed job of a set does to the others.

@@ -1,12 +1,12 @@
 //! A run: what passed, at most one attempt under way, the frozen plan. Two active steps are unrepresentable.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::course::{Course, Crew, Doubt};
 use super::ids::{
     BackendName, ParamName, Percent, PersonName, PrRef, QuestionId, Repo, RunId, Sha, StepName, ThreadRef, TicketKey,
 };
@@ -25,6 +25,9 @@ pub struct Run {
     pub plan: Pipeline,
     /// The parameters' values.
     pub params: BTreeMap<ParamName, String>,
+    /// Where they came from; empty in runs stored before this was put down.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<ParamName, Source>,
     /// What it is about.
     pub subject: Subject,
     /// Who asked for it.
@@ -52,8 +55,37 @@ pub struct Run {
     pub questions: Vec<ClosedQuestion>,
     /// Where it stands.
     pub state: RunState,
+    /// When anything about it changed last; absent in runs stored before this was put down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
     /// The number of the newest history entry; the next is one more.
     pub history_len: u64,
+}
+
+/// Where a parameter's value came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Whoever asked for the run said so.
+    Command,
+    /// It stood in this file of the repository's default branch.
+    File {
+        /// The repository.
+        repo: Repo,
+        /// The path in it.
+        path: String,
+    },
+    /// Nothing else gave one.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command => f.write_str("the command"),
+            Self::File { repo, path } => write!(f, "{path} in {repo}"),
+            Self::Default => f.write_str("the pipeline's default"),
+        }
+    }
 }
 
 /// What a run is about.
@@ -143,17 +175,16 @@ pub struct Attempt {
     pub waited: Duration,
     /// Since when the back-end has been waiting, if it is.
     pub waiting_since: Option<Timestamp>,
-    /// When one of its jobs was last seen to get on: another state, progress or count of restarts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub moved: Option<Timestamp>,
-    /// What people are asked because it cannot be told by looking.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub doubt: Option<Doubt>,
-    /// The branch's own number: 1, or more when a pull request closed unmerged forced a new branch.
+    /// The branch's own number: 1, or more when a pull request that was closed unmerged, or that conflicts with what was
+    /// merged since, forced a new branch.
     pub branch: u32,
     /// Whether something of this step was given up after a try that may have got through, here or in an earlier attempt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclear: bool,
+    /// Whether the pull request that is recorded for the step conflicts with what was merged since, so that this attempt
+    /// makes the same edits anew and puts another in its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
 }
 
 /// What an attempt is doing. Which phases a step goes through depends on its kind.
@@ -214,9 +245,6 @@ pub struct Job {
     pub state: JobState,
     /// The last observation; absent before the first.
     pub seen: Option<Observation>,
-    /// What is known about its course beyond the last observation.
-    #[serde(default, skip_serializing_if = "Course::is_unknown")]
-    pub course: Course,
 }
 
 /// Where a job stands with us. A start and a request to end are addressed to a job by its marker, and wanted only as
@@ -271,34 +299,6 @@ pub struct Observation {
     pub restarts: u32,
     /// Where a person can look.
     pub link: Option<String>,
-    /// All that tells this end of the job from another one, to be compared only. Absent where nothing can be mistaken
-    /// for an earlier end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mark: Option<String>,
-    /// Who works on it, where the back-end says so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crew: Option<Crew>,
-}
-
-impl Observation {
-    /// Nothing but a state.
-    pub fn of(state: ObservedState) -> Self {
-        Self {
-            state,
-            progress: None,
-            detail: None,
-            reason: None,
-            restarts: 0,
-            link: None,
-            mark: None,
-            crew: None,
-        }
-    }
-
-    /// Whether the job failed and its back-end will try again by itself: too few are there to work on it.
-    pub fn tries_again(&self) -> bool {
-        self.state == ObservedState::Failed && self.crew.as_ref().is_some_and(|crew| !crew.is_enough())
-    }
 }
 
 /// A job's state. Unknown vendor values become `Unknown`, which is never terminal and never success.
@@ -306,8 +306,6 @@ impl Observation {
 pub enum ObservedState {
     /// Nothing runs there yet.
     Pending,
-    /// It was started and does not run yet.
-    Starting,
     /// It runs.
     Running,
     /// It was started and waits for something else (farmers below the minimum); the deadline stands still.
@@ -389,9 +387,6 @@ pub struct Failure {
     /// Jobs of the step that may still run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<LeftJob>,
-    /// Who worked on it then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crew: Option<Crew>,
 }
 
 /// A job that its failed step left behind.
@@ -479,6 +474,14 @@ pub enum Happened {
         /// On which branch.
         branch: String,
     },
+    /// A step's pull request conflicts with what was merged since, and nobody but stepherd had a hand in it: the same
+    /// edits are made anew on what is there now.
+    MadeAnew {
+        /// Whose edits.
+        step: StepName,
+        /// The pull request that gives way.
+        pr: PrRef,
+    },
     /// A back-end restarted a job by itself after a failure that may never have been seen.
     Restarted {
         /// Which step.
@@ -491,40 +494,6 @@ pub enum Happened {
         progress: Option<Percent>,
         /// The reason, if the back-end still tells. Outside input.
         reason: Option<String>,
-        /// How far it is now: less than before, and it began again.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        now: Option<Percent>,
-        /// Who worked on it before.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        before: Option<Crew>,
-        /// Who works on it now.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        after: Option<Crew>,
-        /// Whether the run had stopped on the failure before it, and takes no part in what runs now.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        unattended: bool,
-    },
-    /// A job failed, and its back-end will try again by itself; the run waits for that.
-    Interrupted {
-        /// Which step.
-        step: StepName,
-        /// Which job.
-        job: String,
-        /// The reason as the back-end gave it. Outside input.
-        reason: String,
-        /// How far it was.
-        progress: Option<Percent>,
-        /// Who is there to work on it.
-        crew: Option<Crew>,
-        /// Until when the restart is waited for.
-        until: Timestamp,
-    },
-    /// After the run had stopped on its failure, the back-end completed the job by itself.
-    DoneSince {
-        /// Which step.
-        step: StepName,
-        /// Which job.
-        job: String,
     },
     /// A step failed and the run stopped.
     Failed(Failure),

@@ -2,18 +2,15 @@
 
 use super::ids::Percent;
 use super::process::ProcessStatus;
-use super::run::{Attempt, Failure, Job, JobState, LeftHow, LeftJob, Observation, Phase, Run, RunState, Verdict};
+use super::run::{
+    Attempt, Failure, Job, JobState, LeftHow, LeftJob, Observation, ObservedState, Phase, Run, RunState, Verdict,
+};
 
 /// The last observation that tells most about the attempt: of the first job that has not ended, else of the last.
 pub fn last_seen(attempt: &Attempt) -> Option<&Observation> {
-    live_job(attempt)?.seen.as_ref()
-}
-
-/// The job that tells most about the attempt, of those that were seen.
-pub fn live_job(attempt: &Attempt) -> Option<&Job> {
     let jobs = jobs(attempt);
     let live = jobs.iter().find(|job| job.state.may_run() && job.seen.is_some());
-    live.or(jobs.iter().rev().find(|job| job.seen.is_some()))
+    live.or(jobs.iter().rev().find(|job| job.seen.is_some()))?.seen.as_ref()
 }
 
 /// The attempt that the run is or was last on.
@@ -64,8 +61,7 @@ pub fn attempt_restarts(attempt: &Attempt) -> u32 {
         .fold(0, u32::saturating_add)
 }
 
-/// The attempt's jobs.
-pub fn jobs(attempt: &Attempt) -> &[Job] {
+fn jobs(attempt: &Attempt) -> &[Job] {
     match &attempt.phase {
         Phase::Checking { jobs } | Phase::Watching { jobs } | Phase::Stopping { jobs, .. } => jobs,
         Phase::Acting { .. } | Phase::Asking { .. } => &[],
@@ -110,12 +106,29 @@ pub fn failure(run: &Run) -> Option<&Failure> {
     }
 }
 
-/// The run as a seven-field status: waiting while queued, starting during the first step's first attempt, then
-/// running, failed while stopped, done. A canceled run counts as failed, with who stopped it as the reason.
+/// Whether the attempt waits for people, or for something that has to come by itself: nothing is done meanwhile.
+pub fn is_waiting(attempt: &Attempt) -> bool {
+    match &attempt.phase {
+        Phase::Asking { .. } | Phase::Acting { waiting_for: Some(_) } => true,
+        Phase::Watching { jobs } => {
+            let waits = |job: &Job| {
+                let seen = job.seen.as_ref().map(|seen| seen.state);
+                matches!(seen, Some(ObservedState::Waiting | ObservedState::Pending))
+            };
+            let mut live = jobs.iter().filter(|job| job.state.may_run()).peekable();
+            live.peek().is_some() && live.all(waits)
+        }
+        Phase::Acting { waiting_for: None } | Phase::Checking { .. } | Phase::Stopping { .. } => false,
+    }
+}
+
+/// The run as a seven-field status: waiting while queued; starting during the first step's first attempt; running,
+/// also while it is being stopped; begun and not running while it waits for people or for what has to come by itself;
+/// failed while stopped; done. A canceled run counts as failed, with who stopped it as the reason.
 pub fn process_status(run: &Run) -> ProcessStatus {
     let (has_started, is_running, has_completed, has_failed) = match &run.state {
         RunState::Queued { .. } => (false, false, false, false),
-        RunState::Active(attempt) if attempt.step == 0 && attempt.number == 1 => (true, false, false, false),
+        RunState::Active(attempt) if is_waiting(attempt) || is_beginning(attempt) => (true, false, false, false),
         RunState::Active(_) => (true, true, false, false),
         RunState::Stopped { .. }
         | RunState::Finished {
@@ -138,7 +151,12 @@ pub fn process_status(run: &Run) -> ProcessStatus {
     }
 }
 
-fn failure_reason(run: &Run) -> Option<String> {
+fn is_beginning(attempt: &Attempt) -> bool {
+    attempt.step == 0 && attempt.number == 1 && !matches!(attempt.phase, Phase::Stopping { .. })
+}
+
+/// Why the run failed or who stopped it, in words.
+pub fn failure_reason(run: &Run) -> Option<String> {
     match &run.state {
         RunState::Stopped { why, .. } => Some(why.reason.clone()),
         RunState::Finished {

@@ -6,17 +6,35 @@ use serde_json::{Map, Value};
 
 use super::ids::{LockName, ParamName, Repo, RunId, Sha, ThreadRef, TicketKey};
 use super::pipeline::{Param, ParamKind, Pipeline};
+use super::run::Source;
 use super::template::Template;
 use super::values;
 
 /// Parameter values by name.
 pub type Params = BTreeMap<ParamName, String>;
 
+/// Where values came from, by name.
+pub type Sources = BTreeMap<ParamName, Source>;
+
+/// What files say so far, by parameter and by the file's place in its list; `None` if the file or the value is absent.
+pub type FileValues = BTreeMap<(ParamName, usize), Option<String>>;
+
+/// The parameters' values, and where each came from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Resolved {
+    /// The values.
+    pub values: Params,
+    /// Their sources.
+    pub sources: Sources,
+}
+
 /// A file that must be read before the parameters can be resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileWanted {
     /// The parameter whose value it may hold.
     pub param: ParamName,
+    /// Its place in the list of the parameter's files.
+    pub place: usize,
     /// The repository.
     pub repo: Repo,
     /// The path on its default branch.
@@ -25,52 +43,70 @@ pub struct FileWanted {
     pub pointer: String,
 }
 
-/// What to read next, given what files have said so far (`None`: the file or the value is absent). `Ok(None)` when
-/// nothing more is needed.
+/// What to read next, given what files have said so far. `Ok(None)` when nothing more is needed. Of several files the last
+/// one counts that has the value, so it is read first and the ones before it only if it has none.
 ///
 /// # Errors
 /// A problem with the arguments or the configuration, in words for the person who asked.
-pub fn file_wanted(
-    plan: &Pipeline,
-    args: &Params,
-    files: &BTreeMap<ParamName, Option<String>>,
-) -> Result<Option<FileWanted>, String> {
+pub fn file_wanted(plan: &Pipeline, args: &Params, files: &FileValues) -> Result<Option<FileWanted>, String> {
     let mut known = Params::new();
     for param in &plan.params {
-        if let (None, Some(file), None) = (args.get(&param.name), &param.file, files.get(&param.name)) {
-            let context = values_context(plan, &known, None, None);
-            let render = |template: &Template| template.render(&context).map_err(|e| format!("`{}`: {e}", param.name));
-            let repo = render(&file.repo)?
-                .parse()
-                .map_err(|e| format!("`{}`: {e}", param.name))?;
-            let path = render(&file.path)?;
+        if !args.contains_key(&param.name)
+            && let Some(place) = unread(param, files)
+        {
+            let (repo, path) = place_of(plan, param, place, &known)?;
             return Ok(Some(FileWanted {
                 param: param.name.clone(),
+                place,
                 repo,
                 path,
-                pointer: file.pointer.clone(),
+                pointer: param.files[place].pointer.clone(),
             }));
         }
-        if let Some(value) = value_of(plan, param, args, files, &known)? {
+        if let Some((value, _)) = value_of(plan, param, args, files, &known)? {
             known.insert(param.name.clone(), value);
         }
     }
     Ok(None)
 }
 
-/// The parameters' values: argument, else file, else default.
+/// The place of the file to read next for this parameter, if any.
+fn unread(param: &Param, files: &FileValues) -> Option<usize> {
+    for place in (0..param.files.len()).rev() {
+        match files.get(&(param.name.clone(), place)) {
+            None => return Some(place),
+            Some(Some(_)) => return None,
+            Some(None) => {}
+        }
+    }
+    None
+}
+
+/// Where one of a parameter's files is.
+fn place_of(plan: &Pipeline, param: &Param, place: usize, known: &Params) -> Result<(Repo, String), String> {
+    let file = &param.files[place];
+    let context = values_context(plan, known, None, None);
+    let render = |template: &Template| template.render(&context).map_err(|e| format!("`{}`: {e}", param.name));
+    let repo = render(&file.repo)?
+        .parse()
+        .map_err(|e| format!("`{}`: {e}", param.name))?;
+    Ok((repo, render(&file.path)?))
+}
+
+/// The parameters' values: argument, else the last file that has one, else default.
 ///
 /// # Errors
 /// What is missing or wrong, in words for the person who asked.
-pub fn resolve(plan: &Pipeline, args: &Params, files: &BTreeMap<ParamName, Option<String>>) -> Result<Params, String> {
-    let mut known = Params::new();
+pub fn resolve(plan: &Pipeline, args: &Params, files: &FileValues) -> Result<Resolved, String> {
+    let mut resolved = Resolved::default();
     for param in &plan.params {
-        match value_of(plan, param, args, files, &known)? {
-            Some(value) => known.insert(param.name.clone(), value),
-            None => return Err(format!("`{}` is missing: {}", param.name, param.help)),
+        let Some((value, source)) = value_of(plan, param, args, files, &resolved.values)? else {
+            return Err(format!("`{}` is missing: {}", param.name, param.help));
         };
+        resolved.values.insert(param.name.clone(), value);
+        resolved.sources.insert(param.name.clone(), source);
     }
-    Ok(known)
+    Ok(resolved)
 }
 
 /// The run's ticket, if its pipeline has one and it was given.
@@ -146,26 +182,32 @@ fn value_of(
     plan: &Pipeline,
     param: &Param,
     args: &Params,
-    files: &BTreeMap<ParamName, Option<String>>,
+    files: &FileValues,
     known: &Params,
-) -> Result<Option<String>, String> {
+) -> Result<Option<(String, Source)>, String> {
+    let in_file = (0..param.files.len()).rev().find_map(|place| {
+        let found = files.get(&(param.name.clone(), place))?.clone()?;
+        Some((place, found))
+    });
     let (text, source) = if let Some(text) = args.get(&param.name) {
-        (text.clone(), "the command")
-    } else if let Some(Some(text)) = files.get(&param.name) {
-        (text.clone(), "the repository's file")
+        (text.clone(), Source::Command)
+    } else if let Some((place, text)) = in_file {
+        let (repo, path) = place_of(plan, param, place, known)?;
+        (text, Source::File { repo, path })
     } else if let Some(default) = &param.default {
         let context = values_context(plan, known, None, None);
         (
             default.render(&context).map_err(|e| format!("`{}`: {e}", param.name))?,
-            "the default",
+            Source::Default,
         )
     } else {
         return Ok(None);
     };
     if text.is_empty() && param.default.is_some() {
-        return Ok(Some(text));
+        return Ok(Some((text, source)));
     }
-    values::parse_value(&param.kind, &text)
-        .map(Some)
-        .map_err(|e| format!("`{}` from {source}: {e}", param.name))
+    match values::parse_value(&param.kind, &text) {
+        Ok(value) => Ok(Some((value, source))),
+        Err(problem) => Err(format!("`{}` from {source}: {problem}", param.name)),
+    }
 }

@@ -113,7 +113,11 @@ fn int(text: &str, min: i64, max: i64) -> Result<String, String> {
     // Digits that do not fit are out of any bounds.
     match text.parse::<i64>() {
         Ok(number) if (min..=max).contains(&number) => Ok(number.to_string()),
-        _ => Err(format!("{} is not from {min} to {max}", quote(text))),
+        _ => Err(match (min, max) {
+            (least, i64::MAX) if least > i64::MIN => format!("{} is below {least}", quote(text)),
+            (i64::MIN, most) if most < i64::MAX => format!("{} is above {most}", quote(text)),
+            _ => format!("{} is not from {min} to {max}", quote(text)),
+        }),
     }
 }
 

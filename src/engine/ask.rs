@@ -1,7 +1,5 @@
 //! From an invocation to a committed decision: which run it means, who may, and what else must be known.
 
-use std::collections::BTreeMap;
-
 use super::intake::{Ask, Wait};
 use super::{Cause, Engine, STALE_MAX};
 use crate::domain::card;
@@ -10,14 +8,14 @@ use crate::domain::decide::{
     AnswerFacts, Asked, Decision, Event, Known, NoRun, SaidAt, StartFacts, Via, answering_roles, decide, target,
 };
 use crate::domain::edit;
-use crate::domain::ids::{ParamName, PrRef, RoleName, ThreadRef};
+use crate::domain::ids::{PrRef, RoleName, ThreadRef};
 use crate::domain::pipeline::Pipeline;
 use crate::domain::places::any_holds;
 use crate::domain::policy::{self, Permission, SamePerson};
 use crate::domain::question;
 use crate::domain::run::{By, Run, RunState};
 use crate::domain::signal::Actor;
-use crate::domain::start::{self, FileWanted, Params};
+use crate::domain::start::{self, FileValues, FileWanted, Params, Resolved};
 use crate::store::{Committed, MayBeVoided, Place, RunFilter, StoreError};
 
 impl Engine {
@@ -303,7 +301,7 @@ impl Engine {
         };
         let params = self.params(ask, plan, &invocation.args).await?;
         let names = match &params {
-            Ok(params) => start::lock_names(plan, params),
+            Ok(params) => start::lock_names(plan, &params.values),
             Err(_) => Ok(Vec::new()),
         };
         let (params, names) = match names {
@@ -320,14 +318,14 @@ impl Engine {
     }
 
     /// The parameters' values, reading the files they may stand in.
-    async fn params(&self, ask: &Ask<'_>, plan: &Pipeline, args: &Params) -> Result<Result<Params, String>, Wait> {
-        let mut files: BTreeMap<ParamName, Option<String>> = BTreeMap::new();
+    async fn params(&self, ask: &Ask<'_>, plan: &Pipeline, args: &Params) -> Result<Result<Resolved, String>, Wait> {
+        let mut files = FileValues::new();
         loop {
             match start::file_wanted(plan, args, &files) {
                 Err(problem) => return Ok(Err(problem)),
                 Ok(None) => return Ok(start::resolve(plan, args, &files)),
                 Ok(Some(wanted)) => match self.value_in_file(ask, &wanted).await? {
-                    Ok(value) => files.insert(wanted.param, value),
+                    Ok(value) => files.insert((wanted.param, wanted.place), value),
                     Err(problem) => return Ok(Err(problem)),
                 },
             };

@@ -13,8 +13,8 @@ use super::pauses::{later, next_try};
 use crate::adapters::{Backend, CallError, CheckShow, CheckState, Direct, Forge, Marker, Tracker};
 use crate::domain::card;
 use crate::domain::decide::{Event, Wanted, wanted};
-use crate::domain::effect::{Act, Deed, Effect, JobIntent, Outcome, Reply};
-use crate::domain::ids::{RunId, ThreadRef};
+use crate::domain::effect::{Act, Deed, Effect, Outcome, Reply};
+use crate::domain::ids::{BackendName, RunId, ThreadRef};
 use crate::domain::run::{CheckTarget, FailureClass, Run, RunState, Verdict};
 use crate::domain::signal::MessageRef;
 use crate::store::{ClaimedEffect, EffectSettled, Sent, StoreError};
@@ -227,9 +227,9 @@ impl Engine {
     async fn perform(&self, deed: &Deed) -> Result<Outcome, CallError> {
         match deed {
             Deed::Change(intent) => self.forge()?.change(intent).await,
-            Deed::Merge(intent) => self.forge()?.merge(intent).await,
-            Deed::StartJob(intent) => self.backend(intent)?.start(intent).await,
-            Deed::CancelJob(intent) => self.backend(intent)?.cancel(intent).await,
+            Deed::Merge(intent) => self.merge(intent).await,
+            Deed::StartJob(intent) => self.backend(&intent.backend)?.start(intent).await,
+            Deed::CancelJob(intent) => self.backend(&intent.backend)?.cancel(intent).await,
             Deed::MoveTicket(intent) => self.tracker()?.move_ticket(intent).await,
         }
     }
@@ -239,7 +239,7 @@ impl Engine {
         let (found, outcome) = match deed {
             Deed::Change(intent) => return self.forge()?.find_change(intent).await,
             Deed::Merge(intent) => return self.forge()?.merge(&intent.only_look()).await,
-            Deed::StartJob(intent) => (self.backend(intent)?.find(intent).await?, Outcome::JobStarted),
+            Deed::StartJob(intent) => (self.backend(&intent.backend)?.find(intent).await?, Outcome::JobStarted),
             Deed::MoveTicket(intent) => (self.tracker()?.is_moved(intent).await?, Outcome::TicketMoved),
             // Whether a job ends is told by looking at the job.
             Deed::CancelJob(_) => (false, Outcome::NotDone),
@@ -247,7 +247,7 @@ impl Engine {
         Ok(if found { outcome } else { Outcome::NotDone })
     }
 
-    fn forge(&self) -> Result<&dyn Forge, CallError> {
+    pub(super) fn forge(&self) -> Result<&dyn Forge, CallError> {
         self.hands.forge.as_deref().ok_or_else(|| off("the forge"))
     }
 
@@ -255,9 +255,9 @@ impl Engine {
         self.hands.tracker.as_deref().ok_or_else(|| off("the tracker"))
     }
 
-    fn backend(&self, intent: &JobIntent) -> Result<&dyn Backend, CallError> {
-        let backend = self.hands.backends.get(&intent.backend);
-        backend.map(AsRef::as_ref).ok_or_else(|| off(intent.backend.as_str()))
+    pub(super) fn backend(&self, name: &BackendName) -> Result<&dyn Backend, CallError> {
+        let backend = self.hands.backends.get(name);
+        backend.map(AsRef::as_ref).ok_or_else(|| off(name.as_str()))
     }
 
     /// Makes the thread's card show the run as it is now: nothing to do if it already does, and not more often
@@ -326,7 +326,7 @@ impl Engine {
         };
         let history = self.store.history(id).await?;
         let entry = history.iter().find(|entry| entry.seq == seq);
-        let Some(doc) = entry.and_then(|entry| card::notice(&run, entry)) else {
+        let Some(doc) = entry.and_then(|entry| card::notice(&run, &entry.what)) else {
             return Ok(Went::So(EffectSettled::Done));
         };
         let Some(place) = self.below_card(id, thread).await? else {

@@ -14,6 +14,7 @@ mod effects;
 mod head;
 mod intake;
 mod lease;
+mod merge;
 mod ours;
 mod pauses;
 mod question;

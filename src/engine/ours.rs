@@ -63,7 +63,7 @@ fn repositories(pipeline: &Pipeline) -> Vec<Repo> {
     let read = pipeline
         .params
         .iter()
-        .filter_map(|param| param.file.as_ref())
+        .flat_map(|param| &param.files)
         .map(|file| &file.repo);
     let named = |template: &Template| template.render(&usual).ok()?.parse().ok();
     changed.chain(read).filter_map(named).collect()

@@ -443,14 +443,11 @@ impl Engine {
         looked: &mut Looked,
     ) -> Result<(), StoreError> {
         let event = match look {
-            Look::Merge { act, intent } => {
-                let Some(forge) = &self.hands.forge else { return Ok(()) };
-                match in_time(forge.merge(intent)).await {
-                    Ok(outcome) => Ok(came(act, outcome)),
-                    Err(CallError::Permanent { why, class }) => Ok(came(act, Outcome::Failed { reason: why, class })),
-                    Err(error) => Err(error),
-                }
-            }
+            Look::Merge { act, intent } => match in_time(self.merge(intent)).await {
+                Ok(outcome) => Ok(came(act, outcome)),
+                Err(CallError::Permanent { why, class }) => Ok(came(act, Outcome::Failed { reason: why, class })),
+                Err(error) => Err(error),
+            },
             Look::Done(act) => match in_time(self.look_whether_done(&act.what)).await {
                 Ok(outcome) => Ok(came(act, outcome)),
                 Err(CallError::Permanent { why, class }) => Ok(came(act, Outcome::Unclear { reason: why, class })),
@@ -559,7 +556,11 @@ impl JobLook {
 
 fn unknown(detail: String) -> Observation {
     Observation {
+        state: ObservedState::Unknown,
+        progress: None,
         detail: Some(detail),
-        ..Observation::of(ObservedState::Unknown)
+        reason: None,
+        restarts: 0,
+        link: None,
     }
 }

@@ -26,6 +26,8 @@ pub const CLUSTER_REPO: &str = "acme/clusterconfig-ams1";
 pub const TICKET: &str = "SREPROV-3072";
 /// A second ticket for the same tenant.
 pub const SECOND_TICKET: &str = "SREPROV-3073";
+/// The repository with what is usual for all tenants.
+pub const CONFIG_REPO: &str = "acme/configuration";
 /// The repository of all instances.
 pub const INSTANCES_REPO: &str = "acme/instances";
 /// A ticket of another project, where approval starts nothing.
@@ -59,6 +61,8 @@ const DISCORD_SEED: [u8; 32] = [7; 32];
 
 /// A tenant's history, as it is first.
 const HISTORY: &str = "# What happened to this tenant's cache.\nrebuilds: {}\n";
+/// What holds for tenants that say nothing else.
+const USUAL: &str = "# What is usual for all tenants.\nfarmers:\n  min: 4\n";
 const POM: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <project>
   <!-- One module per instance. -->
@@ -183,6 +187,7 @@ impl Town {
                 ("tenants/globex/history.yaml", HISTORY),
             ],
         )?;
+        github.add_repo(CONFIG_REPO, &[("rebuild.yaml", USUAL)])?;
         let lightning =
             "# Who has Lightning.\ntenants:\n  globex: # the first one\n    enabled: true\n    tier: large\n";
         github.add_repo(
@@ -197,7 +202,7 @@ impl Town {
                 ("requests/comcast.yaml", "tenant: comcast\n"),
             ],
         )?;
-        for repo in [REPO, CLUSTER_REPO, INSTANCES_REPO] {
+        for repo in [REPO, CONFIG_REPO, CLUSTER_REPO, INSTANCES_REPO] {
             github.set_permission(repo, "ada", Level::Admin)?;
             github.set_permission(repo, "grace", Level::Write)?;
             github.set_permission(repo, "eve", Level::Read)?;
@@ -365,7 +370,7 @@ impl Town {
     /// When the town contradicts itself.
     pub fn settings_with_token(&self) -> Result<BTreeMap<String, String>, super::github::Refusal> {
         self.github.add_token(&SecretString::from(GITHUB_TOKEN), GITHUB_BOT);
-        for repo in [REPO, CLUSTER_REPO, INSTANCES_REPO] {
+        for repo in [REPO, CONFIG_REPO, CLUSTER_REPO, INSTANCES_REPO] {
             self.github.set_permission(repo, GITHUB_BOT, Level::Write)?;
         }
         let mut settings = self.settings();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::domain::card;
 use crate::domain::ids::Percent;
 use crate::domain::pipeline::StepSpec;
-use crate::domain::run::{History, Run, RunState, Verdict};
+use crate::domain::run::{Attempt, Happened, History, Phase, Run, RunState, Verdict};
 use crate::domain::standing;
 use crate::store::EffectView;
 
@@ -15,6 +15,13 @@ pub fn detail(run: &Run, history: &[History], effects: &[EffectView]) -> Value {
     body["params"] = json!(run.params);
     body["audience"] = json!(run.audience.iter().map(ToString::to_string).collect::<Vec<_>>());
     body["steps"] = steps(run);
+    body["stepStates"] = run
+        .plan
+        .steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| step_state(run, history, index, step))
+        .collect();
     body["pullRequests"] = run
         .prs
         .iter()
@@ -74,6 +81,55 @@ fn state(run: &Run) -> &'static str {
             verdict: Verdict::Canceled { .. },
             ..
         } => "canceled",
+    }
+}
+
+/// One step as task pages have it. `updatedAt` moves with whatever changes, progress too.
+fn step_state(run: &Run, history: &[History], index: usize, step: &StepSpec) -> Value {
+    let attempt = standing::attempt(run).filter(|attempt| attempt.step == index);
+    let passed = run.passed.iter().find(|passed| passed.step == step.name);
+    let last_began = history.iter().rev().find_map(|entry| match &entry.what {
+        Happened::StepStarted { step, .. } => Some(step),
+        _ => None,
+    });
+    let of_run = || run.plan.progress_of.as_ref() == Some(&step.name);
+    let (state, detail, updated, progress) = match (passed, attempt, &run.state) {
+        (Some(passed), ..) => {
+            let progress = of_run().then_some(Percent::FULL);
+            ("completed", passed.note.clone(), Some(passed.at), progress)
+        }
+        (None, Some(_), RunState::Stopped { why, .. }) => {
+            ("failed", Some(why.reason.clone()), Some(why.at), why.progress)
+        }
+        (None, Some(attempt), _) => {
+            let (state, detail) = under_way(attempt);
+            let progress = standing::last_seen(attempt).and_then(|seen| seen.progress);
+            (state, detail, run.changed_at.or(Some(attempt.since)), progress)
+        }
+        (None, None, RunState::Finished { at, reached, .. }) if last_began == Some(&step.name) => {
+            let progress = reached.filter(|_| of_run());
+            ("canceled", standing::failure_reason(run), Some(*at), progress)
+        }
+        (None, None, RunState::Finished { at, .. }) => ("skipped", None, Some(*at), None),
+        (None, None, _) => ("pending", None, None, None),
+    };
+    json!({
+        "stepName": step.name.as_str(),
+        "stepState": state,
+        "stepStateDetail": detail,
+        "updatedAt": updated.map(|at| at.to_string()),
+        "rebuildPercentage": progress.map(Percent::as_f64),
+    })
+}
+
+/// What a step under way is doing: a word, and more about it.
+fn under_way(attempt: &Attempt) -> (&'static str, Option<String>) {
+    let doing = card::doing(attempt).map(|(_, doing)| doing);
+    match &attempt.phase {
+        Phase::Asking { .. } => ("asking", doing),
+        Phase::Stopping { by, .. } => ("stopping", Some(format!("asked by {}", by.name))),
+        _ if standing::is_waiting(attempt) => ("waiting", doing),
+        _ => ("running", doing),
     }
 }
 

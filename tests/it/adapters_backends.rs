@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use stepherd::adapters::argocd::{ArgoCd, ArgoCdConfig};
 use stepherd::adapters::dcr::{Dcr, DcrConfig};
-use stepherd::adapters::{Backend, CallError};
+use stepherd::adapters::{Backend, CallError, Deferral};
 use stepherd::domain::effect::{JobIntent, Outcome};
 use stepherd::domain::ids::Percent;
 use stepherd::domain::run::{FailureClass, Observation, ObservedState};

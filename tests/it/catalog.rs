@@ -1,6 +1,7 @@
 //! The catalog: shipped files are right, wrong files are told every problem with its place, secrets stay secret.
 
 mod broken;
+mod broken_merges;
 mod broken_people;
 mod lists;
 mod robust;
@@ -169,7 +170,7 @@ fn runs_that_edit_the_same_files_of_a_repository_wait_for_each_other() {
         let args =
             [("dc", dc), ("tenant", tenant)].map(|(name, value)| (name.parse().expect("a name"), value.to_owned()));
         let params = start::resolve(plan, &args.into(), &BTreeMap::new()).expect("values");
-        start::lock_names(plan, &params).expect("locks")
+        start::lock_names(plan, &params.values).expect("locks")
     };
     // Both edit pom.xml and instances.json of acme/instances.
     let (one, other) = (locks("ams1", "comcast"), locks("fra1", "globex"));
@@ -210,22 +211,17 @@ fn text_that_looks_like_a_number_is_set_as_text() {
 }
 
 #[test]
-fn the_dcr_pipeline_starts_no_rebuild_and_waits_longer_than_a_healthy_one_may_take() {
+fn the_dcr_pipeline_waits_longer_than_a_healthy_node_may_take() {
     let catalog = catalog::load(&shipped().join("config"), &Env::new()).expect("the shipped files");
     let dcr = &catalog.pipelines[&"dcr".parse().expect("a name")];
     let (_, wait) = dcr.step(&"WaitForFarmers".parse().expect("a name")).expect("the step");
-    assert!(wait.timeout > Some(Duration::from_secs(55 * 60)));
+    assert!(wait.timeout > Duration::from_secs(55 * 60));
     let StepKind::Work(work) = &wait.kind else {
         panic!("not a work step: {wait:?}");
     };
     assert!(!work.jobs[0].start);
     let (_, rebuild) = dcr.step(&"Rebuild".parse().expect("a name")).expect("the step");
-    assert_eq!(rebuild.timeout, None, "a healthy rebuild may take nine days");
-    let StepKind::Work(work) = &rebuild.kind else {
-        panic!("not a work step: {rebuild:?}");
-    };
-    assert!(!work.jobs[0].start);
-    assert_eq!(work.stall, Some(Duration::from_secs(12 * 3600)));
+    assert_eq!(rebuild.timeout, Duration::from_secs(7 * 24 * 3600));
     assert_eq!(dcr.ticket_param().map(|param| param.name.as_str()), Some("ticket"));
     let min = dcr
         .params
@@ -234,10 +230,13 @@ fn the_dcr_pipeline_starts_no_rebuild_and_waits_longer_than_a_healthy_one_may_ta
         .expect("the parameter");
     assert_eq!(min.kind, ParamKind::Int { min: 1, max: 100 });
     assert_eq!(min.default.as_ref().map(|default| default.source()), Some("3"));
+    let repos: Vec<&str> = min.files.iter().map(|file| file.repo.source()).collect();
     assert_eq!(
-        min.file.as_ref().map(|file| file.pointer.as_str()),
-        Some("/farmers/min")
+        repos,
+        ["{{ config_repo }}", "{{ deployment_repo }}"],
+        "what overrides comes last"
     );
+    assert!(min.files.iter().all(|file| file.pointer == "/farmers/min"));
 }
 
 #[test]
@@ -286,11 +285,11 @@ fn every_problem_of_every_file_is_told_at_once() {
       hint: there is: answer, help, list, retry, start, status, stop, why
     config/people.toml:22:10: ids on github are numbers, not `grace`
       hint: the `id` from https://api.github.com/users/grace; user names can change hands
-    config/pipelines/dcr.toml:89:11: `soon` is no span of time
+    config/pipelines/dcr.toml:99:11: `soon` is no span of time
       hint: a number and a unit: 30s, 90m, 12h, 7d, or several as 1h30m
-    config/pipelines/dcr.toml:100:1: unknown key `pr_titel`
+    config/pipelines/dcr.toml:110:1: unknown key `pr_titel`
       hint: did you mean `pr_title`?
-    config/pipelines/dcr.toml:100:16: in this template: nothing called `tenat` is known here
+    config/pipelines/dcr.toml:110:16: in this template: nothing called `tenat` is known here
       hint: did you mean `tenant`?
     config/pipelines/provision.toml:128:8: `kind` must be one of change, merge, work, ask, tell, not `aks`
       hint: did you mean `ask`?
@@ -417,7 +416,7 @@ fn a_file_that_is_no_toml_hides_no_problem_of_another() {
     );
     let told = folder.problems(&Env::new());
     assert!(
-        told.contains("config/pipelines/dcr.toml:70:8: this is no TOML"),
+        told.contains("config/pipelines/dcr.toml:80:8: this is no TOML"),
         "{told}"
     );
     assert!(
@@ -543,7 +542,7 @@ fn the_table_of_commands_is_made_from_the_commands() {
     | `/dcr start <tenant> [ticket] [farmers_min=1..100] [sha]` | Start a rebuild for a tenant | operator | github, jira, discord |
     | `/dcr status [run]` | Show where a run stands | viewer, operator | github, jira, discord |
     | `/dcr retry [run] [failure]` | Resume a run that stopped, at the step that failed | operator | github, jira, discord |
-    | `/dcr stop [run]` | End the run and what it started; a rebuild goes on without it | operator | github, jira, discord |
+    | `/dcr stop [run]` | Cancel what runs and end the run | operator | github, jira, discord |
     | `/dcr answer <value> [run] [question]` | Answer a run's question | operator, approver | github, jira, discord |
     | `/dcr list` | List the runs that are under way | viewer, operator | github, jira, discord |
     | `/dcr why [run]` | Say why a run stands where it does: its decisions, by whom and under which role | viewer, operator | github, jira, discord |

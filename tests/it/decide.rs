@@ -3,6 +3,7 @@
 mod age;
 mod asks;
 mod cards;
+mod conflicts;
 mod heads;
 mod kit;
 mod laws;

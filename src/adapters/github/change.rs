@@ -13,9 +13,11 @@ use super::Github;
 use super::client::{Reply, Verb, undocumented};
 use super::files::{Snapshot, Stop, encoded};
 use super::markdown::{BODY_CHARS_MAX, fit, title_line};
+use super::place::Place;
 use super::pull::{Pull, Standing, failed, head_moved};
 use super::token::{Need, Scope};
-use crate::adapters::CallError;
+use crate::adapters::{CallError, Marker};
+use crate::domain::doc::{Doc, Span};
 use crate::domain::edit::{self, EditAction};
 use crate::domain::effect::{ChangeIntent, Outcome};
 use crate::domain::ids::{PrRef, Repo, Sha};
@@ -61,11 +63,49 @@ struct Edited {
 
 impl Github {
     pub(super) async fn make_change(&self, intent: &ChangeIntent, making: Making) -> Result<Outcome, CallError> {
-        match self.try_change(intent, making).await {
-            Ok(outcome) => Ok(outcome),
-            Err(Stop::Call(error)) => Err(error),
-            Err(Stop::Refused(reason)) => Ok(failed(reason)),
+        let outcome = match self.try_change(intent, making).await {
+            Ok(outcome) => outcome,
+            Err(Stop::Call(error)) => return Err(error),
+            Err(Stop::Refused(reason)) => failed(reason),
+        };
+        if let Some(old) = intent
+            .recorded
+            .as_ref()
+            .filter(|_| intent.replaces && making == Making::All)
+        {
+            self.give_way(old, &outcome).await?;
         }
+        Ok(outcome)
+    }
+
+    /// Closes a pull request whose place another has taken, with a word. One that people have had a hand in meanwhile is
+    /// left to them.
+    async fn give_way(&self, old: &OpenedPr, outcome: &Outcome) -> Result<(), CallError> {
+        let (new, why) = match outcome {
+            Outcome::ChangeOpened(new) => (
+                new.branch.as_str(),
+                format!("{} takes its place, with the same edits.", new.pr),
+            ),
+            Outcome::ChangeUnneeded => (
+                "",
+                "Its edits are there by now, so that it is not needed any more.".to_owned(),
+            ),
+            _ => return Ok(()),
+        };
+        let pull = self.pull(&old.pr).await?;
+        if pull.standing()? != Standing::Open || pull.head.sha != old.head || self.people_on(&old.pr).await?.is_some() {
+            return Ok(());
+        }
+        let thread = Place::of(old.pr.clone()).thread();
+        let marker = Marker(format!("gives-way/{}/{new}", old.branch));
+        let word = format!("This conflicts with what was merged since. {why}");
+        self.post_comment(&thread, &marker, &Doc::paragraph(vec![Span::text(word)]), true)
+            .await?;
+        let target = format!("/repos/{}/pulls/{}", old.pr.repo, old.pr.number);
+        let closed = json!({ "state": "closed" });
+        let scope = Scope::Repo(&old.pr.repo, Need::WritePulls);
+        let reply = self.client.call(scope, Verb::Patch, &target, Some(&closed)).await?;
+        reply.json::<Pull>().map(|_| ())
     }
 
     async fn try_change(&self, intent: &ChangeIntent, making: Making) -> Result<Outcome, Stop> {
@@ -111,6 +151,8 @@ impl Github {
         }
         Ok(match standing {
             Standing::Merged(merged) if same_head => Some(Outcome::ChangeAlreadyMerged { merged }),
+            // It conflicts with what was merged since.
+            Standing::Open if same_head && intent.replaces && recorded.branch != intent.branch => None,
             Standing::Open if same_head => Some(Outcome::ChangeOpened(self.opened(&recorded.pr.repo, pull))),
             Standing::Closed if recorded.branch == intent.branch => Some(Outcome::ChangeClosed {
                 pr: recorded.pr.clone(),

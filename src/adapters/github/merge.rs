@@ -2,15 +2,16 @@
 //! between looking and merging is caught.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Github;
 use super::client::{Verb, undocumented};
 use super::pull::{Pull, Standing, failed, head_moved};
+use super::threads::Author;
 use super::token::{Need, Scope};
 use crate::adapters::CallError;
 use crate::domain::effect::{MergeIntent, Outcome};
-use crate::domain::ids::Sha;
+use crate::domain::ids::{PrRef, Sha};
 use crate::domain::pipeline::MergeMethod;
 
 impl Github {
@@ -28,11 +29,7 @@ impl Github {
             return Ok(outcome);
         }
         if pull.mergeable == Some(false) {
-            let number = intent.pr.number;
-            return Ok(failed(format!(
-                "#{number} conflicts with what was merged since; close it, and a retry makes a new one from the \
-                 default branch as it is then"
-            )));
+            return self.conflicts(intent).await;
         }
         match intent.method {
             None => Ok(Outcome::MergeWaits {
@@ -79,6 +76,7 @@ impl Github {
                 let now = self.pull(pr).await?;
                 Ok(match settled(intent, &now)? {
                     Some(outcome) => outcome,
+                    None if now.mergeable == Some(false) => self.conflicts(intent).await?,
                     // The base branch moved while GitHub was merging, or it does not know yet.
                     None if waits => Outcome::MergeWaits { why: reply.message() },
                     None => failed(reply.describe()),
@@ -123,6 +121,47 @@ impl Github {
                 }
             }
         }
+    }
+}
+
+impl Github {
+    async fn conflicts(&self, intent: &MergeIntent) -> Result<Outcome, CallError> {
+        Ok(Outcome::MergeConflicts {
+            pr: intent.pr.clone(),
+            people: self.people_on(&intent.pr).await?,
+        })
+    }
+
+    /// What people did with a pull request of stepherd's that is at stepherd's own commit: reviews, and comments on its
+    /// lines. Programs that review everything are no people.
+    pub(super) async fn people_on(&self, pr: &PrRef) -> Result<Option<String>, CallError> {
+        #[derive(Deserialize)]
+        struct Item {
+            /// Absent once the account was deleted.
+            user: Option<Author>,
+        }
+        for (what, did) in [("reviews", "reviewed it"), ("comments", "commented on its lines")] {
+            let list = format!("/repos/{}/pulls/{}/{what}", pr.repo, pr.number);
+            let mut authors: Vec<Option<Author>> = Vec::new();
+            let collect = |page: Vec<Value>| {
+                for item in page {
+                    let item: Item = serde_json::from_value(item).map_err(|e| undocumented(&list, &e.to_string()))?;
+                    authors.push(item.user);
+                }
+                Ok(None::<()>)
+            };
+            let scope = Scope::Repo(&pr.repo, Need::ReadPulls);
+            self.client.find(scope, &list, collect).await?;
+            for author in authors {
+                let Some(author) = author else {
+                    return Ok(Some(format!("somebody whose account is gone {did}")));
+                };
+                if author.r#type != "Bot" && !self.is_own(&author).await? {
+                    return Ok(Some(format!("{} {did}", author.login)));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 

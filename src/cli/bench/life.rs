@@ -114,7 +114,14 @@ fn dcr(place: &Place) -> Result<Dcr, String> {
 }
 
 fn done() -> Observation {
-    Observation::of(ObservedState::Succeeded)
+    Observation {
+        state: ObservedState::Succeeded,
+        progress: None,
+        detail: None,
+        reason: None,
+        restarts: 0,
+        link: None,
+    }
 }
 
 /// The delivery, and the decision to start.
@@ -147,8 +154,8 @@ async fn begin(store: &Store, catalog: &Catalog, token: u64) -> Result<RunId, St
         given.insert(name(key)?, value);
     }
     let channel = Some(format!("40000000{token}"));
-    let params = start::resolve(&plan, &given, &BTreeMap::from([(name("channel")?, channel)]))?;
-    let locks = start::lock_names(&plan, &params)?;
+    let params = start::resolve(&plan, &given, &BTreeMap::from([((name("channel")?, 0), channel)]))?;
+    let locks = start::lock_names(&plan, &params.values)?;
     let known = Known::Start(Box::new(StartFacts {
         plan,
         params: Ok(params),

@@ -168,6 +168,7 @@ impl Outside {
                 }))
             }
             "farmers" => Some(json!({ "ready": 3 })),
+            "rebuild" => Some(json!({ "requestId": null })),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{at_progress, by_itself, card, command_line, commas, headline, minute, name};
+use super::{at_progress, card, command_line, commas, headline, minute, name, values};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::{Doubt, NoRun};
 use crate::domain::doc::{Block, Doc, Span};
@@ -351,15 +351,17 @@ pub fn why(run: &Run, history: &[History]) -> Doc {
     let lines = history
         .iter()
         .map(|entry| vec![Span::text(format!("{} — {}", minute(entry.at), happened(&entry.what)))]);
+    let mut blocks = vec![
+        Block::Heading(vec![Span::text(headline(run))]),
+        Block::List(lines.collect()),
+    ];
+    blocks.extend(values(run));
+    blocks.push(Block::Paragraph(vec![Span::text(format!(
+        "Plan and parameters as of its start. Asked in {}.",
+        run.audience.first().map_or_else(String::new, ToString::to_string)
+    ))]));
     Doc {
-        blocks: vec![
-            Block::Heading(vec![Span::text(headline(run))]),
-            Block::List(lines.collect()),
-            Block::Paragraph(vec![Span::text(format!(
-                "Plan and parameters as of its start. Asked in {}.",
-                run.audience.first().map_or_else(String::new, ToString::to_string)
-            ))]),
-        ],
+        blocks,
         ..Doc::default()
     }
 }
@@ -380,8 +382,20 @@ pub fn happened(what: &Happened) -> String {
             )
         }
         Happened::PrOpened { step, pr, branch } => format!("{step}: {pr} on branch {branch}"),
-        Happened::Restarted { .. } | Happened::Interrupted { .. } | Happened::DoneSince { .. } => {
-            by_itself::happened(what)
+        Happened::MadeAnew { step, pr } => {
+            format!("{step}: {pr} conflicts with what was merged since; the same edits are made anew")
+        }
+        Happened::Restarted {
+            step,
+            job,
+            restarts,
+            progress,
+            ..
+        } => {
+            format!(
+                "{step}: {job} was restarted by its back-end{} (restart {restarts})",
+                at_progress(*progress)
+            )
         }
         Happened::Failed(failure) => format!(
             "{}: failed{}: {}{}",

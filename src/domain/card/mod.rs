@@ -6,7 +6,6 @@
 
 mod answers;
 mod asked;
-mod by_itself;
 mod notice;
 
 pub use answers::{
@@ -24,6 +23,7 @@ use jiff::Timestamp;
 
 use super::doc::{Block, Button, Doc, Span, Tone};
 use super::ids::Percent;
+use super::pipeline::Param;
 use super::question;
 use super::run::{
     Attempt, Failure, FailureClass, LeftHow, LeftJob, ObservedState, Passed, Phase, Run, RunState, Verdict,
@@ -49,12 +49,28 @@ pub fn card(run: &Run) -> Doc {
     }
 }
 
-/// The card as the answer to somebody who asks where the run stands. It is not kept up to date, so it has no buttons.
+/// The card as the answer to somebody who asks where the run stands, with what it goes by. It is not kept up to date, so
+/// it has no buttons.
 pub fn status(run: &Run) -> Doc {
-    Doc {
-        buttons: Vec::new(),
-        ..card(run)
-    }
+    let mut doc = card(run);
+    doc.buttons.clear();
+    doc.blocks.extend(values(run));
+    doc
+}
+
+/// The values that the run goes by, in the plan's order, and where each came from.
+fn values(run: &Run) -> Option<Block> {
+    let line = |param: &Param| {
+        let value = run.params.get(&param.name)?;
+        let shown = if value.is_empty() { "empty" } else { value.as_str() };
+        let from = run.sources.get(&param.name).map(|source| format!(", from {source}"));
+        Some(vec![
+            Span::strong(param.name.as_str()),
+            Span::text(format!(" = {shown}{}", from.unwrap_or_default())),
+        ])
+    };
+    let lines: Vec<Vec<Span>> = run.plan.params.iter().filter_map(line).collect();
+    (!lines.is_empty()).then_some(Block::List(lines))
 }
 
 /// One line that says which run it is and where it stands: the card's heading and the check's title.
@@ -83,8 +99,8 @@ pub fn name(run: &Run) -> String {
 fn icon(run: &Run) -> &'static str {
     match &run.state {
         RunState::Queued { .. } => "⏳",
-        RunState::Active(_) if question::open(run).is_some() => "❓",
         RunState::Active(attempt) => match attempt.phase {
+            Phase::Asking { .. } => "❓",
             Phase::Stopping { .. } => "⏹️",
             _ => "▶️",
         },
@@ -106,13 +122,12 @@ fn state(run: &Run) -> String {
         RunState::Active(attempt) => {
             let title = &run.plan.steps[attempt.step].title;
             match &attempt.phase {
-                _ if question::open(run).is_some() => format!("{title}: waits for an answer"),
+                Phase::Asking { .. } => format!("{title}: waits for an answer"),
                 Phase::Stopping { by, .. } => format!("{title}: stopping, asked by {}", by.name),
                 Phase::Checking { .. } => format!("{title}: looking at what is running"),
                 Phase::Acting { waiting_for: Some(_) } => format!("{title}: waiting"),
                 _ => match standing::last_seen(attempt).map(|seen| seen.state) {
                     Some(state) if is_waiting(state) => format!("{title}: waiting"),
-                    Some(ObservedState::Starting) => format!("{title}: starting"),
                     _ if attempt.number > 1 => format!("{title}: resumed"),
                     _ => title.clone(),
                 },
@@ -145,15 +160,6 @@ fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
         field("Attempt", vec![Span::text(attempt.number.to_string())]);
         if let Some((label, doing)) = doing(attempt) {
             field(label, vec![Span::text(doing)]);
-        }
-        if let Some(open) = question::open(run) {
-            field("Question", vec![Span::text(open.text)]);
-        }
-        if let Some(crew) = standing::last_seen(attempt).and_then(|seen| seen.crew.as_ref()) {
-            field("There", vec![Span::text(crew.to_string())]);
-        }
-        if let Some(eta) = eta(attempt).filter(|_| matches!(run.state, RunState::Active(_))) {
-            field("Done by", vec![Span::text(eta)]);
         }
         if let Some(url) = standing::last_seen(attempt).and_then(|seen| seen.link.clone()) {
             field("Back-end", vec![Span::link("open", url)]);
@@ -222,28 +228,18 @@ fn left_job(left: &LeftJob) -> Span {
     }
 }
 
-/// What the attempt is doing, waits for or asks.
-fn doing(attempt: &Attempt) -> Option<(&'static str, String)> {
+/// What the attempt is doing, waits for or asks, and which of these it is.
+pub fn doing(attempt: &Attempt) -> Option<(&'static str, String)> {
     const WAITING: &str = "Waiting for";
     match &attempt.phase {
         Phase::Acting { waiting_for } => waiting_for.clone().map(|what| (WAITING, what)),
-        Phase::Asking { .. } => None,
+        Phase::Asking { question, .. } => Some(("Question", question.clone())),
         _ => {
             let seen = standing::last_seen(attempt)?;
             let label = if is_waiting(seen.state) { WAITING } else { "Doing" };
             seen.detail.clone().map(|detail| (label, detail))
         }
     }
-}
-
-/// When what goes by itself and runs will be done, at the rate of late.
-fn eta(attempt: &Attempt) -> Option<String> {
-    let job = standing::live_job(attempt)?;
-    let runs = job.seen.as_ref()?.state == ObservedState::Running;
-    (runs && job.course.baseline.is_some()).then(|| match job.course.eta {
-        Some(at) => format!("{}, at the rate of late", minute(at)),
-        None => "unknown".to_owned(),
-    })
 }
 
 fn is_waiting(state: ObservedState) -> bool {
@@ -296,9 +292,7 @@ fn next(run: &Run) -> Vec<Span> {
             command("stop"),
         ],
         RunState::Active(attempt) => match &attempt.phase {
-            Phase::Asking { .. } | Phase::Watching { .. } if question::open(run).is_some() => {
-                question::open(run).map_or_else(Vec::new, |open| asked::to_answer(run, &open))
-            }
+            Phase::Asking { .. } => question::open(run).map_or_else(Vec::new, |open| asked::to_answer(run, &open)),
             Phase::Stopping { look: true, .. } => {
                 vec![Span::text(
                     "It ends as soon as stepherd has looked what became of the last try.",
@@ -307,23 +301,13 @@ fn next(run: &Run) -> Vec<Span> {
             Phase::Stopping { .. } => vec![Span::text("It ends as soon as what runs has ended.")],
             _ => vec![
                 Span::text(outlook(attempt)),
-                Span::text(if only_watched(attempt) {
-                    " To end the run, while what it watches goes on without it: "
-                } else {
-                    " To cancel: "
-                }),
+                Span::text(" To cancel: "),
                 command("stop"),
             ],
         },
         RunState::Stopped { why, attempt } => after_failure(run, why, !standing::left(attempt).is_empty()),
         RunState::Finished { .. } => vec![Span::text("Nothing left to do.")],
     }
-}
-
-/// Whether stepherd only watches what runs: to stop the run ends nothing else.
-fn only_watched(attempt: &Attempt) -> bool {
-    let jobs = standing::jobs(attempt);
-    !jobs.is_empty() && jobs.iter().all(|job| !job.start)
 }
 
 /// What to type after a failure, and what that does to jobs that were left behind.

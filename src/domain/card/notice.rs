@@ -1,18 +1,39 @@
 //! New messages in a thread: failures, restarts, notes and the end of a run, each said once.
 
-use super::{after_failure, by_itself, class_text, failed_at, left_behind, name, progress_text};
+use super::{after_failure, at_progress, class_text, failed_at, left_behind, name, progress_text};
 use crate::domain::doc::{Block, Doc, Span, Tone};
 use crate::domain::ids::StepName;
 use crate::domain::pipeline::StepKind;
-use crate::domain::run::{Failure, Happened, History, Run, Verdict};
+use crate::domain::run::{Failure, Happened, Run, Verdict};
 
 /// What a history entry says as a message of its own; `None` for entries that only the card shows.
-pub fn notice(run: &Run, entry: &History) -> Option<Doc> {
-    match &entry.what {
+pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
+    match what {
         Happened::Failed(failure) => Some(failed(run, failure)),
         Happened::AutoRetried(failure) => Some(auto_retried(run, failure)),
-        Happened::Restarted { .. } | Happened::Interrupted { .. } | Happened::DoneSince { .. } => {
-            by_itself::notice(run, entry)
+        Happened::Restarted {
+            step,
+            job,
+            restarts,
+            progress,
+            reason,
+        } => {
+            let spans = vec![
+                Span::text("🔁 "),
+                Span::strong(step.as_str()),
+                Span::text(format!(
+                    "{} failed{} and was restarted by its back-end (restart {restarts}). ",
+                    of_several(run, step, job),
+                    at_progress(*progress)
+                )),
+                Span::text("It runs again from where it was; nothing to do."),
+            ];
+            let mut doc = Doc {
+                tone: Tone::Busy,
+                ..Doc::paragraph(spans)
+            };
+            doc.blocks.extend(reason.clone().map(Block::Verbatim));
+            Some(doc)
         }
         Happened::Noted { text, .. } => Some(Doc::paragraph(vec![Span::text(text)])),
         Happened::Finished {
@@ -44,6 +65,7 @@ pub fn notice(run: &Run, entry: &History) -> Option<Doc> {
         | Happened::StepStarted { .. }
         | Happened::StepPassed(_)
         | Happened::PrOpened { .. }
+        | Happened::MadeAnew { .. }
         | Happened::Retried { .. }
         | Happened::Reattached { .. }
         | Happened::StopAsked { .. }
@@ -54,7 +76,7 @@ pub fn notice(run: &Run, entry: &History) -> Option<Doc> {
 }
 
 /// The job's name where the step has several.
-pub(super) fn of_several(run: &Run, step: &StepName, job: &str) -> String {
+fn of_several(run: &Run, step: &StepName, job: &str) -> String {
     match run.plan.step(step).map(|(_, spec)| &spec.kind) {
         Some(StepKind::Work(work)) if work.jobs.len() > 1 => format!(" ({job})"),
         _ => String::new(),
@@ -62,7 +84,7 @@ pub(super) fn of_several(run: &Run, step: &StepName, job: &str) -> String {
 }
 
 fn failed(run: &Run, failure: &Failure) -> Doc {
-    let mut doc = failure_doc(&failed_at(failure), failure);
+    let mut doc = failure_doc(run, &failed_at(failure), failure);
     let next = after_failure(run, failure, !failure.left.is_empty());
     doc.blocks.push(Block::Paragraph(next));
     doc
@@ -71,6 +93,7 @@ fn failed(run: &Run, failure: &Failure) -> Doc {
 fn auto_retried(run: &Run, failure: &Failure) -> Doc {
     let allowed = run.plan.step(&failure.step).map_or(0, |(_, step)| step.auto_retries);
     let mut doc = failure_doc(
+        run,
         &format!("{} and is tried again without asking", failed_at(failure)),
         failure,
     );
@@ -81,7 +104,7 @@ fn auto_retried(run: &Run, failure: &Failure) -> Doc {
     doc
 }
 
-fn failure_doc(title: &str, failure: &Failure) -> Doc {
+fn failure_doc(run: &Run, title: &str, failure: &Failure) -> Doc {
     let mut fields = vec![
         (
             "Progress at failure".to_owned(),
@@ -91,11 +114,12 @@ fn failure_doc(title: &str, failure: &Failure) -> Doc {
         ("Restarts".to_owned(), vec![Span::text(failure.restarts.to_string())]),
         ("Class".to_owned(), vec![Span::text(class_text(failure.class))]),
     ];
-    if let Some(crew) = &failure.crew {
-        fields.push(("There".to_owned(), vec![Span::text(crew.to_string())]));
-    }
     if let Some(url) = &failure.link {
-        fields.push(("Back-end".to_owned(), vec![Span::link("open", url)]));
+        let label = match run.plan.step(&failure.step).map(|(_, step)| &step.kind) {
+            Some(StepKind::Change(_) | StepKind::Merge(_)) => "Pull request",
+            _ => "Back-end",
+        };
+        fields.push((label.to_owned(), vec![Span::link("open", url)]));
     }
     fields.extend(
         left_behind(&failure.left)

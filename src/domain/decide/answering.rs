@@ -6,7 +6,7 @@
 use super::asked::{accept, answer};
 use super::draft::Draft;
 use super::{AnswerFacts, Asked, Decision, Facts};
-use super::{aftermath, steps};
+use super::{ending, steps};
 use crate::domain::card;
 use crate::domain::doc::Doc;
 use crate::domain::ids::RoleName;
@@ -30,12 +30,10 @@ pub(super) fn decide(run: &Run, asked: &Asked, known: AnswerFacts, facts: &Facts
         id: open.id.clone(),
         value: option.value.clone(),
     });
-    if matches!(open.step.kind, StepKind::Work(_)) {
-        aftermath::answered(&mut draft, &option.value);
-    } else if option.go_on {
+    if option.go_on {
         steps::pass(&mut draft, Some(format!("{}: {}", asked.by.name, option.label)));
     } else {
-        steps::finish_canceled(&mut draft, asked.by.clone(), &[]);
+        ending::finish_canceled(&mut draft, asked.by.clone(), &[]);
     }
     accept(&mut draft, &asked.via, "answered");
     draft.done()

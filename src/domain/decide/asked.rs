@@ -3,7 +3,7 @@
 use super::answering;
 use super::draft::Draft;
 use super::{Asked, Decision, Doubt, Facts, HeadKnown, HeadThen, Known, LockChange, Origin, PrHead, StartFacts, Via};
-use super::{age, jobs, steps};
+use super::{age, ending, jobs, steps};
 use crate::domain::card;
 use crate::domain::command::Action;
 use crate::domain::doc::Doc;
@@ -12,7 +12,7 @@ use crate::domain::ids::{ParamName, RunId, Sha, ThreadRef};
 use crate::domain::policy::Permission;
 use crate::domain::question;
 use crate::domain::run::{Attempt, Happened, History, Phase, Pinned, Run, RunState, Subject};
-use crate::domain::start::{self, Params};
+use crate::domain::start::{self, Resolved};
 
 /// Decides what follows from a command. Whatever is refused is answered with what would help.
 pub(super) fn decide(run: Option<&Run>, asked: &Asked, facts: &Facts) -> Decision {
@@ -103,7 +103,8 @@ fn start(asked: &Asked, known: &StartFacts, role: String, facts: &Facts) -> Deci
         id: facts.new_run.clone(),
         version: 1,
         plan: known.plan.clone(),
-        params: prepared.params,
+        params: prepared.params.values,
+        sources: prepared.params.sources,
         subject: prepared.subject,
         asked_by: asked.by.clone(),
         asked_at: facts.now,
@@ -115,6 +116,7 @@ fn start(asked: &Asked, known: &StartFacts, role: String, facts: &Facts) -> Deci
         tried: std::collections::BTreeMap::new(),
         questions: Vec::new(),
         state: RunState::Queued { ahead: ahead.clone() },
+        changed_at: Some(facts.now),
         history_len: 0,
     };
     let mut draft = Draft::new(run, facts);
@@ -134,7 +136,7 @@ fn start(asked: &Asked, known: &StartFacts, role: String, facts: &Facts) -> Deci
 }
 
 struct Prepared {
-    params: Params,
+    params: Resolved,
     subject: Subject,
     audience: Vec<ThreadRef>,
 }
@@ -146,7 +148,7 @@ fn prepare(asked: &Asked, known: &StartFacts, facts: &Facts) -> Result<Prepared,
         .map_err(|problem| card::bad_start(&asked.invocation, &problem))?;
     let pinned = pin(&known.head, asked)?;
     let mut audience = vec![asked.via.thread.clone()];
-    let named = start::audience(&known.plan, &params, &facts.new_run)
+    let named = start::audience(&known.plan, &params.values, &facts.new_run)
         .map_err(|problem| card::bad_start(&asked.invocation, &problem))?;
     for thread in named {
         if !audience.contains(&thread) {
@@ -154,7 +156,7 @@ fn prepare(asked: &Asked, known: &StartFacts, facts: &Facts) -> Result<Prepared,
         }
     }
     let subject = Subject {
-        ticket: start::ticket_of(&known.plan, &params),
+        ticket: start::ticket_of(&known.plan, &params.values),
         pinned,
     };
     Ok(Prepared {
@@ -272,7 +274,7 @@ fn stop(run: &Run, asked: &Asked, facts: &Facts) -> Decision {
             jobs::stop(&mut draft, attempt, asked.by.clone());
         }
         RunState::Queued { .. } | RunState::Finished { .. } => {
-            steps::finish_canceled(&mut draft, asked.by.clone(), &[])
+            ending::finish_canceled(&mut draft, asked.by.clone(), &[])
         }
     }
     accept(&mut draft, &asked.via, "stopping");

@@ -22,6 +22,7 @@ impl<'a> Draft<'a> {
     pub(super) fn change(before: &'a Run, facts: &'a Facts) -> Self {
         let mut run = before.clone();
         run.version += 1;
+        run.changed_at = Some(facts.now);
         Self {
             before: Some(before),
             ..Self::new(run, facts)

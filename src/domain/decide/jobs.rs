@@ -6,9 +6,8 @@
 //! can do nothing to a job that a later one has taken up.
 
 use super::draft::Draft;
-use super::steps;
-use super::what::What;
-use super::{Decision, Facts, watched};
+use super::steps::{self, What};
+use super::{Decision, Facts, ending, watched};
 use crate::domain::effect::{Act, Deed, Outcome};
 use crate::domain::pipeline::{OnFailure, StepKind};
 use crate::domain::run::{Attempt, By, Job, JobState, Observation, ObservedState, Phase, Run, RunState};
@@ -227,7 +226,7 @@ pub(super) fn stop(draft: &mut Draft<'_>, mut attempt: Attempt, by: By) {
     let jobs = watched::jobs_mut(&mut attempt.phase).to_vec();
     let look = !acting && steps::maybe_done(&draft.run, &attempt).is_some();
     if !(acting || look || jobs.iter().any(is_awaited)) {
-        return steps::finish_canceled(draft, by, &jobs);
+        return ending::finish_canceled(draft, by, &jobs);
     }
     let since = draft.facts.now;
     let phase = Phase::Stopping { by, since, jobs, look };
@@ -247,7 +246,11 @@ pub(super) fn is_awaited(job: &Job) -> bool {
 
 fn because(state: ObservedState, reason: &str) -> Observation {
     Observation {
+        state,
+        progress: None,
+        detail: None,
         reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
-        ..Observation::of(state)
+        restarts: 0,
+        link: None,
     }
 }

@@ -4,18 +4,17 @@
 //! [`Failure`](super::run::Failure) of the run, and what no longer matters (an outcome of an old attempt, a second
 //! observation of the same thing) becomes a decision that changes nothing.
 
-mod aftermath;
 mod age;
 mod answering;
 mod asked;
 mod draft;
+mod ending;
 mod glance;
 mod jobs;
 mod outcome;
 mod steps;
 mod target;
 mod watched;
-mod what;
 
 use jiff::Timestamp;
 
@@ -27,7 +26,7 @@ use super::pipeline::{Pipeline, StepKind};
 use super::policy::{Permission, SamePerson};
 use super::run::{By, History, Observation, OpenedPr, Run};
 use super::signal::{MessageRef, ReplyHandle};
-use super::start::Params;
+use super::start::Resolved;
 use crate::domain::ids::{PrRef, StepName, ThreadRef};
 
 pub use age::{SaidAt, clock_ahead};
@@ -153,7 +152,7 @@ pub struct StartFacts {
     /// The pipeline as configured now.
     pub plan: Pipeline,
     /// The parameters' values, or what is wrong with them.
-    pub params: Result<Params, String>,
+    pub params: Result<Resolved, String>,
     /// The queues of the locks it needs, as they are now.
     pub queues: Vec<(LockName, Vec<RunId>)>,
     /// The head to pin.

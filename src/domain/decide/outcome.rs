@@ -1,8 +1,8 @@
 //! What an act's outcome means for its run.
 
 use super::draft::Draft;
-use super::steps::{self, Looked};
-use super::what::What;
+use super::ending::{self, Looked};
+use super::steps::{self, What};
 use super::{Decision, Facts, jobs};
 use crate::domain::effect::{Act, Deed, Outcome};
 use crate::domain::ids::Sha;
@@ -102,7 +102,13 @@ fn changed(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool 
             record_merge(draft, attempt, merged);
             Some(format!("already merged as {}", merged.short()))
         }
-        Outcome::ChangeUnneeded => Some("nothing to change".to_owned()),
+        Outcome::ChangeUnneeded => {
+            // What it was to take the place of has nothing to merge any more either.
+            if attempt.replaces {
+                draft.run.prs.remove(&step);
+            }
+            Some("nothing to change".to_owned())
+        }
         Outcome::ChangeClosed { .. } => {
             steps::on_new_branch(draft, attempt.clone());
             return true;
@@ -144,6 +150,18 @@ fn merged(draft: &mut Draft<'_>, attempt: &Attempt, outcome: &Outcome) -> bool {
             steps::fail(draft, attempt, What::new(reason, FailureClass::User));
             true
         }
+        Outcome::MergeConflicts { pr, people: None } => {
+            steps::make_anew(draft, attempt, pr);
+            true
+        }
+        Outcome::MergeConflicts { pr, people: Some(what) } => {
+            let reason = format!(
+                "{pr} conflicts with what was merged since, and {what}, so that stepherd leaves it to people. Resolve the \
+                 conflict there and merge it, or close it: a retry then makes a new one from what is there now"
+            );
+            steps::fail(draft, attempt, What::new(reason, FailureClass::User));
+            true
+        }
         Outcome::MergeWaits { why } => {
             let waiting = Phase::Acting {
                 waiting_for: Some(why.clone()),
@@ -178,7 +196,7 @@ fn looked_at_last(draft: &mut Draft<'_>, attempt: &Attempt, by: By, outcome: &Ou
         Outcome::TicketMoved => Some(Looked::Done),
         Outcome::ChangeUnneeded => None,
         Outcome::NotDone if !is_merge => None,
-        Outcome::MergeWaits { .. } => Some(Looked::Open),
+        Outcome::MergeWaits { .. } | Outcome::MergeConflicts { .. } => Some(Looked::Open),
         Outcome::ChangeClosed { .. } => Some(Looked::Closed),
         // An earlier attempt may have got through all the same.
         Outcome::Failed { reason, .. } if attempt.unclear && !is_merge => Some(Looked::Unknown(reason.clone())),
@@ -188,7 +206,7 @@ fn looked_at_last(draft: &mut Draft<'_>, attempt: &Attempt, by: By, outcome: &Ou
             Some(Looked::Unknown("nobody could look".to_owned()))
         }
     };
-    steps::finish_acting(draft, attempt, by, looked);
+    ending::finish_acting(draft, attempt, by, looked);
 }
 
 /// The pull request that this step opened, or merges, is merged.

@@ -1,21 +1,21 @@
 //! Going from step to step: beginning an attempt, passing, failing, ending.
 
+use std::collections::BTreeMap;
+
 use super::draft::Draft;
-use super::what::What;
 use super::{LockChange, jobs, steps_context, watched};
-use crate::domain::branch;
-use crate::domain::course::Course;
-use crate::domain::effect::{ChangeIntent, Deed, JobIntent, MergeIntent, MoveIntent};
-use crate::domain::ids::{Repo, StepName, TicketKey};
+use crate::domain::branch::{self, StepBranch};
+use crate::domain::effect::{ChangeIntent, Deed, DeferredApp, JobIntent, MergeIntent, MoveIntent, Outcome};
+use crate::domain::ids::{Percent, PrRef, Repo};
 use crate::domain::pipeline::{AskSpec, ChangeSpec, JobSpec, MergeBy, MergeSpec, StepKind, TellSpec, WorkSpec};
 use crate::domain::run::{
-    Attempt, By, Failure, FailureClass, Happened, Job, JobState, Passed, Phase, Run, RunState, Verdict,
+    Attempt, Failure, FailureClass, Happened, Job, JobState, Passed, Phase, Run, RunState, Verdict,
 };
 use crate::domain::standing::{self, attempt_restarts};
 use crate::domain::start;
 use crate::domain::template::Template;
 
-/// How often a step's branch may be replaced because people closed its pull request.
+/// How often a step's branch may be replaced because people closed its pull request, or others merged first.
 const BRANCHES_MAX: u32 = 20;
 
 /// Begins the step at `index`, or ends the run when there is none.
@@ -37,6 +37,7 @@ pub(super) fn again(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
     let mut attempt = fresh(draft, old.step, old.number + 1);
     attempt.branch = old.branch;
     attempt.unclear = old.unclear;
+    attempt.replaces = old.replaces;
     attempt.auto = old.auto + u32::from(auto);
     begin_attempt(draft, attempt);
 }
@@ -48,7 +49,9 @@ pub(super) fn on_new_branch(draft: &mut Draft<'_>, old: Attempt) {
         let reason = format!("{BRANCHES_MAX} pull requests of this step were closed without merging");
         return fail(draft, &old, What::new(reason, FailureClass::User));
     }
-    draft.run.prs.remove(&step);
+    if !old.replaces {
+        draft.run.prs.remove(&step);
+    }
     let attempt = Attempt {
         branch: old.branch + 1,
         unclear: false,
@@ -60,12 +63,40 @@ pub(super) fn on_new_branch(draft: &mut Draft<'_>, old: Attempt) {
 /// Back from a merge to the step that opened the pull request, which people closed: it makes a new one, and what
 /// came after it is done again with that.
 pub(super) fn back_to_change(draft: &mut Draft<'_>, merging: &Attempt) {
+    if let Some(index) = undo_from_change(draft, merging) {
+        begin(draft, index);
+    }
+}
+
+/// Back from a merge to the step that opened the pull request, which conflicts with what was merged since: it makes the
+/// same edits anew, on a branch of their own, and what came after it is done again with that.
+pub(super) fn make_anew(draft: &mut Draft<'_>, merging: &Attempt, pr: &PrRef) {
+    let opened = draft.run.prs.iter().find(|(_, opened)| opened.pr == *pr);
+    let Some((step, opened)) = opened else { return };
+    let (step, branch) = (step.clone(), StepBranch::parse(&opened.branch));
+    let branch = branch.map_or(1, |branch| branch.number);
+    if branch >= BRANCHES_MAX {
+        let reason = format!("{pr} conflicts with what was merged since, like {BRANCHES_MAX} before it");
+        return fail(draft, merging, What::new(reason, FailureClass::User));
+    }
+    let Some(index) = undo_from_change(draft, merging) else {
+        return;
+    };
+    draft.record(Happened::MadeAnew { step, pr: pr.clone() });
+    let attempt = Attempt {
+        branch: branch + 1,
+        replaces: true,
+        ..fresh(draft, index, first_number(draft, index))
+    };
+    begin_attempt(draft, attempt);
+}
+
+/// Takes back that the steps passed from the one whose pull request is being merged on; the place of that one.
+fn undo_from_change(draft: &mut Draft<'_>, merging: &Attempt) -> Option<usize> {
     let StepKind::Merge(merge) = &draft.run.plan.steps[merging.step].kind else {
-        return;
+        return None;
     };
-    let Some((index, _)) = draft.run.plan.step(&merge.branch_of) else {
-        return;
-    };
+    let (index, _) = draft.run.plan.step(&merge.branch_of)?;
     let undone: Vec<_> = draft.run.plan.steps[index..].iter().map(|s| s.name.clone()).collect();
     let merge_step = draft.run.plan.steps[merging.step].name.clone();
     let run = &mut draft.run;
@@ -73,7 +104,7 @@ pub(super) fn back_to_change(draft: &mut Draft<'_>, merging: &Attempt) {
     for passed in run.passed.extract_if(.., |passed| undone.contains(&passed.step)) {
         run.tried.insert(passed.step, passed.attempts);
     }
-    begin(draft, index);
+    Some(index)
 }
 
 /// An attempt that has not begun yet.
@@ -86,10 +117,9 @@ fn fresh(draft: &Draft<'_>, step: usize, number: u32) -> Attempt {
         phase: Phase::Acting { waiting_for: None },
         waited: std::time::Duration::ZERO,
         waiting_since: None,
-        moved: None,
-        doubt: None,
         branch: 1,
         unclear: false,
+        replaces: false,
     }
 }
 
@@ -137,6 +167,7 @@ fn change_intent(run: &Run, attempt: &Attempt, change: &ChangeSpec) -> Result<Ch
         title: one_line(&render(&change.title)?),
         body: change.body.render_markdown(&context).map_err(|e| e.to_string())?,
         recorded: run.prs.get(step).cloned(),
+        replaces: attempt.replaces,
     })
 }
 
@@ -147,7 +178,7 @@ pub(super) fn branch_of(run: &Run, attempt: &Attempt) -> String {
 }
 
 fn begin_merge(draft: &mut Draft<'_>, attempt: &Attempt, merge: &MergeSpec) -> Result<(), String> {
-    match merge_intent(&draft.run, merge) {
+    match merge_intent(&draft.run, attempt, merge)? {
         None => pass(
             draft,
             Some(format!(
@@ -161,14 +192,32 @@ fn begin_merge(draft: &mut Draft<'_>, attempt: &Attempt, merge: &MergeSpec) -> R
 }
 
 /// The recorded pull request that the step merges; `None` when the earlier step had nothing to change.
-pub(super) fn merge_intent(run: &Run, merge: &MergeSpec) -> Option<MergeIntent> {
-    let opened = run.prs.get(&merge.branch_of)?;
+pub(super) fn merge_intent(run: &Run, attempt: &Attempt, merge: &MergeSpec) -> Result<Option<MergeIntent>, String> {
+    let Some(opened) = run.prs.get(&merge.branch_of) else {
+        return Ok(None);
+    };
+    let render = renderer(run, attempt);
+    let deferred = merge.deferred.iter().map(|spec| {
+        Ok(DeferredApp {
+            backend: spec.backend.clone(),
+            with: rendered(&spec.with, &render)?,
+        })
+    });
     let method = (merge.by == MergeBy::Stepherd).then_some(merge.method);
-    Some(MergeIntent {
+    Ok(Some(MergeIntent {
         pr: opened.pr.clone(),
         head: opened.head.clone(),
         method,
-    })
+        deferred: deferred.collect::<Result<_, String>>()?,
+    }))
+}
+
+fn rendered(
+    with: &BTreeMap<String, Template>,
+    render: impl Fn(&Template) -> Result<String, String>,
+) -> Result<BTreeMap<String, String>, String> {
+    let rendered = with.iter().map(|(key, template)| Ok((key.clone(), render(template)?)));
+    rendered.collect()
 }
 
 /// The pull request that the attempt's step merges, unless it is known to be merged.
@@ -177,7 +226,7 @@ pub(super) fn merge_awaited(run: &Run, attempt: &Attempt) -> Option<MergeIntent>
         return None;
     };
     let merged = run.prs.get(&merge.branch_of)?.merged.is_some();
-    merge_intent(run, merge).filter(|_| !merged)
+    merge_intent(run, attempt, merge).ok().flatten().filter(|_| !merged)
 }
 
 /// What the attempt's step may have done in the world and is not known to have done: always a merge, because people may
@@ -242,7 +291,7 @@ fn begin_tell(draft: &mut Draft<'_>, attempt: &Attempt, tell: &TellSpec) -> Resu
 }
 
 /// The ticket's move that the step makes in that attempt; `None` where there is no ticket.
-fn move_intent(run: &Run, step: usize, number: u32, tell: &TellSpec) -> Result<Option<MoveIntent>, String> {
+pub(super) fn move_intent(run: &Run, step: usize, number: u32, tell: &TellSpec) -> Result<Option<MoveIntent>, String> {
     let Some(spec) = &tell.move_ticket else {
         return Ok(None);
     };
@@ -285,6 +334,31 @@ pub(super) fn pass(draft: &mut Draft<'_>, note: Option<String>) {
     begin(draft, attempt.step + 1);
 }
 
+/// What went wrong, before it is known which step and attempt it belongs to.
+pub(super) struct What {
+    pub(super) reason: String,
+    pub(super) class: FailureClass,
+    pub(super) progress: Option<Percent>,
+    pub(super) link: Option<String>,
+}
+
+impl What {
+    pub(super) fn new(reason: String, class: FailureClass) -> Self {
+        Self {
+            reason,
+            class,
+            progress: None,
+            link: None,
+        }
+    }
+
+    /// An outcome that does not belong to its act is a fault of ours: the run stops visibly rather than hang.
+    pub(super) fn unexpected(outcome: &Outcome) -> Self {
+        let reason = format!("stepherd got an outcome it did not expect: {outcome:?}");
+        Self::new(reason, FailureClass::Infrastructure)
+    }
+}
+
 /// The attempt failed: it is tried again without asking if the plan allows and it may help, else the run stops.
 pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
     let spec = &draft.run.plan.steps[attempt.step];
@@ -297,16 +371,15 @@ pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
         progress: what.progress,
         restarts: attempt_restarts(attempt),
         class: what.class,
-        link: what.link,
+        link: what.link.or_else(|| pull_request(&draft.run, attempt)),
         at: draft.facts.now,
         left: Vec::new(),
-        crew: what.crew,
     };
     let may_help = matches!(
         what.class,
         FailureClass::Infrastructure | FailureClass::Flaky | FailureClass::RateLimit
     );
-    if may_help && !what.by_itself && attempt.auto < spec.auto_retries {
+    if may_help && attempt.auto < spec.auto_retries {
         draft.announce(Happened::AutoRetried(failure));
         return resume(draft, attempt, true);
     }
@@ -320,6 +393,17 @@ pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
     draft.announce(Happened::Failed(failure));
 }
 
+/// Where to look when a change or a merge has failed: its pull request, if there is one.
+fn pull_request(run: &Run, attempt: &Attempt) -> Option<String> {
+    let step = &run.plan.steps[attempt.step];
+    let opened_by = match &step.kind {
+        StepKind::Change(_) => &step.name,
+        StepKind::Merge(merge) => &merge.branch_of,
+        _ => return None,
+    };
+    run.prs.get(opened_by).map(|opened| opened.url.clone())
+}
+
 /// Takes the step up again. What runs on back-ends is looked at before anything is started: it may still run, or
 /// have ended well meanwhile.
 pub(super) fn resume(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
@@ -330,14 +414,11 @@ pub(super) fn resume(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
                 auto: old.auto + u32::from(auto),
                 waited: std::time::Duration::ZERO,
                 waiting_since: None,
-                moved: None,
-                doubt: None,
                 phase: Phase::Checking {
                     jobs: jobs
                         .iter()
                         .map(|job| Job {
                             seen: None,
-                            course: job.course.taken_up(job.seen.as_ref()),
                             ..job.clone()
                         })
                         .collect(),
@@ -360,142 +441,6 @@ pub(super) fn finish(draft: &mut Draft<'_>, verdict: Verdict, left: Vec<String>)
     };
     draft.locks = LockChange::Leave;
     draft.announce(Happened::Finished { verdict, left });
-}
-
-/// What is known about the last act of a run that is being stopped.
-pub(super) enum Looked {
-    /// It was carried out.
-    Done,
-    /// The pull request is open.
-    Open,
-    /// People closed the pull request.
-    Closed,
-    /// It could not be carried out: why.
-    Refused(String),
-    /// It may have been carried out: why that is not known.
-    Unknown(String),
-}
-
-/// The run ends because somebody said so: everybody is told what was undone and what was not.
-pub(super) fn finish_canceled(draft: &mut Draft<'_>, by: By, jobs: &[Job]) {
-    finish_with(draft, by, jobs, None, None);
-}
-
-/// The same, in the middle of a change, a merge or a ticket's move. `looked` is what was found out about it.
-pub(super) fn finish_acting(draft: &mut Draft<'_>, attempt: &Attempt, by: By, looked: Option<Looked>) {
-    let spec = &draft.run.plan.steps[attempt.step];
-    let of = match &spec.kind {
-        StepKind::Merge(merge) => merge.branch_of.clone(),
-        _ => spec.name.clone(),
-    };
-    let act = looked
-        .as_ref()
-        .and_then(|looked| what_became_of_act(&draft.run, attempt, looked));
-    finish_with(draft, by, &[], act, looked.map(|looked| (of, looked)));
-}
-
-/// `looked` is what was found out about the pull request of this step; others have not been looked at.
-fn finish_with(draft: &mut Draft<'_>, by: By, jobs: &[Job], act: Option<String>, looked: Option<(StepName, Looked)>) {
-    let mut left: Vec<String> = jobs.iter().map(what_became_of).chain(act).collect();
-    left.extend(done_before(&draft.run));
-    for (step, opened) in &draft.run.prs {
-        let pr = &opened.pr;
-        let looked = looked.as_ref().filter(|(of, _)| of == step).map(|(_, looked)| looked);
-        left.push(match (&opened.merged, looked) {
-            (Some(commit), _) => format!("{step}: {pr} stays merged as {}", commit.short()),
-            (None, Some(Looked::Open)) => format!("{step}: {pr} stays open"),
-            (None, Some(Looked::Closed)) => format!("{step}: {pr} was closed without being merged"),
-            (None, Some(Looked::Refused(why))) => format!("{step}: {pr} was not merged: {why}"),
-            (None, Some(Looked::Unknown(why))) => format!("{step}: {pr} may have been merged: {why}"),
-            (None, Some(Looked::Done) | None) => format!("{step}: {pr} is left as it is"),
-        });
-    }
-    if left.is_empty() {
-        left.push("nothing had been changed anywhere".to_owned());
-    }
-    finish(draft, Verdict::Canceled { by }, left);
-}
-
-/// What became of the act that was under way, where no recorded pull request tells of it.
-fn what_became_of_act(run: &Run, attempt: &Attempt, looked: &Looked) -> Option<String> {
-    let spec = &run.plan.steps[attempt.step];
-    let (step, recorded) = (&spec.name, run.prs.contains_key(&spec.name));
-    match &spec.kind {
-        StepKind::Tell(tell) => {
-            let asked = move_intent(run, attempt.step, attempt.number, tell).ok()??;
-            let (ticket, to) = (asked.ticket, asked.to);
-            match looked {
-                Looked::Done => Some(moved_line(step, &ticket, &to)),
-                Looked::Unknown(why) => Some(format!("{step}: {ticket} may have been moved to {to}: {why}")),
-                Looked::Refused(why) => Some(format!("{step}: {ticket} was not moved to {to}: {why}")),
-                Looked::Open | Looked::Closed => None,
-            }
-        }
-        StepKind::Change(_) if !recorded => match looked {
-            Looked::Unknown(why) => Some(format!("{step}: its pull request may have been opened: {why}")),
-            Looked::Refused(why) => Some(format!("{step}: no pull request was opened: {why}")),
-            Looked::Closed => Some(format!("{step}: its pull request was closed without being merged")),
-            Looked::Done | Looked::Open => None,
-        },
-        StepKind::Change(_) | StepKind::Merge(_) | StepKind::Work(_) | StepKind::Ask(_) => None,
-    }
-}
-
-fn moved_line(step: &StepName, ticket: &TicketKey, to: &str) -> String {
-    format!("{step}: {ticket} was moved to {to}, which is not undone")
-}
-
-/// What steps that passed did to the world, which nobody takes back; pull requests are told of one by one.
-fn done_before(run: &Run) -> impl Iterator<Item = String> {
-    run.passed.iter().filter_map(|passed| {
-        let (index, spec) = run.plan.step(&passed.step)?;
-        match &spec.kind {
-            StepKind::Work(work) if work.jobs.iter().any(|job| job.start) => {
-                Some(format!("{}: had passed, which is not undone", passed.step))
-            }
-            StepKind::Tell(tell) => {
-                let moved = move_intent(run, index, passed.attempts, tell).ok()??;
-                Some(moved_line(&passed.step, &moved.ticket, &moved.to))
-            }
-            _ => None,
-        }
-    })
-}
-
-fn what_became_of(job: &Job) -> String {
-    use crate::domain::run::ObservedState as S;
-    let at = job
-        .seen
-        .as_ref()
-        .and_then(|seen| seen.progress)
-        .map(|p| format!(" at {p}"))
-        .unwrap_or_default();
-    match job.state {
-        JobState::Starting if job.waits_to_start() => return format!("{}: had not started", job.name),
-        JobState::NotStarted => return format!("{}: had not started", job.name),
-        JobState::Starting | JobState::Unconfirmed => {
-            return format!("{}: may run; whether its start got through is not known", job.name);
-        }
-        JobState::Watched | JobState::Canceling | JobState::Ending | JobState::Ended => {}
-    }
-    match job.seen.as_ref().map(|seen| seen.state) {
-        Some(S::Canceled) => format!("{}: canceled{at}", job.name),
-        Some(S::Succeeded) => format!("{}: had already succeeded, which is not undone", job.name),
-        Some(S::Failed) => {
-            let reason = job.seen.as_ref().and_then(|seen| seen.reason.as_deref());
-            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-            format!("{}: ended as failed{at}{reason}", job.name)
-        }
-        Some(S::Skipped) => format!("{}: had not been needed", job.name),
-        _ if job.course.unsure().is_some() => {
-            format!("{}: had not begun; stepherd does not look at it any more", job.name)
-        }
-        _ if !job.start => format!("{}: goes on{at} without stepherd, which only watched it", job.name),
-        Some(S::Pending) if job.state == JobState::Ended => {
-            format!("{}: was told to end, and nothing of it is there", job.name)
-        }
-        _ => format!("{}: was told to end{at}, but may still run", job.name),
-    }
 }
 
 /// The jobs of an attempt, whatever it is doing with them.
@@ -527,14 +472,10 @@ pub(super) fn marker(run: &Run, attempt: &Attempt, job: &str) -> String {
 
 fn new_job(run: &Run, attempt: &Attempt, spec: &JobSpec) -> Result<Job, String> {
     let render = renderer(run, attempt);
-    let with = spec
-        .with
-        .iter()
-        .map(|(key, template)| Ok((key.clone(), render(template)?)));
     Ok(Job {
         name: spec.name.clone(),
         backend: spec.backend.clone(),
-        with: with.collect::<Result<_, String>>()?,
+        with: rendered(&spec.with, render)?,
         start: spec.start,
         marker: marker(run, attempt, &spec.name),
         state: if spec.start {
@@ -543,7 +484,6 @@ fn new_job(run: &Run, attempt: &Attempt, spec: &JobSpec) -> Result<Job, String> 
             JobState::Watched
         },
         seen: None,
-        course: Course::default(),
     })
 }
 
@@ -557,7 +497,7 @@ fn context(run: &Run, attempt: &Attempt) -> serde_json::Value {
     context_of(run, attempt.step, attempt.number)
 }
 
-fn context_of(run: &Run, step: usize, attempt: u32) -> serde_json::Value {
+pub(super) fn context_of(run: &Run, step: usize, attempt: u32) -> serde_json::Value {
     let head = run.subject.pinned.as_ref().map(|pinned| &pinned.head);
     let mut context = start::values_context(&run.plan, &run.params, Some(&run.id), head);
     context["step"] = run.plan.steps[step].name.as_str().into();

@@ -22,7 +22,8 @@ pub(super) struct App {
     pub(super) beats: VecDeque<Beat>,
     pub(super) next_script: Option<Vec<Beat>>,
     pub(super) window_closed: bool,
-    pub(super) auto_sync: bool,
+    /// `spec.syncPolicy.automated`, if it is there.
+    pub(super) automated: Option<Value>,
     pub(super) syncs: u32,
     pub(super) version: u64,
 }
@@ -107,7 +108,13 @@ impl App {
         let dry = asked.get("dryRun") == Some(&json!(true));
         let revision = asked.get("revision").and_then(Value::as_str)?;
         let other = !revision.is_empty() && revision != self.seed.target_revision;
-        (self.auto_sync && !dry && other).then_some(revision)
+        (self.syncs_itself() && !dry && other).then_some(revision)
+    }
+
+    /// Whether automated sync is on: `automated` is there, and its `enabled` is not false.
+    fn syncs_itself(&self) -> bool {
+        let automated = self.automated.as_ref().filter(|automated| !automated.is_null());
+        automated.is_some_and(|automated| automated["enabled"] != json!(false))
     }
 
     /// The operation that is asked for or under way, else the last one.
@@ -153,8 +160,8 @@ impl App {
             },
             "status": status,
         });
-        if self.auto_sync {
-            app["spec"]["syncPolicy"] = json!({"automated": {}});
+        if let Some(automated) = &self.automated {
+            app["spec"]["syncPolicy"] = json!({"automated": automated});
         }
         if let Some(operation) = &self.operation {
             app["operation"] = operation.clone();

@@ -11,6 +11,8 @@ mod selector;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use serde_json::{Value, json};
+
 use self::app::App;
 use super::Now;
 use super::stage::{Served, Stage, serve};
@@ -129,7 +131,7 @@ impl ArgoCd {
             beats: VecDeque::new(),
             next_script: None,
             window_closed: false,
-            auto_sync: false,
+            automated: None,
             syncs: 0,
             version: 1,
             seed,
@@ -159,7 +161,12 @@ impl ArgoCd {
     /// The application is synced automatically, or no longer. Here that only means what is refused then: a sync to
     /// another revision than the target's.
     pub fn set_auto_sync(&self, app: &str, on: bool) {
-        self.change(app, |a| a.auto_sync = on);
+        self.change(app, |a| a.automated = on.then(|| json!({})));
+    }
+
+    /// What the application's `spec.syncPolicy.automated` is, in whatever version's words.
+    pub fn set_automated(&self, app: &str, automated: Value) {
+        self.change(app, |a| a.automated = Some(automated));
     }
 
     /// The application's health is found to be this, outside of any operation.

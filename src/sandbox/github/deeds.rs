@@ -379,6 +379,7 @@ impl World {
         if pull.author == actor {
             return Err(Refusal::unprocessable("Can not approve your own pull request"));
         }
+        pull.reviewers.insert(actor);
         if counts {
             pull.approvals.insert(actor);
         }

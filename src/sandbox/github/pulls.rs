@@ -114,6 +114,13 @@ pub(super) fn commits(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
     Ok(Reply::page(req, items.collect()))
 }
 
+/// `GET …/pulls/{n}/reviews`: oldest first.
+pub(super) fn reviews(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
+    let (repo, pull) = (world.repo(req.repo)?, world.pull(req.repo, req.number("n")?)?);
+    let items = pull.reviewers.iter().map(|who| render::review(world, repo, pull, *who));
+    Ok(Reply::page(req, items.collect()))
+}
+
 /// `GET …/issues/{n}`.
 pub(super) fn issue(world: &mut World, req: &Req) -> Result<Reply, Refusal> {
     let (repo, pull) = (world.repo(req.repo)?, world.pull(req.repo, req.number("n")?)?);
@@ -230,6 +237,7 @@ impl World {
             merged: None,
             labels: Vec::new(),
             approvals: BTreeSet::new(),
+            reviewers: BTreeSet::new(),
             created_at: now,
             updated_at: now,
             closed_at: None,
@@ -315,6 +323,12 @@ impl World {
         });
         self.move_ref(repo, actor, &format!("refs/heads/{}", pull.base_ref), Some(&sha))?;
         self.was_merge(repo)?;
+        // What the other pull requests come to now is found out when somebody asks.
+        let slow = self.slow_mergeability;
+        let others = self.repo_mut(repo)?.pulls.values_mut();
+        for other in others.filter(|other| other.open && other.base_ref == pull.base_ref) {
+            other.unknown_for = slow;
+        }
         self.emit_pull("closed", repo, number, actor, json!({}));
         Ok(sha)
     }

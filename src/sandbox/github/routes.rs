@@ -122,7 +122,7 @@ const GLOBAL: [Route; 20] = [
     ),
 ];
 
-const OF_REPO: [Route; 19] = [
+const OF_REPO: [Route; 20] = [
     (GET, "/activity", Need::Repo("contents", Read), activity::list),
     (
         GET,
@@ -146,6 +146,12 @@ const OF_REPO: [Route; 19] = [
     (POST, "/pulls", Need::Repo("pull_requests", Write), pulls::create),
     (GET, "/pulls/{n}", Need::Repo("pull_requests", Read), pulls::get),
     (PATCH, "/pulls/{n}", Need::Repo("pull_requests", Write), pulls::update),
+    (
+        GET,
+        "/pulls/{n}/reviews",
+        Need::Repo("pull_requests", Read),
+        pulls::reviews,
+    ),
     // `contents` is asked for once the pull request is known to exist.
     (PUT, "/pulls/{n}/merge", Need::Repo("metadata", Read), pulls::merge),
     (

@@ -120,7 +120,10 @@ pub(super) struct Pull {
     pub(super) open: bool,
     pub(super) merged: Option<Merged>,
     pub(super) labels: Vec<String>,
+    /// Whose approval counts.
     pub(super) approvals: BTreeSet<u64>,
+    /// Who approved it, whether it counts or not.
+    pub(super) reviewers: BTreeSet<u64>,
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
     pub(super) closed_at: Option<Timestamp>,

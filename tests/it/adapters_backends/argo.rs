@@ -420,3 +420,62 @@ async fn whether_a_start_got_through_is_found_out_without_starting() {
     assert!(scene.argo.find(&sync()).await.is_err(), "an empty answer tells nothing");
     assert_eq!(syncs_asked(&scene), 1);
 }
+
+#[tokio::test]
+async fn an_application_waits_to_be_synced_unless_automated_sync_is_on() {
+    let scene = scene().await;
+    let with = sync().with;
+    assert_eq!(scene.argo.deferral(&with).await, Ok(Deferral::OnRequest));
+    // `enabled` is what newer versions have; a null counts as on.
+    let table = [
+        ("null", false),
+        ("{}", true),
+        (r#"{"prune": true, "selfHeal": true}"#, true),
+        (r#"{"enabled": true}"#, true),
+        (r#"{"enabled": null}"#, true),
+        (r#"{"enabled": false}"#, false),
+        (r#"{"enabled": false, "prune": true, "selfHeal": true}"#, false),
+        // What nobody has heard of is no promise that nothing happens.
+        (r#"{"enabled": "false"}"#, true),
+        ("true", true),
+    ];
+    for (automated, by_itself) in table {
+        let set = serde_json::from_str(automated).expect("JSON");
+        scene.peer.set_automated("dcr-comcast", set);
+        let found = scene.argo.deferral(&with).await.expect("an answer");
+        assert_eq!(
+            matches!(found, Deferral::ByItself(_)),
+            by_itself,
+            "{automated}: {found:?}"
+        );
+    }
+    assert_eq!(syncs_asked(&scene), 0);
+}
+
+#[tokio::test]
+async fn an_application_that_cannot_be_read_promises_nothing() {
+    let scene = scene().await;
+    let with = sync().with;
+    for body in ["", "{}", r#"{"spec": null, "status": {}}"#, "[]"] {
+        scene.peer.stage.misbehave(Fault::answer(
+            "GET",
+            "/applications/dcr-comcast",
+            1,
+            200,
+            Vec::new(),
+            body,
+        ));
+        let found = scene.argo.deferral(&with).await;
+        assert!(matches!(found, Err(CallError::Retry { .. })), "{body}: {found:?}");
+    }
+    for (app, project) in [
+        ("no-such", "dcr"),
+        ("dcr-comcast", "other"),
+        ("", "dcr"),
+        ("../x", "dcr"),
+    ] {
+        let with = job("argocd", &[("app", app), ("project", project)]).with;
+        let found = scene.argo.deferral(&with).await;
+        assert!(matches!(found, Err(CallError::Permanent { .. })), "{app}: {found:?}");
+    }
+}

@@ -40,6 +40,7 @@ pub(super) fn intent() -> ChangeIntent {
         title: "Raise\ncomcast".to_owned(),
         body: "By stepherd.".to_owned(),
         recorded: None,
+        replaces: false,
     }
 }
 
@@ -69,6 +70,7 @@ fn merging(pr: &OpenedPr) -> MergeIntent {
         pr: pr.pr.clone(),
         head: pr.head.clone(),
         method: Some(MergeMethod::Squash),
+        deferred: vec![],
     }
 }
 

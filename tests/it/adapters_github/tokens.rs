@@ -42,6 +42,7 @@ fn change(path: &str) -> ChangeIntent {
         title: "A change".to_owned(),
         body: "By stepherd.".to_owned(),
         recorded: None,
+        replaces: false,
     }
 }
 

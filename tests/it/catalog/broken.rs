@@ -6,9 +6,9 @@ use super::told;
 
 #[test]
 fn the_old_word_for_cancel_is_told_the_new_ones() {
-    let stall = "stall = \"12h\"";
-    let old = format!("{stall}\non_failure = \"fail-fast\"");
-    let told = told("config/pipelines/dcr.toml", &[(stall, old.as_str())]);
+    let seven_days = "timeout = \"7d\"";
+    let old = format!("{seven_days}\non_failure = \"fail-fast\"");
+    let told = told("config/pipelines/dcr.toml", &[(seven_days, old.as_str())]);
     assert!(
         told.contains("must be one of leave, cancel, drain, not `fail-fast`"),
         "{told}"
@@ -77,6 +77,11 @@ fn broken_pipelines_are_told_what_and_where() {
             ("name = \"StartFarm\"", "name = \"HistoryUpdate\""),
             ("name = \"StartFarm\"", "name = \"Start-Farm\""),
             ("backend = \"argocd\"", "backend = \"argo-cd\""),
+            ("backend = \"argocd\"\nstart", "backend = \"argo-cd\"\nstart"),
+            (
+                "{ app = \"dcr-{{ tenant }}\", project = \"dcr\", revision",
+                "{ ap = \"dcr-{{ tenant }}\", project = \"dcr\", revision",
+            ),
             ("{ app = \"dcr-{{ tenant }}\"", "{ ap = \"dcr-{{ tenant }}\""),
             (
                 "{ app = \"dcr-{{ tenant }}\", project = \"dcr\"",
@@ -130,143 +135,151 @@ fn broken_pipelines_are_told_what_and_where() {
     config/pipelines/dcr.toml:25:15: only a `work` step has progress of its own
 
     > type = "wrod"
-    config/pipelines/dcr.toml:44:8: `type` must be one of word, name, text, int, bool, choice, ticket, run, sha, not `wrod`
+    config/pipelines/dcr.toml:45:8: `type` must be one of word, name, text, int, bool, choice, ticket, run, sha, not `wrod`
       hint: did you mean `word`?
 
     > type = "ticket"
-    config/pipelines/dcr.toml:59:8: a run has one ticket, and `ticket` names it already
+    config/pipelines/dcr.toml:69:8: a run has one ticket, and `ticket` names it already
 
     > name = "tenant"
     config/pipelines/dcr.toml:22:46: in this template: nothing called `channel` is known here
-      hint: known here: deployment_repo, farmers_min, run, tenant, ticket
-    config/pipelines/dcr.toml:58:8: the parameter `tenant` is there twice
+      hint: known here: config_repo, deployment_repo, farmers_min, run, tenant, ticket
+    config/pipelines/dcr.toml:68:8: the parameter `tenant` is there twice
 
     > name = "attempt"
     config/pipelines/dcr.toml:22:46: in this template: nothing called `channel` is known here
-      hint: known here: attempt, deployment_repo, farmers_min, run, tenant, ticket
-    config/pipelines/dcr.toml:58:8: `attempt` is a name that every run has already
+      hint: known here: attempt, config_repo, deployment_repo, farmers_min, run, tenant, ticket
+    config/pipelines/dcr.toml:68:8: `attempt` is a name that every run has already
 
     > default = 300
-    config/pipelines/dcr.toml:55:11: the default does not fit: `300` is not from 1 to 100
+    config/pipelines/dcr.toml:65:11: the default does not fit: `300` is not from 1 to 100
 
     > default = 3.5
-    config/pipelines/dcr.toml:55:11: `default` must be text or a whole number or true or false, not a number with a fraction
+    config/pipelines/dcr.toml:65:11: `default` must be text or a whole number or true or false, not a number with a fraction
 
     > min = 200
-    config/pipelines/dcr.toml:52:7: `max` 100 is below `min` 200
+    config/pipelines/dcr.toml:59:7: `max` 100 is below `min` 200
 
     > pointer = "farmers.min"
-    config/pipelines/dcr.toml:54:93: `farmers.min` is no JSON pointer
+    config/pipelines/dcr.toml:62:66: `farmers.min` is no JSON pointer
       hint: it starts with a slash: /farmers/min
 
     > repo = "{{ channel }}", path
-    config/pipelines/dcr.toml:54:21: in this template: nothing called `channel` is known here
-      hint: known here: deployment_repo, tenant, ticket
+    config/pipelines/dcr.toml:63:16: in this template: nothing called `channel` is known here
+      hint: known here: config_repo, deployment_repo, tenant, ticket
 
     > timeout = "15 minutes"
-    config/pipelines/dcr.toml:71:11: `15 minutes` is no span of time
+    config/pipelines/dcr.toml:81:11: `15 minutes` is no span of time
       hint: a number and a unit: 30s, 90m, 12h, 7d, or several as 1h30m
 
     > timeout = "999d"
-    config/pipelines/dcr.toml:71:11: `999d` is not from 1s to 365d
+    config/pipelines/dcr.toml:81:11: `999d` is not from 1s to 365d
 
     > auto_retries = 99
-    config/pipelines/dcr.toml:72:16: `auto_retries` must be from 0 to 10
+    config/pipelines/dcr.toml:82:16: `auto_retries` must be from 0 to 10
 
     > kind = "chagne"
-    config/pipelines/dcr.toml:70:8: `kind` must be one of change, merge, work, ask, tell, not `chagne`
+    config/pipelines/dcr.toml:80:8: `kind` must be one of change, merge, work, ask, tell, not `chagne`
       hint: did you mean `change`?
 
     > branch_of = "StartFarm"
-    config/pipelines/dcr.toml:71:13: `branch_of` belongs to merge steps, and this is a change step
+    config/pipelines/dcr.toml:81:13: `branch_of` belongs to merge steps, and this is a change step
       hint: a change step takes repo, pr_title, pr_body, edit
 
     > {{ tennant }}: note rebuild {{ run }}
-    config/pipelines/dcr.toml:74:16: in this template: nothing called `tennant` is known here
+    config/pipelines/dcr.toml:84:16: in this template: nothing called `tennant` is known here
       hint: did you mean `tenant`?
 
     > {{ tenant: note rebuild {{ run }}
-    config/pipelines/dcr.toml:74:22: in this template: syntax error: unexpected `:`, expected end of variable block
+    config/pipelines/dcr.toml:84:22: in this template: syntax error: unexpected `:`, expected end of variable block
 
     > "../{{ tenant }}/history.yaml"
-    config/pipelines/dcr.toml:78:8: the path must not contain `.`, `..` or empty parts
+    config/pipelines/dcr.toml:88:8: the path must not contain `.`, `..` or empty parts
 
     > "tenants/{{ tenant }}/history.txt"
-    config/pipelines/dcr.toml:78:8: `set` knows YAML, JSON and TOML by the file's ending, not `tenants/{{ tenant }}/history.txt`
+    config/pipelines/dcr.toml:88:8: `set` knows YAML, JSON and TOML by the file's ending, not `tenants/{{ tenant }}/history.txt`
 
     > pointer = "rebuilds"
-    config/pipelines/dcr.toml:79:19: `rebuilds` is no JSON pointer
+    config/pipelines/dcr.toml:89:19: `rebuilds` is no JSON pointer
       hint: it starts with a slash: /farmers/enabled
 
     > nothing
-    config/pipelines/dcr.toml:78:8: this edit of `tenants/{{ tenant }}/history.yaml` must do exactly one thing
+    config/pipelines/dcr.toml:88:8: this edit of `tenants/{{ tenant }}/history.yaml` must do exactly one thing
       hint: write = "…", set = { pointer = "/…", value = … }, insert_xml = { parent = "/…", element = "<…/>" } or delete = true
 
     > branch_of = "StartFarm"
-    config/pipelines/dcr.toml:86:13: there is no earlier change step `StartFarm`
+    config/pipelines/dcr.toml:96:13: there is no earlier change step `StartFarm`
       hint: there is: HistoryUpdate
 
     > branch_of = "HistoryUpdate"
-    config/pipelines/dcr.toml:116:13: `HistoryUpdate` is merged by an earlier step already
-    config/pipelines/dcr.toml:134:68: in this template: nothing called `steps.StartFarm.merged` is known here
+    config/pipelines/dcr.toml:129:13: `HistoryUpdate` is merged by an earlier step already
+    config/pipelines/dcr.toml:151:68: in this template: nothing called `steps.StartFarm.merged` is known here
       hint: did you mean `steps.StartFarm.head`?
 
     > nothing
-    config/pipelines/dcr.toml:85:8: the merge step `HistoryUpdateMerge` needs `branch_of`
+    config/pipelines/dcr.toml:95:8: the merge step `HistoryUpdateMerge` needs `branch_of`
 
     > name = "HistoryUpdate"
-    config/pipelines/dcr.toml:94:8: the step `HistoryUpdate` is there twice
-    config/pipelines/dcr.toml:116:13: there is no earlier change step `StartFarm`
+    config/pipelines/dcr.toml:104:8: the step `HistoryUpdate` is there twice
+    config/pipelines/dcr.toml:129:13: there is no earlier change step `StartFarm`
       hint: there is: HistoryUpdate
-    config/pipelines/dcr.toml:134:68: in this template: nothing called `steps.StartFarm.merged` is known here
+    config/pipelines/dcr.toml:151:68: in this template: nothing called `steps.StartFarm.merged` is known here
       hint: did you mean `steps.HistoryUpdate.merged`?
 
     > name = "Start-Farm"
-    config/pipelines/dcr.toml:94:8: a step name must be letters and digits, starting with a letter, at most 40, got `Start-Farm`
-    config/pipelines/dcr.toml:116:13: there is no earlier change step `StartFarm`
+    config/pipelines/dcr.toml:104:8: a step name must be letters and digits, starting with a letter, at most 40, got `Start-Farm`
+    config/pipelines/dcr.toml:129:13: there is no earlier change step `StartFarm`
       hint: did you mean `Start-Farm`?
-    config/pipelines/dcr.toml:134:68: in this template: nothing called `steps.StartFarm.merged` is known here
+    config/pipelines/dcr.toml:151:68: in this template: nothing called `steps.StartFarm.merged` is known here
       hint: did you mean `steps.Start-Farm.head`?
 
     > backend = "argo-cd"
-    config/pipelines/dcr.toml:132:11: there is no back-end `argo-cd`
+    config/pipelines/dcr.toml:136:11: there is no back-end `argo-cd` that has such applications
       hint: did you mean `argocd`?
 
+    > start
+    config/pipelines/dcr.toml:149:11: there is no back-end `argo-cd`
+      hint: did you mean `argocd`?
+
+    > { ap = "dcr-{{ tenant }}", project = "dcr", revision
+    config/pipelines/dcr.toml:151:10: the back-end `argocd` knows no key `ap`
+      hint: did you mean `app`?
+
     > { ap = "dcr-{{ tenant }}"
-    config/pipelines/dcr.toml:134:10: the back-end `argocd` knows no key `ap`
+    config/pipelines/dcr.toml:137:10: the back-end `argocd` knows no key `ap`
       hint: did you mean `app`?
 
     > { app = "dcr-{{ tenant }}"
-    config/pipelines/dcr.toml:132:11: the back-end `argocd` needs `project` under `with`
+    config/pipelines/dcr.toml:136:11: the back-end `argocd` needs `project` under `with`
 
     > prune = "yes", revison = "{{ steps
-    config/pipelines/dcr.toml:134:61: `prune` must be one of true, false, not `yes`
-    config/pipelines/dcr.toml:134:68: the back-end `argocd` knows no key `revison`
+    config/pipelines/dcr.toml:151:61: `prune` must be one of true, false, not `yes`
+    config/pipelines/dcr.toml:151:68: the back-end `argocd` knows no key `revison`
       hint: did you mean `revision`?
 
     > watch = "farmer", tennant
-    config/pipelines/dcr.toml:151:18: `watch` must be one of rebuild, farmers, not `farmer`
+    config/pipelines/dcr.toml:167:18: `watch` must be one of rebuild, farmers, not `farmer`
       hint: did you mean `farmers`?
-    config/pipelines/dcr.toml:151:28: the back-end `dcr` knows no key `tennant`
+    config/pipelines/dcr.toml:167:28: the back-end `dcr` knows no key `tennant`
       hint: did you mean `tenant`?
 
     > zzz = 1
-    config/pipelines/dcr.toml:151:54: the back-end `dcr` knows no key `zzz`
-      hint: there is: tenant, watch, min_farmers, farm_size, link
+    config/pipelines/dcr.toml:167:54: the back-end `dcr` knows no key `zzz`
+      hint: there is: tenant, watch, min_farmers, link
 
     > # with = { watch = "rebuild"
-    config/pipelines/dcr.toml:172:11: the back-end `dcr` needs `tenant` under `with`
+    config/pipelines/dcr.toml:179:11: the back-end `dcr` needs `tenant` under `with`
 
     > {{ steps.StartFram.merged }}
-    config/pipelines/dcr.toml:134:68: in this template: nothing called `steps.StartFram.merged` is known here
+    config/pipelines/dcr.toml:151:68: in this template: nothing called `steps.StartFram.merged` is known here
       hint: did you mean `steps.StartFarm.merged`?
 
     > {{ steps.Rebuild.merged }}
-    config/pipelines/dcr.toml:134:68: in this template: nothing called `steps.Rebuild.merged` is known here
+    config/pipelines/dcr.toml:151:68: in this template: nothing called `steps.Rebuild.merged` is known here
       hint: did you mean `steps.HistoryUpdate.merged`?
 
     > # nothing
-    config/pipelines/dcr.toml:180:8: the tell step `CloseTicket` has nothing to tell
+    config/pipelines/dcr.toml:187:8: the tell step `CloseTicket` has nothing to tell
       hint: move_ticket = { to = "Done" } or note = "…", or both
     "#);
 }
@@ -478,12 +491,12 @@ fn broken_commands_are_told_what_and_where() {
 
     > name = "start"
     commands/dcr.toml:27:8: `start` does not take `tenant`, which pipeline `dcr` must be given
-      hint: take it as an argument, or give the parameter a default
+      hint: take it as an argument, or give the parameter a file or a default
     commands/dcr.toml:27:8: another verb of this command has the same action; people are told one way to do a thing
     commands/dcr.toml:27:8: the verb `start` is there twice
     commands/dcr.toml:30:11: the example must start with `/dcr start`
     commands/dcr.toml:31:18: the pipeline `dcr` has no parameter `run`
-      hint: there is: tenant, ticket, deployment_repo, farmers_min, channel, sha
+      hint: there is: tenant, ticket, deployment_repo, config_repo, farmers_min, channel, sha
 
     > name = "show"
     commands/dcr.toml:27:8: `show` is no action; say which one it is with `action`
@@ -518,7 +531,7 @@ fn broken_commands_are_told_what_and_where() {
 
     > { name = "channel", type = "text",
     commands/dcr.toml:15:8: `start` does not take `tenant`, which pipeline `dcr` must be given
-      hint: take it as an argument, or give the parameter a default
+      hint: take it as an argument, or give the parameter a file or a default
     commands/dcr.toml:82:10: the verb `start` has no argument `tenant`
       hint: there is: channel, ticket, farmers_min, sha
 

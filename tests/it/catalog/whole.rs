@@ -14,12 +14,12 @@ fn a_value_of_the_wrong_kind_hides_no_other_mistake_of_its_step() {
         "method = \"squish\"\ntimeout = \"soon\"",
     );
     insta::assert_snapshot!(folder.problems(&Env::new()), @r"
-    config/pipelines/dcr.toml:71:11: `a while` is no span of time
+    config/pipelines/dcr.toml:81:11: `a while` is no span of time
       hint: a number and a unit: 30s, 90m, 12h, 7d, or several as 1h30m
-    config/pipelines/dcr.toml:72:16: `auto_retries` must be a whole number, not text
-    config/pipelines/dcr.toml:88:10: `method` must be one of merge, squash, rebase, not `squish`
+    config/pipelines/dcr.toml:82:16: `auto_retries` must be a whole number, not text
+    config/pipelines/dcr.toml:98:10: `method` must be one of merge, squash, rebase, not `squish`
       hint: did you mean `squash`?
-    config/pipelines/dcr.toml:89:11: `soon` is no span of time
+    config/pipelines/dcr.toml:99:11: `soon` is no span of time
       hint: a number and a unit: 30s, 90m, 12h, 7d, or several as 1h30m
     ");
 }

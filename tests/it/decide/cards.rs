@@ -60,7 +60,7 @@ fn newest_notice(script: &Script) -> String {
         .history
         .iter()
         .rev()
-        .find_map(|entry| card::notice(script.run(), entry));
+        .find_map(|entry| card::notice(script.run(), &entry.what));
     shown(&entry.expect("something was announced"))
 }
 
@@ -164,12 +164,10 @@ fn a_failure_says_everything_that_helps() {
 fn a_restart_a_question_and_both_ends_have_words_of_their_own() {
     let mut script = rebuild();
     script.saw("dcr", running(40.0, 0)).saw("dcr", running(2.0, 1));
-    insta::assert_snapshot!(newest_notice(&script), @r"
-    # 🔁 Rebuild failed at 40 % and was restarted by the service (restart 1): it began again at 2 %, was 40 %
-    Seen: 2027-01-15 08:00 UTC
-    The run follows it. Nothing for you to do.
+    insta::assert_snapshot!(newest_notice(&script), @r#"
+    🔁 Rebuild failed at 40 % and was restarted by its back-end (restart 1). It runs again from where it was; nothing to do.
     (Busy)
-    ");
+    "#);
     script.saw("dcr", seen(ObservedState::Succeeded));
     let asked = question::open(script.run()).expect("it asks").id.clone();
     let face = |script: &Script| shown(&card::question(script.run(), &asked).expect("it has a face").doc);
@@ -226,6 +224,7 @@ fn why_tells_the_whole_story() {
     - 2027-01-15 08:00 UTC — Rebuild: failed at 43 %: farmer-3 lost
     - 2027-01-15 08:00 UTC — resumed by Ada
     - 2027-01-15 08:00 UTC — Rebuild: found still running or done; nothing was started
+    - ticket = SREPROV-3072
     Plan and parameters as of its start. Asked in jira:SREPROV-3072.
     (Neutral)
     ");

@@ -1,5 +1,7 @@
 //! A small pipeline, a script that plays events to it, and its log, in which every decision is a few lines.
 
+mod words;
+
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write as _};
 use std::str::FromStr;
@@ -16,15 +18,16 @@ use stepherd::domain::edit::{Edit, EditAction};
 use stepherd::domain::effect::{Act, Deed, Effect, Outcome};
 use stepherd::domain::ids::{Percent, PrRef, QuestionId, RunId, Sha, ThreadRef};
 use stepherd::domain::pipeline::{
-    AskOption, AskSpec, ChangeSpec, HALF_AN_HOUR, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, Param,
-    ParamKind, Pipeline, StepKind, StepSpec, TellSpec, WorkSpec,
+    AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, Param, ParamKind,
+    Pipeline, StepKind, StepSpec, TellSpec, WorkSpec,
 };
 use stepherd::domain::policy::{Permission, SamePerson};
-use stepherd::domain::run::{
-    By, FailureClass, History, Job, Observation, ObservedState, OpenedPr, Phase, Run, RunState,
-};
+use stepherd::domain::run::{By, FailureClass, History, Observation, ObservedState, OpenedPr, Run, RunState};
+use stepherd::domain::start::Resolved;
 use stepherd::domain::template::Template;
 
+pub use self::words::{act_text, state_text};
+use self::words::{observation_text, outcome_text};
 use super::laws;
 
 /// For how long commands count in the settings as shipped.
@@ -71,9 +74,10 @@ pub fn step(called: &str, kind: StepKind) -> StepSpec {
     StepSpec {
         name: name(called),
         title: format!("The {called}"),
-        timeout: Some(Duration::from_secs(600)),
+        timeout: Duration::from_secs(600),
         auto_retries: 0,
         kind,
+        leaves: None,
     }
 }
 
@@ -94,6 +98,7 @@ pub fn merge(of: &str) -> StepKind {
         branch_of: name(of),
         by: MergeBy::Stepherd,
         method: MergeMethod::Squash,
+        deferred: Vec::new(),
     })
 }
 
@@ -109,10 +114,6 @@ pub fn work(on_failure: OnFailure, jobs: &[&str]) -> StepKind {
         jobs: jobs.iter().map(job).collect(),
         on_failure,
         every: Duration::from_secs(30),
-        stall: None,
-        unsure_after: HALF_AN_HOUR,
-        restart_within: HALF_AN_HOUR,
-        follow_restarts: false,
     })
 }
 
@@ -149,7 +150,7 @@ pub fn plan(steps: Vec<StepSpec>) -> Pipeline {
             name: name("ticket"),
             kind: ParamKind::Ticket,
             help: "The ticket".to_owned(),
-            file: None,
+            files: Vec::new(),
             default: Some(Template::new("")),
         }],
         locks: Vec::new(),
@@ -160,7 +161,14 @@ pub fn plan(steps: Vec<StepSpec>) -> Pipeline {
 }
 
 pub fn seen(state: ObservedState) -> Observation {
-    Observation::of(state)
+    Observation {
+        state,
+        progress: None,
+        detail: None,
+        reason: None,
+        restarts: 0,
+        link: None,
+    }
 }
 
 pub fn running(percent: f64, restarts: u32) -> Observation {
@@ -235,7 +243,10 @@ pub fn invocation(action: Action, args: &[(&str, &str)]) -> Invocation {
 pub fn start_facts(plan: &Pipeline, ticket: &str, queues: &[(&str, &[RunId])]) -> StartFacts {
     StartFacts {
         plan: plan.clone(),
-        params: Ok(BTreeMap::from([(name("ticket"), ticket.to_owned())])),
+        params: Ok(Resolved {
+            values: BTreeMap::from([(name("ticket"), ticket.to_owned())]),
+            ..Resolved::default()
+        }),
         queues: queues
             .iter()
             .map(|(lock, queue)| (name(lock), queue.to_vec()))
@@ -481,86 +492,6 @@ pub fn told(decision: &Decision) -> String {
             let _ = writeln!(text, "      > join {}", names.join(" "));
         }
         LockChange::Leave => text.push_str("      > leave the locks\n"),
-    }
-    text
-}
-
-pub fn state_text(run: &Run) -> String {
-    match &run.state {
-        RunState::Queued { ahead } => format!("queued behind {}", ids(ahead)),
-        RunState::Active(attempt) => {
-            let step = &run.plan.steps[attempt.step].name;
-            format!("{step}#{} {}", attempt.number, phase_text(&attempt.phase))
-        }
-        RunState::Stopped { why, attempt } => {
-            format!(
-                "stopped in {}#{} ({:?}): {}",
-                why.step, attempt.number, why.class, why.reason
-            )
-        }
-        RunState::Finished { verdict, .. } => match verdict {
-            stepherd::domain::run::Verdict::Completed => "completed".to_owned(),
-            stepherd::domain::run::Verdict::Canceled { by } => format!("canceled by {}", by.name),
-        },
-    }
-}
-
-fn phase_text(phase: &Phase) -> String {
-    let jobs = |jobs: &[Job]| {
-        let job = |job: &Job| {
-            let seen = job
-                .seen
-                .as_ref()
-                .map_or_else(|| "unseen".to_owned(), |seen| format!("{:?}", seen.state));
-            format!("{}={:?}/{seen}", job.name, job.state)
-        };
-        jobs.iter().map(job).collect::<Vec<_>>().join(" ")
-    };
-    match phase {
-        Phase::Acting { waiting_for: None } => "acts".to_owned(),
-        Phase::Acting {
-            waiting_for: Some(what),
-        } => format!("waits for {what}"),
-        Phase::Checking { jobs: all } => format!("checks {}", jobs(all)),
-        Phase::Watching { jobs: all } => format!("watches {}", jobs(all)),
-        Phase::Asking { question, .. } => format!("asks “{question}”"),
-        Phase::Stopping { jobs: all, .. } => format!("is being stopped {}", jobs(all)).trim_end().to_owned(),
-    }
-}
-
-pub fn act_text(act: &Act) -> String {
-    let what = match &act.what {
-        Deed::Change(intent) => format!("change {}", intent.branch),
-        Deed::Merge(intent) => format!("merge {}", intent.pr),
-        Deed::StartJob(intent) => format!("start {}", intent.marker),
-        Deed::CancelJob(intent) => format!("cancel {}", intent.marker),
-        Deed::MoveTicket(intent) => format!("move {} to {}", intent.ticket, intent.to),
-    };
-    format!("{}#{} {what}", act.step, act.attempt)
-}
-
-fn outcome_text(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::ChangeOpened(opened) => format!("opened {}", opened.pr),
-        Outcome::Failed { reason, class } => format!("failed ({class:?}): {reason}"),
-        Outcome::ChangeAlreadyMerged { .. } => "already merged".to_owned(),
-        Outcome::ChangeClosed { pr } => format!("{pr} was closed"),
-        Outcome::Merged { commit } => format!("merged as {}", commit.short()),
-        Outcome::MergeWaits { why } => format!("waits for {why}"),
-        other => format!("{other:?}"),
-    }
-}
-
-fn observation_text(seen: &Observation) -> String {
-    let mut text = format!("{:?}", seen.state);
-    if let Some(progress) = seen.progress {
-        let _ = write!(text, " at {progress}");
-    }
-    if seen.restarts > 0 {
-        let _ = write!(text, " after {} restarts", seen.restarts);
-    }
-    for said in [&seen.reason, &seen.detail].into_iter().flatten() {
-        let _ = write!(text, ": {said}");
     }
     text
 }

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use stepherd::domain::command::Action;
 use stepherd::domain::effect::Outcome;
+use stepherd::domain::ids::Percent;
 use stepherd::domain::pipeline::{OnFailure, Pipeline};
 use stepherd::domain::process::{ProcessPhase, ProcessStatus};
-use stepherd::domain::run::{ObservedState, Run};
+use stepherd::domain::run::{Observation, ObservedState, Run};
 use stepherd::domain::standing;
 
 use super::kit::{
-    Script, change, failed, merge, name, opened, other, plan, running, seen, sha, start_facts, step, work,
+    Script, ask, change, failed, merge, name, opened, other, plan, running, seen, sha, start_facts, step, work,
 };
 
 fn rebuild() -> Pipeline {
@@ -77,6 +78,46 @@ fn the_seven_fields_are_honest_in_every_phase() {
     note("being stopped", canceled.run());
     canceled.came(Outcome::ChangeUnneeded);
     note("stopped by a person", canceled.run());
+    let steps = vec![
+        step("Edit", change()),
+        step("Land", merge("Edit")),
+        step("Approve", ask()),
+        step("Sync", work(OnFailure::Leave, &["a", "b?"])),
+        step("Rebuild", work(OnFailure::Leave, &["dcr?"])),
+    ];
+    let mut waits = Script::start(&Pipeline {
+        progress_of: Some(name("Rebuild")),
+        ..plan(steps)
+    });
+    waits.came(Outcome::ChangeOpened(opened(7, "b")));
+    note("merging", waits.run());
+    waits.came(Outcome::MergeWaits {
+        why: "a review is missing".to_owned(),
+    });
+    note("waits for a review", waits.run());
+    waits.came(Outcome::Merged { commit: sha('b') });
+    note("asks", waits.run());
+    waits.says(Action::Answer, &[("value", "yes")]);
+    waits.job_started("a").saw("b", seen(ObservedState::Pending));
+    note("one of two waits", waits.run());
+    waits.saw("a", seen(ObservedState::Waiting));
+    note("both wait", waits.run());
+    waits.saw("a", seen(ObservedState::Succeeded));
+    note("the last one waits", waits.run());
+    waits
+        .saw("b", seen(ObservedState::Succeeded))
+        .saw("dcr", running(42.0, 0));
+    note("rebuild runs again", waits.run());
+    waits.saw(
+        "dcr",
+        Observation {
+            progress: Some(Percent::clamped(42.0)),
+            ..seen(ObservedState::Waiting)
+        },
+    );
+    note("farmers went away", waits.run());
+    waits.says(Action::Stop, &[]);
+    note("stopped at 42 %", waits.run());
     insta::assert_snapshot!(table, @r#"
     queued               FFFF Waiting 0 % restarts=0 -
     first step           TFFF Starting 0 % restarts=0 -
@@ -88,8 +129,17 @@ fn the_seven_fields_are_honest_in_every_phase() {
     found running        TTFF Running 44 % restarts=1 -
     after the rebuild    TTFF Running 100 % restarts=0 -
     completed            TFTF Done 100 % restarts=0 -
-    being stopped        TFFF Starting 0 % restarts=0 -
+    being stopped        TTFF Running 0 % restarts=0 -
     stopped by a person  TFFT Failed 0 % restarts=0 stopped by Ada
+    merging              TTFF Running 0 % restarts=0 -
+    waits for a review   TFFF Starting 0 % restarts=0 -
+    asks                 TFFF Starting 0 % restarts=0 -
+    one of two waits     TTFF Running 0 % restarts=0 -
+    both wait            TFFF Starting 0 % restarts=0 -
+    the last one waits   TFFF Starting 0 % restarts=0 -
+    rebuild runs again   TTFF Running 42 % restarts=0 -
+    farmers went away    TFFF Starting 42 % restarts=0 -
+    stopped at 42 %      TFFT Failed 42 % restarts=0 stopped by Ada
     "#);
 }
 

@@ -1,12 +1,10 @@
 //! Starting: what a pipeline needs to know before its first step, in which order it is looked for.
 
-use std::collections::BTreeMap;
-
 use stepherd::domain::command::Action;
 use stepherd::domain::decide::{Known, StartFacts};
-use stepherd::domain::ids::{ParamName, RunId};
+use stepherd::domain::ids::RunId;
 use stepherd::domain::pipeline::{Param, ParamFile, ParamKind, Pipeline};
-use stepherd::domain::start::{self, FileWanted, Params};
+use stepherd::domain::start::{self, FileValues, FileWanted, Params};
 use stepherd::domain::template::Template;
 
 use super::kit::{HERE, Script, change, first_line, name, other, plan, start_facts, step, tell, thread};
@@ -16,16 +14,16 @@ fn param(called: &str, kind: ParamKind, default: Option<&str>) -> Param {
         name: name(called),
         kind,
         help: format!("what {called} is"),
-        file: None,
+        files: Vec::new(),
         default: default.map(Template::new),
     }
 }
 
 /// `tenant` must be given; `min` comes from the tenant's file, which comes after `repo`; `ticket` may stay empty.
 fn farm() -> Pipeline {
-    let from_file = ParamFile {
-        repo: Template::new("{{ repo }}"),
-        path: Template::new("tenants/{{ tenant }}/farm.yaml"),
+    let from_file = |repo: &str, path: &str| ParamFile {
+        repo: Template::new(repo),
+        path: Template::new(path),
         pointer: "/farmers/min".to_owned(),
     };
     let min = param("min", ParamKind::Int { min: 1, max: 9 }, Some("3"));
@@ -34,7 +32,10 @@ fn farm() -> Pipeline {
             param("tenant", ParamKind::Word, None),
             param("repo", ParamKind::Text, Some("acme/{{ tenant }}")),
             Param {
-                file: Some(from_file),
+                files: vec![
+                    from_file("acme/usual", "usual.yaml"),
+                    from_file("{{ repo }}", "tenants/{{ tenant }}/farm.yaml"),
+                ],
                 ..min
             },
             param("ticket", ParamKind::Ticket, Some("")),
@@ -53,20 +54,37 @@ fn params(given: &[(&str, &str)]) -> Params {
     given.iter().map(|(k, v)| (name(k), (*v).to_owned())).collect()
 }
 
-fn files(said: &[(&str, Option<&str>)]) -> BTreeMap<ParamName, Option<String>> {
-    said.iter().map(|(k, v)| (name(k), v.map(str::to_owned))).collect()
+/// What the files of `min` say: what is usual, and what the tenant has.
+fn files(said: &[(usize, Option<&str>)]) -> FileValues {
+    said.iter()
+        .map(|(place, said)| ((name("min"), *place), said.map(str::to_owned)))
+        .collect()
 }
 
 #[test]
 fn a_value_is_the_argument_else_the_files_else_the_default() {
-    let table = [("2", Some("7"), "2"), ("", Some("7"), "7"), ("", None, "3")];
-    for (argument, file, expected) in table {
+    type Said = &'static [(usize, Option<&'static str>)];
+    let table: [(&str, Said, &str, &str); 6] = [
+        ("2", &[(1, Some("7"))], "2", "the command"),
+        ("", &[(1, Some("7"))], "7", "tenants/comcast/farm.yaml in acme/comcast"),
+        (
+            "",
+            &[(1, Some("7")), (0, Some("5"))],
+            "7",
+            "tenants/comcast/farm.yaml in acme/comcast",
+        ),
+        ("", &[(1, None), (0, Some("5"))], "5", "usual.yaml in acme/usual"),
+        ("", &[(1, None), (0, None)], "3", "the pipeline's default"),
+        ("", &[], "3", "the pipeline's default"),
+    ];
+    for (argument, said, expected, source) in table {
         let mut args = params(&[("tenant", "comcast")]);
         args.extend((!argument.is_empty()).then(|| (name("min"), argument.to_owned())));
-        let resolved = start::resolve(&farm(), &args, &files(&[("min", file)])).unwrap();
-        assert_eq!(resolved[&name("min")], expected);
+        let resolved = start::resolve(&farm(), &args, &files(said)).unwrap();
+        assert_eq!(resolved.values[&name("min")], expected);
+        assert_eq!(resolved.sources[&name("min")].to_string(), source);
         assert_eq!(
-            resolved[&name("repo")],
+            resolved.values[&name("repo")],
             "acme/comcast",
             "a default may use what stands before it"
         );
@@ -75,16 +93,16 @@ fn a_value_is_the_argument_else_the_files_else_the_default() {
 
 #[test]
 fn what_is_missing_or_wrong_is_said_with_its_source() {
-    let wrong = |args: &[(&str, &str)], said: &[(&str, Option<&str>)]| {
+    let wrong = |args: &[(&str, &str)], said: &[(usize, Option<&str>)]| {
         start::resolve(&farm(), &params(args), &files(said)).unwrap_err()
     };
     assert_eq!(wrong(&[], &[]), "`tenant` is missing: what tenant is");
     let too_many = wrong(&[("tenant", "comcast"), ("min", "70")], &[]);
     assert_eq!(too_many, "`min` from the command: `70` is not from 1 to 9");
-    let no_number = wrong(&[("tenant", "comcast")], &[("min", Some("few"))]);
+    let no_number = wrong(&[("tenant", "comcast")], &[(1, Some("few"))]);
     assert_eq!(
         no_number,
-        "`min` from the repository's file: `few` is not a whole number"
+        "`min` from tenants/comcast/farm.yaml in acme/comcast: `few` is not a whole number"
     );
     let no_path = wrong(&[("tenant", "../other")], &[]);
     assert!(no_path.starts_with("`tenant` from the command: "), "{no_path}");
@@ -92,22 +110,31 @@ fn what_is_missing_or_wrong_is_said_with_its_source() {
 
 #[test]
 fn a_file_is_wanted_only_when_its_value_is_not_known_and_only_once() {
-    let wanted =
-        |args: &[(&str, &str)], said: &[(&str, Option<&str>)]| start::file_wanted(&farm(), &params(args), &files(said));
-    let file = FileWanted {
+    let wanted = |args: &[(&str, &str)], said: &[(usize, Option<&str>)]| {
+        start::file_wanted(&farm(), &params(args), &files(said))
+    };
+    let file = |place, repo: &str, path: &str| FileWanted {
         param: name("min"),
-        repo: name("acme/comcast"),
-        path: "tenants/comcast/farm.yaml".to_owned(),
+        place,
+        repo: name(repo),
+        path: path.to_owned(),
         pointer: "/farmers/min".to_owned(),
     };
-    assert_eq!(wanted(&[("tenant", "comcast")], &[]), Ok(Some(file)));
-    assert_eq!(wanted(&[("tenant", "comcast"), ("min", "2")], &[]), Ok(None));
+    let own = file(1, "acme/comcast", "tenants/comcast/farm.yaml");
     assert_eq!(
-        wanted(&[("tenant", "comcast")], &[("min", None)]),
+        wanted(&[("tenant", "comcast")], &[]),
+        Ok(Some(own)),
+        "what overrides the others is read first"
+    );
+    assert_eq!(wanted(&[("tenant", "comcast"), ("min", "2")], &[]), Ok(None));
+    let usual = file(0, "acme/usual", "usual.yaml");
+    assert_eq!(wanted(&[("tenant", "comcast")], &[(1, None)]), Ok(Some(usual)));
+    assert_eq!(
+        wanted(&[("tenant", "comcast")], &[(1, None), (0, None)]),
         Ok(None),
         "a file that is not there is asked once"
     );
-    assert_eq!(wanted(&[("tenant", "comcast")], &[("min", Some("5"))]), Ok(None));
+    assert_eq!(wanted(&[("tenant", "comcast")], &[(1, Some("5"))]), Ok(None));
     let nowhere = wanted(&[("tenant", "comcast"), ("repo", "nowhere")], &[]).unwrap_err();
     assert!(nowhere.starts_with("`min`: a repository must be"), "{nowhere}");
 }

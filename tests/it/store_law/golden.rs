@@ -64,6 +64,21 @@ fn a_run_whose_plan_says_fail_fast_cancels() {
 }
 
 #[test]
+fn a_run_whose_parameter_has_one_file_or_none_still_reads() {
+    let run = &runs()[0];
+    let now = encode(run).unwrap();
+    let before = now.replace("\"files\":[]", "\"file\":null");
+    let before = before
+        .replace("\"files\":[{", "\"file\":{")
+        .replace("/tenant\"}]", "/tenant\"}");
+    assert!(
+        !before.contains("\"files\"") && before.contains("\"file\":{"),
+        "{before}"
+    );
+    assert_eq!(decode::<Run>("a run", &before).unwrap(), *run);
+}
+
+#[test]
 fn the_stored_form_of_history_is_pinned() {
     pinned(&history(), "history.v1.json", &[]);
 }

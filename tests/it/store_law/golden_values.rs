@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stepherd::domain::course::Course;
 use stepherd::domain::doc::{Block, Button, Doc, Span, Tone};
 use stepherd::domain::edit::{Edit, EditAction};
-use stepherd::domain::effect::{Act, ChangeIntent, Deed, Effect, JobIntent, MergeIntent, MoveIntent, Reply};
-use stepherd::domain::ids::{Percent, PrRef};
+use stepherd::domain::effect::{
+    Act, ChangeIntent, Deed, DeferredApp, Effect, JobIntent, MergeIntent, MoveIntent, Reply,
+};
+use stepherd::domain::ids::{ParamName, Percent, PrRef};
 use stepherd::domain::pipeline::{
-    AskOption, AskSpec, ChangeSpec, HALF_AN_HOUR, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, Param,
-    ParamFile, ParamKind, Pipeline, StepKind, StepSpec, TellSpec, WorkSpec,
+    AskOption, AskSpec, ChangeSpec, DeferredSpec, JobSpec, Leaves, MergeBy, MergeMethod, MergeSpec, MoveSpec,
+    OnFailure, Param, ParamFile, ParamKind, Pipeline, StepKind, StepSpec, TellSpec, WorkSpec,
 };
 use stepherd::domain::question::{ClosedQuestion, Closing};
 use stepherd::domain::run::{
     Attempt, By, CheckTarget, Failure, FailureClass, Happened, History, Job, JobState, LeftHow, LeftJob, Observation,
-    ObservedState, OpenedPr, Passed, Phase, Pinned, Run, RunState, Subject, Verdict,
+    ObservedState, OpenedPr, Passed, Phase, Pinned, Run, RunState, Source, Subject, Verdict,
 };
 use stepherd::domain::signal::{Account, MessageRef, ReplyHandle};
 use stepherd::domain::template::Template;
@@ -81,7 +82,6 @@ fn failure(class: FailureClass) -> Failure {
         link: Some("https://ci.example/1".to_owned()),
         at: at(2),
         left: [LeftHow::Running, LeftHow::MayRun, LeftHow::ToldToEnd].map(left).into(),
-        crew: None,
     }
 }
 
@@ -110,11 +110,14 @@ fn params() -> Vec<Param> {
         .map(|(param, kind)| Param {
             name: name(param),
             help: format!("the {param}"),
-            file: (kind == ParamKind::Word).then(|| ParamFile {
-                repo: template("acme/config"),
-                path: template("{{ ticket }}.yaml"),
-                pointer: "/tenant".to_owned(),
-            }),
+            files: (kind == ParamKind::Word)
+                .then(|| ParamFile {
+                    repo: template("acme/config"),
+                    path: template("{{ ticket }}.yaml"),
+                    pointer: "/tenant".to_owned(),
+                })
+                .into_iter()
+                .collect(),
             default: (kind == ParamKind::Bool).then(|| template("false")),
             kind,
         })
@@ -149,6 +152,10 @@ fn kinds() -> Vec<(&'static str, StepKind)> {
             branch_of: name("Config"),
             by,
             method,
+            deferred: vec![DeferredSpec {
+                backend: name("argocd"),
+                with: BTreeMap::from([("app".to_owned(), template("{{ tenant }}"))]),
+            }],
         })
     };
     let work = |on_failure| {
@@ -161,10 +168,6 @@ fn kinds() -> Vec<(&'static str, StepKind)> {
             }],
             on_failure,
             every: Duration::from_millis(1500),
-            stall: None,
-            unsure_after: HALF_AN_HOUR,
-            restart_within: HALF_AN_HOUR,
-            follow_restarts: false,
         })
     };
     let change = StepKind::Change(ChangeSpec {
@@ -207,9 +210,13 @@ fn plan() -> Pipeline {
     let step = |(step, kind)| StepSpec {
         name: name(step),
         title: format!("The step {step}"),
-        timeout: Some(Duration::from_secs(3600)),
+        timeout: Duration::from_secs(3600),
         auto_retries: 1,
         kind,
+        leaves: Some(Leaves {
+            says: template("the farm stays on"),
+            until: Some(name("Rebuild")),
+        }),
     };
     Pipeline {
         name: name("dcr"),
@@ -225,12 +232,12 @@ fn plan() -> Pipeline {
 
 fn jobs() -> Vec<Job> {
     let seen = |state| Observation {
+        state,
         progress: Some(Percent::FULL),
         detail: Some("2 of 3".to_owned()),
         reason: Some("none".to_owned()),
         restarts: 1,
         link: Some("https://ci.example/1".to_owned()),
-        ..Observation::of(state)
     };
     let states = [
         (JobState::Starting, None),
@@ -257,7 +264,6 @@ fn jobs() -> Vec<Job> {
             marker: "ABCDEFGH/Rebuild/1/rebuild".to_owned(),
             state,
             seen: observed.map(seen),
-            course: Course::default(),
         })
         .collect()
 }
@@ -271,9 +277,8 @@ fn attempt(phase: Phase) -> Attempt {
         phase,
         waited: Duration::from_millis(2500),
         waiting_since: Some(at(4)),
-        moved: None,
-        doubt: None,
         branch: 1,
+        replaces: true,
         unclear: false,
     }
 }
@@ -300,6 +305,15 @@ fn questions() -> Vec<ClosedQuestion> {
     all.map(closed).into()
 }
 
+fn sources() -> BTreeMap<ParamName, Source> {
+    let file = Source::File {
+        repo: name("acme/config"),
+        path: "OPS-1.yaml".to_owned(),
+    };
+    let all = [("tenant", file), ("count", Source::Command), ("dry", Source::Default)];
+    all.map(|(param, source)| (name(param), source)).into()
+}
+
 /// A run with something in every field, and one for each further state.
 pub(super) fn runs() -> Vec<Run> {
     let full = Run {
@@ -307,6 +321,7 @@ pub(super) fn runs() -> Vec<Run> {
         version: 7,
         plan: plan(),
         params: BTreeMap::from([(name("tenant"), "comcast".to_owned())]),
+        sources: sources(),
         subject: Subject {
             ticket: Some(name("OPS-1")),
             pinned: Some(Pinned { pr: pr(), head: head() }),
@@ -314,6 +329,7 @@ pub(super) fn runs() -> Vec<Run> {
         asked_by: by(),
         asked_at: at(0),
         said_at: None,
+        changed_at: Some(at(4)),
         resumed_by: Some(by()),
         audience: vec![thread(42), name("jira:OPS-1")],
         passed: vec![passed()],
@@ -383,16 +399,13 @@ pub(super) fn history() -> Vec<History> {
             pr: pr(),
             branch: "OPS-1_ABCDEFGH_StepConfig".to_owned(),
         },
+        Happened::MadeAnew { step: step(), pr: pr() },
         Happened::Restarted {
             step: step(),
             job: "rebuild".to_owned(),
             restarts: 2,
             progress: Some(Percent::ZERO),
             reason: Some("evicted".to_owned()),
-            now: None,
-            before: None,
-            after: None,
-            unattended: false,
         },
         Happened::Retried { by: by() },
         Happened::Reattached { step: step() },
@@ -478,11 +491,16 @@ fn deeds() -> Vec<Deed> {
             title: "OPS-1".to_owned(),
             body: "why".to_owned(),
             recorded: Some(opened()),
+            replaces: true,
         }),
         Deed::Merge(MergeIntent {
             pr: pr(),
             head: head(),
             method: Some(MergeMethod::Squash),
+            deferred: vec![DeferredApp {
+                backend: name("argocd"),
+                with: BTreeMap::from([("app".to_owned(), "comcast".to_owned())]),
+            }],
         }),
         Deed::StartJob(job()),
         Deed::CancelJob(job()),
@@ -561,10 +579,10 @@ pub(super) fn every_variant_is_known(run: &RunState, step: &StepKind, what: &Hap
     match what {
         Happened::Accepted { .. } | Happened::Queued { .. } | Happened::StepStarted { .. } => {}
         Happened::StepPassed(_) | Happened::PrOpened { .. } | Happened::Restarted { .. } => {}
+        Happened::MadeAnew { .. } => {}
         Happened::Failed(_) | Happened::AutoRetried(_) | Happened::Retried { .. } => {}
         Happened::Reattached { .. } | Happened::StopAsked { .. } | Happened::Answered { .. } => {}
         Happened::Asked { .. } | Happened::Noted { .. } | Happened::Finished { .. } => {}
-        Happened::Interrupted { .. } | Happened::DoneSince { .. } => {}
     }
     match effect {
         Effect::Report { .. } | Effect::Notice { .. } | Effect::Question { .. } | Effect::Check(_) => {}

@@ -72,8 +72,9 @@ pub(crate) fn run(number: u64) -> Run {
             steps: vec![StepSpec {
                 name: name("Tell"),
                 title: "Tell".to_owned(),
-                timeout: Some(Duration::from_secs(60)),
+                timeout: Duration::from_secs(60),
                 auto_retries: 0,
+                leaves: None,
                 kind: StepKind::Tell(TellSpec {
                     move_ticket: None,
                     note: Some(Template::new("hello")),
@@ -81,6 +82,7 @@ pub(crate) fn run(number: u64) -> Run {
             }],
         },
         params: BTreeMap::new(),
+        sources: BTreeMap::new(),
         subject: Subject {
             ticket: None,
             pinned: None,
@@ -95,6 +97,7 @@ pub(crate) fn run(number: u64) -> Run {
         prs: BTreeMap::new(),
         state: RunState::Active(attempt()),
         tried: BTreeMap::new(),
+        changed_at: None,
         history_len: 0,
     }
 }
@@ -116,9 +119,8 @@ pub(crate) fn attempt() -> Attempt {
         phase: Phase::Acting { waiting_for: None },
         waited: Duration::ZERO,
         waiting_since: None,
-        moved: None,
-        doubt: None,
         branch: 1,
+        replaces: false,
         unclear: false,
     }
 }

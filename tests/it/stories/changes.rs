@@ -1,6 +1,7 @@
 //! Changes and their pull requests: found again, merged once, and explained when they cannot be.
 
 mod checks;
+mod merging;
 
 use std::path::Path;
 use std::time::Duration;
@@ -462,7 +463,7 @@ async fn a_commit_that_people_put_on_the_branch_first_is_not_taken_for_the_steps
 }
 
 #[tokio::test]
-async fn a_conflict_is_explained_and_a_new_pull_request_is_made_from_what_stands_there_now() {
+async fn a_conflict_is_resolved_on_what_stands_there_now() {
     let world = world(&[START_FARM, START_FARM_MERGE]).await;
     let github = &world.town.github;
     github.block_merging(REPO, Some("The freeze is on.")).unwrap();
@@ -471,12 +472,6 @@ async fn a_conflict_is_explained_and_a_new_pull_request_is_made_from_what_stands
     github.push("grace", REPO, "main", &[(FARM, Some(theirs))]).unwrap();
     github.block_merging(REPO, None).unwrap();
     world.pass(Duration::from_secs(60)).await;
-    let run = world.run().await;
-    let (step, reason, class) = failure(&run);
-    assert_eq!((step, class), ("StartFarmMerge", FailureClass::User));
-    assert!(reason.contains("#1 conflicts with what was merged since"), "{reason}");
-    github.close_pr(REPO, 1, "grace").unwrap();
-    retry(&world).await;
     assert!(completed(&world.run().await), "{:?}", world.run().await.state);
     let now = github.file(REPO, "main", FARM).unwrap().unwrap();
     assert_eq!(now, "farmers:\n  enabled: true # grace\n");

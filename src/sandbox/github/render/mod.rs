@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 pub(super) use self::checks::{check_run, status, workflow_run};
 pub(super) use self::git::{commit, git_commit, git_ref, tree_entry};
-pub(super) use self::pulls::{approval, full_pull, issue, label, pull};
+pub(super) use self::pulls::{approval, full_pull, issue, label, pull, review};
 pub(super) use self::talk::{REACTIONS, comment, reaction, review_comment};
 use super::git::object_id;
 use super::state::{Access, Account, Installation, Kind, Level, Permissions, Repo, World};

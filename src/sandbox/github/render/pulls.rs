@@ -208,23 +208,27 @@ pub(in super::super) fn issue(world: &World, repo: &Repo, pull: &Pull) -> Value 
 
 /// An approving review as its webhook shows it.
 pub(in super::super) fn approval(world: &World, repo: &Repo, found: &Pull, reviewer: u64) -> Value {
+    let mut review = review(world, repo, found, reviewer);
+    review["state"] = json!("approved");
+    review["updated_at"] = json!(time(world.now()));
+    json!({ "review": review, "pull_request": pull(world, repo, found) })
+}
+
+/// A review as lists have it; there its state is in capitals.
+pub(in super::super) fn review(world: &World, repo: &Repo, found: &Pull, reviewer: u64) -> Value {
     let html = format!("{}/pull/{}#pullrequestreview-1", repo_html(world, repo), found.number);
     let url = format!("{}/pulls/{}", repo_url(world, repo), found.number);
     json!({
-        "review": {
-            "id": reviewer,
-            "node_id": node_id("PRR", reviewer),
-            "user": account(world, reviewer),
-            "body": null,
-            "commit_id": found.head_sha,
-            "submitted_at": time(world.now()),
-            "updated_at": time(world.now()),
-            "state": "approved",
-            "html_url": html,
-            "pull_request_url": url,
-            "author_association": association(world, repo, reviewer),
-            "_links": {"html": {"href": html}, "pull_request": {"href": url}},
-        },
-        "pull_request": pull(world, repo, found),
+        "id": reviewer,
+        "node_id": node_id("PRR", reviewer),
+        "user": account(world, reviewer),
+        "body": null,
+        "commit_id": found.head_sha,
+        "submitted_at": time(world.now()),
+        "state": "APPROVED",
+        "html_url": html,
+        "pull_request_url": url,
+        "author_association": association(world, repo, reviewer),
+        "_links": {"html": {"href": html}, "pull_request": {"href": url}},
     })
 }

@@ -221,10 +221,177 @@ async fn a_branch_that_cannot_be_deleted_keeps_no_merge_from_counting() {
     for (status, body) in answers {
         let scene = Scene::app().await;
         let pr = opened(&scene).await;
-        let fault = Fault::answer("POST", "/graphql", 1, status, vec![], body);
+        let fault = Fault::answer("POST", "/graphql", 2, status, vec![], body);
         scene.github.stage().misbehave(fault);
         let done = merge(&scene, &merging(&pr)).await;
         assert_eq!(done, Outcome::Merged { commit: scene.main() }, "{status}");
         assert_eq!(scene.branch(BRANCH), Some(pr.head.to_string()), "{status}");
     }
+}
+
+/// Somebody merges another change of the same line first.
+fn merged_first(scene: &Scene) {
+    scene
+        .github
+        .push(
+            "octocat",
+            REPO,
+            "main",
+            &[("values.yaml", Some("# tenants\ncomcast: 3\n"))],
+        )
+        .expect("a push");
+}
+
+/// The change that takes the place of this one.
+fn anew(old: &OpenedPr) -> ChangeIntent {
+    ChangeIntent {
+        branch: format!("{BRANCH}_2"),
+        recorded: Some(old.clone()),
+        replaces: true,
+        ..intent()
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_is_known_once_github_knows_and_tells_whether_people_had_a_hand_in_it() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    merged_first(&scene);
+    let untouched = Outcome::MergeConflicts {
+        pr: pr.pr.clone(),
+        people: None,
+    };
+    assert_eq!(merge(&scene, &merging(&pr)).await, untouched);
+    let only_look = merging(&pr).only_look();
+    assert_eq!(merge(&scene, &only_look).await, untouched);
+    assert_eq!(scene.calls("PUT", "/merge"), 0);
+    // What is said in the conversation, commands for one, and what programs review is no hand in it.
+    scene
+        .github
+        .comment(REPO, pr.pr.number, "octocat", "/dcr status")
+        .expect("a comment");
+    scene.github.add_bot("linter[bot]");
+    scene
+        .github
+        .approve(REPO, pr.pr.number, "linter[bot]")
+        .expect("approved");
+    assert_eq!(merge(&scene, &merging(&pr)).await, untouched);
+    let people = |outcome| match outcome {
+        Outcome::MergeConflicts { people, .. } => people,
+        other => panic!("{other:?}"),
+    };
+    let number = pr.pr.number;
+    scene
+        .github
+        .review_comment(REPO, number, "octocat", ("values.yaml", 1), "Why?")
+        .expect("a comment");
+    let told = people(merge(&scene, &merging(&pr)).await);
+    assert_eq!(told.as_deref(), Some("octocat commented on its lines"));
+    scene.github.approve(REPO, number, "octocat").expect("approved");
+    let told = people(merge(&scene, &merging(&pr)).await);
+    assert_eq!(told.as_deref(), Some("octocat reviewed it"));
+}
+
+#[tokio::test]
+async fn what_github_does_not_know_yet_is_no_conflict_and_a_409_may_be_one() {
+    let scene = Scene::app().await;
+    let pr = opened(&scene).await;
+    merged_first(&scene);
+    let unknown = format!(
+        r#"{{"number":{},"state":"open","merged":false,"mergeable":null,"mergeable_state":"unknown",
+            "head":{{"ref":"{BRANCH}","sha":"{}","repo":null}},
+            "base":{{"ref":"main","repo":{{"default_branch":"main"}}}}}}"#,
+        pr.pr.number, pr.head
+    );
+    let path = format!("/pulls/{}", pr.pr.number);
+    outdated(&scene, &path, 200, &unknown);
+    match merge(&scene, &merging(&pr)).await {
+        Outcome::MergeWaits { why } => assert!(why.contains("not mergeable"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    // By the time it refuses, it may have found out.
+    outdated(&scene, &path, 200, &unknown);
+    let body = r#"{"message":"Base branch was modified."}"#;
+    scene
+        .github
+        .stage()
+        .misbehave(Fault::answer("PUT", "/merge", 1, 409, vec![], body));
+    let outcome = merge(&scene, &merging(&pr)).await;
+    assert!(matches!(outcome, Outcome::MergeConflicts { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn another_pull_request_takes_the_place_of_one_that_conflicts() {
+    let scene = Scene::app().await;
+    let old = opened(&scene).await;
+    merged_first(&scene);
+    // The answer to the word is lost: it is not said twice.
+    scene.misbehave(
+        "POST",
+        &format!("/issues/{}/comments", old.pr.number),
+        FaultKind::EffectThenCut,
+    );
+    assert!(scene.ours.change(&anew(&old)).await.is_err());
+    let Outcome::ChangeOpened(new) = change(&scene, &anew(&old)).await else {
+        panic!("not opened");
+    };
+    assert_eq!(new.branch, format!("{BRANCH}_2"));
+    let pulls = scene.github.pulls(REPO).expect("pulls");
+    let open: Vec<(u64, bool)> = pulls.iter().map(|pull| (pull.number, pull.open)).collect();
+    assert_eq!(open, [(old.pr.number, false), (new.pr.number, true)]);
+    let said = scene.github.thread(REPO, old.pr.number).expect("the thread");
+    assert_eq!(said.len(), 1, "{said:?}");
+    let number = new.pr.number;
+    assert!(said[0].body.contains("takes its place"), "{}", said[0].body);
+    // Made again, it is the same.
+    assert_eq!(change(&scene, &anew(&old)).await, Outcome::ChangeOpened(new.clone()));
+    assert_eq!(scene.github.thread(REPO, old.pr.number).expect("the thread").len(), 1);
+    assert!(
+        matches!(merge(&scene, &merging(&new)).await, Outcome::Merged { .. }),
+        "#{number} merges"
+    );
+    let now = scene.github.file(REPO, "main", "values.yaml").expect("the repository");
+    assert_eq!(now.as_deref(), Some("# tenants\ncomcast: 2\n"));
+}
+
+#[tokio::test]
+async fn what_gives_way_is_left_to_people_who_came_in_between_and_counts_if_it_was_merged() {
+    let scene = Scene::app().await;
+    let old = opened(&scene).await;
+    merged_first(&scene);
+    scene.github.approve(REPO, old.pr.number, "octocat").expect("approved");
+    assert!(matches!(change(&scene, &anew(&old)).await, Outcome::ChangeOpened(_)));
+    assert!(scene.github.pulls(REPO).expect("pulls")[0].open, "people reviewed it");
+    // Somebody pushed to it: nothing is made beside it.
+    let scene = Scene::app().await;
+    let old = opened(&scene).await;
+    let moved = scene
+        .github
+        .push_to_pr(REPO, old.pr.number, "octocat", &[("x", Some("y"))])
+        .expect("a push");
+    refused(&change(&scene, &anew(&old)).await, &moved);
+    assert_eq!(scene.github.pulls(REPO).expect("pulls").len(), 1);
+    // It was merged after all.
+    let scene = Scene::app().await;
+    let old = opened(&scene).await;
+    let merged = scene
+        .github
+        .merge_by_person(REPO, old.pr.number, "octocat")
+        .expect("a merge");
+    let already = Outcome::ChangeAlreadyMerged { merged: sha(&merged) };
+    assert_eq!(change(&scene, &anew(&old)).await, already);
+    assert_eq!(scene.github.pulls(REPO).expect("pulls").len(), 1);
+}
+
+#[tokio::test]
+async fn edits_that_are_there_by_now_close_what_conflicts() {
+    let scene = Scene::app().await;
+    let old = opened(&scene).await;
+    let theirs = [("values.yaml", Some("# tenants\ncomcast: 2\n")), ("README.md", None)];
+    scene.github.push("octocat", REPO, "main", &theirs).expect("a push");
+    assert_eq!(change(&scene, &anew(&old)).await, Outcome::ChangeUnneeded);
+    let pulls = scene.github.pulls(REPO).expect("pulls");
+    assert_eq!((pulls.len(), pulls[0].open), (1, false));
+    let said = scene.github.thread(REPO, old.pr.number).expect("the thread");
+    assert!(said[0].body.contains("not needed any more"), "{}", said[0].body);
 }

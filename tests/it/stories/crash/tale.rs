@@ -64,8 +64,6 @@ impl Tale {
         self.rest().await;
         self.world().town.dcr.fail(TENANT, "farmer-3 lost");
         self.rest().await;
-        self.world().town.dcr.auto_restart(TENANT);
-        self.rest().await;
         self.world().write(1, "ada", "/dcr retry");
         self.rest().await;
         self.world().town.dcr.complete(TENANT);
@@ -220,8 +218,8 @@ impl Tale {
             seen.push(format!("thread {name}"));
         }
         seen.push(format!(
-            "more than looks at the rebuild: {}, syncs: {}",
-            town.dcr.changing_calls(),
+            "rebuilds: {}, syncs: {}",
+            town.dcr.starts(TENANT),
             town.argocd.syncs(APP)
         ));
         let parked = world.store.effects(Some("parked"), 100).await.unwrap();

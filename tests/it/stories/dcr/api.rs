@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use stepherd::clock::Clock as _;
 use stepherd::sandbox::dcr::ProgressStyle;
 use stepherd::sandbox::town::{APP, REPO, SECOND_TICKET, TENANT, TICKET, Town};
 
@@ -93,7 +94,6 @@ async fn the_run_itself_has_a_seven_field_status_in_every_phase() {
     world.town.dcr.fail(TENANT, "farmer-3 lost");
     minutes(&world, 1).await;
     note(now().await);
-    world.town.dcr.auto_restart(TENANT);
     world.town.jira.comment(TICKET, ADA, "/dcr retry").await.unwrap();
     minutes(&world, 1).await;
     world.town.dcr.complete(TENANT);
@@ -101,15 +101,121 @@ async fn the_run_itself_has_a_seven_field_status_in_every_phase() {
     note(now().await);
     insta::assert_snapshot!(seen.join("\n"), @r#"
     TFFF 0.0 null 0
-    TTFF 0.0 null 0
+    TFFF 0.0 null 0
     FFFF 0.0 null 0
     TFFT 0.0 "stopped by Ada" 0
     TTFF 0.0 null 0
     TTFF 12.5 null 0
     TTFF 12.5 null 1
     TFFT 12.5 "farmer-3 lost" 1
-    TFTF 100.0 null 2
+    TFTF 100.0 null 1
     "#);
+}
+
+/// The task's page: a line a step that has begun, with how many seconds ago it was updated.
+async fn step_states(world: &World) -> String {
+    let path = format!("/api/v1/runs/{}", world.run().await.id);
+    let shown: Value = serde_json::from_str(&world.get(&path, Some(Town::api_token())).await.1).unwrap();
+    let mut lines = Vec::new();
+    for step in shown["stepStates"].as_array().unwrap() {
+        let mut names: Vec<&str> = step.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            [
+                "rebuildPercentage",
+                "stepName",
+                "stepState",
+                "stepStateDetail",
+                "updatedAt"
+            ]
+        );
+        let Some(at) = step["updatedAt"].as_str() else {
+            assert_eq!(step["stepState"], "pending", "{step}");
+            continue;
+        };
+        let age = world.clock.now().duration_since(at.parse().unwrap()).as_secs();
+        let (name, state) = (step["stepName"].as_str().unwrap(), step["stepState"].as_str().unwrap());
+        lines.push(format!(
+            "{name}: {state}, {}, {}, {age} s ago",
+            step["stepStateDetail"], step["rebuildPercentage"]
+        ));
+    }
+    assert_eq!(
+        shown["stepStates"].as_array().unwrap().len(),
+        shown["steps"].as_array().unwrap().len()
+    );
+    world.readable(&lines.join("\n")).await
+}
+
+// Row 6.
+
+#[tokio::test]
+async fn the_states_of_the_steps_are_published_and_their_times_move_with_progress() {
+    let world = World::new().await;
+    world.town.github.require_reviews(REPO, 1).unwrap();
+    super::approved(&world).await;
+    world.pass(Duration::from_secs(20)).await;
+    insta::assert_snapshot!(step_states(&world).await, @r#"
+    HistoryUpdate: completed, "acme/deployment#1 opened", null, 20 s ago
+    HistoryUpdateMerge: waiting, "At least 1 approving review is required by reviewers with write access.", null, 20 s ago
+    "#);
+    world.town.github.require_reviews(REPO, 0).unwrap();
+    minutes(&world, 3).await;
+    let merged = world.town.github.pulls(REPO).unwrap()[1].merged.clone().unwrap();
+    world.town.argocd.git_moved(APP, &merged);
+    world.town.argocd.finish(APP);
+    minutes(&world, 2).await;
+    world.town.dcr.advance(TENANT, 42.0);
+    minutes(&world, 1).await;
+    let last = |text: String| text.lines().last().unwrap().to_owned();
+    insta::assert_snapshot!(last(step_states(&world).await), @"Rebuild: running, null, 42.0, 30 s ago");
+    minutes(&world, 5).await;
+    insta::assert_snapshot!(last(step_states(&world).await), @"Rebuild: running, null, 42.0, 330 s ago");
+    world.town.dcr.advance(TENANT, 43.0);
+    minutes(&world, 1).await;
+    insta::assert_snapshot!(last(step_states(&world).await), @"Rebuild: running, null, 43.0, 30 s ago");
+    world.town.dcr.fail(TENANT, "farmer-3 lost");
+    minutes(&world, 1).await;
+    insta::assert_snapshot!(last(step_states(&world).await), @r#"Rebuild: failed, "farmer-3 lost", 43.0, 30 s ago"#);
+    world.town.jira.comment(TICKET, ADA, "/dcr stop").await.unwrap();
+    minutes(&world, 11).await;
+    insta::assert_snapshot!(step_states(&world).await, @r#"
+    HistoryUpdate: completed, "acme/deployment#1 opened", null, 1460 s ago
+    HistoryUpdateMerge: completed, "merged as SHA", null, 1380 s ago
+    StartFarm: completed, "acme/deployment#2 opened", null, 1380 s ago
+    StartFarmMerge: completed, "merged as SHA", null, 1380 s ago
+    Sync: completed, null, null, 1230 s ago
+    WaitForFarmers: completed, "3 of min 3 farmers ready", null, 1230 s ago
+    Rebuild: canceled, "stopped by Ada", 43.0, 630 s ago
+    CloseTicket: skipped, null, null, 630 s ago
+    "#);
+    assert_eq!(status(&world).await["progressPercentage"], 43.0);
+}
+
+#[tokio::test]
+async fn a_merge_that_failed_says_where_to_look() {
+    let world = World::new().await;
+    world.town.github.require_reviews(REPO, 1).unwrap();
+    super::approved(&world).await;
+    world
+        .town
+        .github
+        .push_to_pr(REPO, 1, "ada", &[("x", Some("y"))])
+        .unwrap();
+    minutes(&world, 2).await;
+    let run = world.run().await;
+    let why = stepherd::domain::standing::failure(&run).expect("it has failed");
+    let opened = run.prs.values().next().expect("there is a pull request");
+    assert_eq!(
+        (why.step.as_str(), why.link.as_ref()),
+        ("HistoryUpdateMerge", Some(&opened.url))
+    );
+    let said = super::ticket(&world).await;
+    assert!(
+        said.contains("- Pull request: open (https://github/acme/deployment/pull/1)"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -212,7 +318,7 @@ async fn the_api_lists_runs_and_shows_one_to_those_who_hold_the_token() {
     Sync: attempt 1 began
     Sync: passed
     WaitForFarmers: attempt 1 began
-    WaitForFarmers: passed (3 of min 3, 3 of 3 farmers in hidden state)
+    WaitForFarmers: passed (3 of min 3 farmers ready)
     Rebuild: attempt 1 began
     Rebuild: failed at 42 %: farmer-3 lost
     ");
