@@ -367,12 +367,8 @@ fn is_live(app: &Value) -> bool {
 
 fn seen(state: ObservedState, detail: impl Into<Option<String>>) -> Observation {
     Observation {
-        state,
-        progress: None,
         detail: detail.into().filter(|text| !text.is_empty()),
-        reason: None,
-        restarts: 0,
-        link: None,
+        ..Observation::of(state)
     }
 }
 

@@ -1,24 +1,28 @@
 //! The cache-rebuild service (DCR) as a back-end: a tenant's rebuild, or the number of its farmers, is a job.
 //!
-//! The service compares no request ids, so whether a rebuild is ours is looked up before one is asked for. What an
-//! earlier attempt started is joined; somebody else's is waited for, never counted as ours and never ended by us.
-//! What its status means is the domain's knowledge (`domain::process`); here it is only fetched.
+//! Nobody starts a rebuild, and nobody ends one: it begins by itself once the minimum of farmers is there, and the
+//! service restarts it by itself after a failure. So this only looks, with two calls that change nothing. What the status
+//! means is the domain's knowledge (`domain::process`); here it is only fetched.
 
 use async_trait::async_trait;
 use reqwest::Method;
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde_json::{Value, json};
-use tracing::{debug, info};
+use serde_json::Value;
+use tracing::debug;
 
 use super::http::{Api, Auth, permanent, retry};
 use super::{Backend, CallError};
+use crate::domain::course::Crew;
 use crate::domain::effect::{JobIntent, Outcome};
 use crate::domain::ids::Percent;
 use crate::domain::process::{ProcessPhase, ProcessStatus};
 use crate::domain::run::{FailureClass, Observation, ObservedState};
 
 const MIN_FARMERS: u32 = 3;
+/// What is counted.
+const COUNTED: &str = "farmers in hidden state";
+const BY_ITSELF: &str = "a rebuild begins by itself once the farmers are there; stepherd neither starts nor ends one";
 
 /// What the adapter needs to know.
 #[derive(Debug, Clone)]
@@ -29,8 +33,8 @@ pub struct DcrConfig {
     pub token: SecretString,
 }
 
-/// The service. A job is told `tenant`, and may be told `watch` (`rebuild`, or `farmers`, which can only be
-/// watched), `min_farmers` (3 if not given) and `link`, where a person can look.
+/// The service. A job is told `tenant`, and may be told `watch` (`rebuild` or `farmers`), `min_farmers` (3 if not
+/// given), `farm_size` (else what the service says it wants) and `link`, where a person can look.
 pub struct Dcr {
     api: Api,
 }
@@ -45,19 +49,15 @@ struct Target<'a> {
     tenant: &'a str,
     watch: Watch,
     min_farmers: u32,
+    farm_size: Option<u32>,
     link: Option<&'a str>,
 }
 
+/// How many farmers are in hidden state, which is when they count, and how many there shall be.
 #[derive(Deserialize)]
 struct Farmers {
     ready: u32,
-}
-
-/// `requestId` is null when somebody else started the rebuild, or nobody ever did.
-#[derive(Deserialize)]
-struct Rebuild {
-    #[serde(rename = "requestId")]
-    request_id: Option<String>,
+    desired: Option<u32>,
 }
 
 impl Dcr {
@@ -69,62 +69,49 @@ impl Dcr {
         })
     }
 
-    /// The outcome of a cancel that finds no rebuild of this run's. Somebody else's is not ours to end.
-    async fn leave_alone(&self, target: &Target<'_>, last: &Rebuild) -> Result<Outcome, CallError> {
-        let status = self.status(target).await?;
-        let nothing_runs = status.as_ref().is_ok_and(|status| match status.phase() {
-            ProcessPhase::Failed | ProcessPhase::Done => true,
-            // One that was asked for may wait for farmers and show as not started.
-            ProcessPhase::Waiting => last.request_id.is_none(),
-            ProcessPhase::Starting | ProcessPhase::Running | ProcessPhase::Inconsistent => false,
-        });
-        if nothing_runs {
-            return Ok(Outcome::JobCanceled);
-        }
-        let reason = format!("the rebuild there is somebody else's ({}): left running", last.whose());
-        Ok(failed(reason, FailureClass::User))
-    }
-
-    async fn farmers(&self, target: &Target<'_>) -> Result<Farmers, CallError> {
-        self.api.call(Method::GET, &target.path("farmers"), None).await?.json()
+    async fn farmers(&self, target: &Target<'_>) -> Result<Crew, CallError> {
+        let farmers: Farmers = self
+            .api
+            .call(Method::GET, &target.path("farmers"), None)
+            .await?
+            .json()?;
+        Ok(Crew {
+            what: COUNTED.to_owned(),
+            there: farmers.ready,
+            min: target.min_farmers,
+            size: target.farm_size.or(farmers.desired),
+        })
     }
 
     /// The status document, or what is wrong with it.
-    async fn status(&self, target: &Target<'_>) -> Result<Result<ProcessStatus, String>, CallError> {
+    async fn status(&self, target: &Target<'_>) -> Result<Result<(ProcessStatus, Value), String>, CallError> {
         let answered = self.api.call(Method::GET, &target.path("processStatus"), None).await?;
         let document: Value = answered.json()?;
         if document.is_null() {
             let why = "DCR: the process status came without a body".to_owned();
             return Err(retry(why, None, FailureClass::Infrastructure));
         }
-        Ok(ProcessStatus::from_json(&document))
+        Ok(ProcessStatus::from_json(&document).map(|status| (status, document)))
     }
 
+    /// That there are enough farmers is what is waited for, whenever they came: no end that could be an earlier one.
     async fn observe_farmers(&self, target: &Target<'_>) -> Result<Observation, CallError> {
-        let ready = self.farmers(target).await?.ready;
-        let enough = ready >= target.min_farmers;
-        let state = if enough {
+        let crew = self.farmers(target).await?;
+        let state = if crew.is_enough() {
             ObservedState::Succeeded
         } else {
             ObservedState::Pending
         };
-        let detail = format!("{ready} of min {} farmers ready", target.min_farmers);
         Ok(Observation {
-            progress: Some(Percent::of(u64::from(ready), u64::from(target.min_farmers))),
+            progress: Some(Percent::of(u64::from(crew.there), u64::from(crew.min))),
             link: target.link.map(str::to_owned),
-            ..seen(state, Some(detail))
+            ..seen(state, Some(crew.to_string()))
         })
     }
 
-    async fn last_rebuild(&self, target: &Target<'_>) -> Result<Rebuild, CallError> {
-        self.api.call(Method::GET, &target.path("rebuild"), None).await?.json()
-    }
-
-    /// `marker` is given where stepherd started the job: an end then counts only if it is the end of that rebuild, not
-    /// of one that was over long before or that somebody else started since.
-    async fn observe_rebuild(&self, target: &Target<'_>, marker: Option<&str>) -> Result<Observation, CallError> {
+    async fn observe_rebuild(&self, target: &Target<'_>) -> Result<Observation, CallError> {
         let link = target.link.map(str::to_owned);
-        let status = match self.status(target).await? {
+        let (status, document) = match self.status(target).await? {
             Ok(status) => status,
             // A status that cannot be read says nothing, neither success nor failure.
             Err(why) => {
@@ -135,58 +122,35 @@ impl Dcr {
             }
         };
         let mut seen = judge(&status);
-        if let Some(marker) = marker.filter(|_| seen.state.is_terminal()) {
-            let last = self.last_rebuild(target).await?;
-            if !last.is_by_step_of(marker) {
-                let detail = format!(
-                    "nothing of this run is there; the last rebuild, {}, has ended",
-                    last.whose()
-                );
-                return Ok(Observation {
-                    link,
-                    ..self::seen(ObservedState::Pending, Some(detail))
-                });
-            }
-        }
         seen.link = link;
-        if !matches!(seen.state, ObservedState::Pending | ObservedState::Running) {
-            return Ok(seen);
+        if seen.state != ObservedState::Unknown {
+            seen.mark = Some(mark(&status, &document));
+            seen.crew = match self.farmers(target).await {
+                Ok(crew) => Some(crew),
+                // The status says enough by itself.
+                Err(why) => {
+                    debug!(%why, "cannot count the farmers");
+                    None
+                }
+            };
         }
-        match self.farmers(target).await {
-            Ok(farmers) if farmers.ready < target.min_farmers => {
-                let (ready, min) = (farmers.ready, target.min_farmers);
-                seen.state = ObservedState::Waiting;
-                seen.detail = Some(if status.has_started {
-                    format!("{ready} of min {min} farmers; the rebuild was aborted and waits up to 30 minutes for them")
-                } else {
-                    format!("{ready} of min {min} farmers; the rebuild waits for them")
-                });
-            }
-            Ok(_) => {}
-            // The status says enough by itself.
-            Err(why) => debug!(%why, "cannot count the farmers"),
+        let too_few = seen.crew.as_ref().is_some_and(|crew| !crew.is_enough());
+        if too_few && matches!(seen.state, ObservedState::Pending | ObservedState::Starting) {
+            seen.state = ObservedState::Waiting;
+            seen.detail = Some("enough farmers; the rebuild begins by itself then".to_owned());
         }
         Ok(seen)
     }
 }
 
-impl Rebuild {
-    /// Whether an attempt of the marker's own run and step asked for it: markers begin `RUN/STEP/`.
-    fn is_by_step_of(&self, marker: &str) -> bool {
-        fn step(marker: &str) -> Option<(&str, &str)> {
-            let mut parts = marker.split('/');
-            parts.next().zip(parts.next())
-        }
-        let asked = self.request_id.as_deref();
-        asked == Some(marker) || asked.and_then(step).is_some_and(|asked| Some(asked) == step(marker))
-    }
-
-    fn whose(&self) -> String {
-        match &self.request_id {
-            Some(id) => format!("`{id}`"),
-            None => "which nobody put a name to".to_owned(),
-        }
-    }
+/// What tells one rebuild's end from another's: the four flags, the count of restarts, progress, reason, and the times
+/// at which it began and ended, if the service tells them.
+fn mark(status: &ProcessStatus, document: &Value) -> String {
+    const TIMES: [&str; 5] = ["startedAt", "completedAt", "finishedAt", "endedAt", "failedAt"];
+    let times = TIMES.map(|name| document.get(name).cloned().unwrap_or_default());
+    let mut said = status.to_json();
+    said["times"] = Value::Array(times.into());
+    said.to_string()
 }
 
 impl<'a> Target<'a> {
@@ -211,6 +175,13 @@ impl<'a> Target<'a> {
             tenant,
             watch,
             min_farmers,
+            farm_size: match given("farm_size") {
+                None => None,
+                Some(text) => Some(
+                    text.parse()
+                        .map_err(|_| "DCR: `farm_size` must be a whole number from 0".to_owned())?,
+                ),
+            },
             link: given("link"),
         })
     }
@@ -222,103 +193,25 @@ impl<'a> Target<'a> {
 
 #[async_trait]
 impl Backend for Dcr {
-    async fn start(&self, intent: &JobIntent) -> Result<Outcome, CallError> {
-        let target = match Target::of(intent) {
-            Ok(target) => target,
-            Err(reason) => return Ok(failed(reason, FailureClass::User)),
-        };
-        if target.watch == Watch::Farmers {
-            let reason = "DCR: farmers can be watched, not started".to_owned();
-            return Ok(failed(reason, FailureClass::User));
-        }
-        let answered = self.api.call(Method::GET, &target.path("rebuild"), None).await?;
-        if answered.status == 404 {
-            return Ok(failed(answered.describe(), FailureClass::User));
-        }
-        let last: Rebuild = answered.json()?;
-        if last.request_id.as_deref() == Some(&intent.marker) {
-            return Ok(Outcome::JobStarted);
-        }
-        let request = json!({"requestId": intent.marker});
-        let answered = self
-            .api
-            .call(Method::POST, &target.path("rebuild"), Some(&request))
-            .await?;
-        match answered.status {
-            409 => {
-                let running = Rebuild {
-                    request_id: answered
-                        .body
-                        .get("requestId")
-                        .and_then(Value::as_str)
-                        .map(str::to_owned),
-                };
-                if running.is_by_step_of(&intent.marker) {
-                    info!(
-                        tenant = target.tenant,
-                        "an earlier attempt's rebuild runs still; joining it"
-                    );
-                    return Ok(Outcome::JobStarted);
-                }
-                // Its end would say nothing about this run, so this run's own comes after it.
-                let (tenant, whose) = (target.tenant, running.whose());
-                let why =
-                    format!("DCR: another rebuild of `{tenant}` is under way, {whose}; this run's waits for its end");
-                Err(retry(why, None, FailureClass::Infrastructure))
-            }
-            401 | 403 => Ok(failed(answered.describe(), FailureClass::Permission)),
-            400 | 404 | 422 => Ok(failed(answered.describe(), FailureClass::User)),
-            _ => answered.json::<Rebuild>().map(|_| Outcome::JobStarted),
-        }
+    /// Configuration does not allow it; a plan that was stored before may still ask.
+    async fn start(&self, _: &JobIntent) -> Result<Outcome, CallError> {
+        Ok(never())
     }
 
-    async fn find(&self, intent: &JobIntent) -> Result<bool, CallError> {
-        let target = Target::of(intent).map_err(|why| permanent(why, FailureClass::User))?;
-        if target.watch == Watch::Farmers {
-            return Ok(false);
-        }
-        let answered = self.api.call(Method::GET, &target.path("rebuild"), None).await?;
-        if answered.status == 404 {
-            return Ok(false);
-        }
-        // One of an earlier attempt that still runs would have been joined.
-        Ok(answered.json::<Rebuild>()?.is_by_step_of(&intent.marker))
+    async fn find(&self, _: &JobIntent) -> Result<bool, CallError> {
+        Ok(false)
     }
 
-    async fn observe(&self, intent: &JobIntent, started: bool) -> Result<Observation, CallError> {
+    async fn observe(&self, intent: &JobIntent, _: bool) -> Result<Observation, CallError> {
         let target = Target::of(intent).map_err(|why| permanent(why, FailureClass::User))?;
         match target.watch {
-            Watch::Rebuild => {
-                self.observe_rebuild(&target, started.then_some(intent.marker.as_str()))
-                    .await
-            }
+            Watch::Rebuild => self.observe_rebuild(&target).await,
             Watch::Farmers => self.observe_farmers(&target).await,
         }
     }
 
-    async fn cancel(&self, intent: &JobIntent) -> Result<Outcome, CallError> {
-        let target = match Target::of(intent) {
-            Ok(target) => target,
-            Err(reason) => return Ok(failed(reason, FailureClass::User)),
-        };
-        if target.watch == Watch::Farmers {
-            return Ok(Outcome::JobCanceled);
-        }
-        let last = self.last_rebuild(&target).await?;
-        if !last.is_by_step_of(&intent.marker) {
-            return self.leave_alone(&target, &last).await;
-        }
-        let answered = self
-            .api
-            .call(Method::POST, &target.path("rebuild/cancel"), None)
-            .await?;
-        match answered.status {
-            // Nothing runs.
-            409 => Ok(Outcome::JobCanceled),
-            401 | 403 => Ok(failed(answered.describe(), FailureClass::Permission)),
-            _ if answered.is_success() => Ok(Outcome::JobCanceled),
-            _ => Ok(failed(answered.describe(), FailureClass::User)),
-        }
+    async fn cancel(&self, _: &JobIntent) -> Result<Outcome, CallError> {
+        Ok(never())
     }
 }
 
@@ -328,18 +221,21 @@ fn is_tenant(text: &str) -> bool {
     text.len() <= 100 && !text.starts_with('.') && text.bytes().all(plain)
 }
 
-fn failed(reason: String, class: FailureClass) -> Outcome {
-    Outcome::Failed { reason, class }
+fn never() -> Outcome {
+    Outcome::Failed {
+        reason: format!("DCR: {BY_ITSELF}"),
+        class: FailureClass::User,
+    }
 }
 
 /// What the status alone says.
 fn judge(status: &ProcessStatus) -> Observation {
     let (state, detail) = match status.phase() {
         ProcessPhase::Waiting => (ObservedState::Pending, None),
-        ProcessPhase::Starting => (ObservedState::Running, Some("starting".to_owned())),
+        ProcessPhase::Starting => (ObservedState::Starting, Some("starting".to_owned())),
         ProcessPhase::Running => {
             let times = if status.restart_count == 1 { "time" } else { "times" };
-            let resumed = format!("resumed, restarted {} {times}", status.restart_count);
+            let resumed = format!("restarted {} {times} by the service", status.restart_count);
             (ObservedState::Running, (status.restart_count > 0).then_some(resumed))
         }
         ProcessPhase::Failed => (ObservedState::Failed, None),
@@ -361,12 +257,8 @@ fn judge(status: &ProcessStatus) -> Observation {
 
 fn seen(state: ObservedState, detail: Option<String>) -> Observation {
     Observation {
-        state,
-        progress: None,
         detail,
-        reason: None,
-        restarts: 0,
-        link: None,
+        ..Observation::of(state)
     }
 }
 

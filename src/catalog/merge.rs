@@ -11,7 +11,8 @@ use super::backends;
 use super::diagnose::did_you_mean;
 use super::page::{At, Names, Page};
 use super::settings::BackendForm;
-use super::steps::{RawStep, Steps, need};
+use super::steps::{Steps, need};
+use super::steps_raw::RawStep;
 use super::values::{Known, Scalar};
 
 /// Who merges.

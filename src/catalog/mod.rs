@@ -23,6 +23,7 @@ mod settings_raw;
 mod settings_read;
 mod shape;
 mod steps;
+mod steps_raw;
 mod triggers;
 mod values;
 

@@ -14,7 +14,8 @@ use crate::domain::values::parse_value;
 use super::page::{At, Names, Page};
 use super::people::known_platform;
 use super::settings::BackendForm;
-use super::steps::{self, RawStep, Roles};
+use super::steps::{self, Roles};
+use super::steps_raw::RawStep;
 use super::values::{KindParts, Known, OneOrSeveral, RawKind, Scalar, stand_in};
 
 /// A pipeline: parameters, locks, audience and steps.

@@ -24,14 +24,18 @@ pub const BACKENDS: [BackendForm; 2] = [
         words: &[("prune", &["true", "false"])],
         defers: &["app", "project"],
         defers_optional: &["app_namespace"],
+        never_started: None,
     },
     BackendForm {
         name: "dcr",
         required: &["tenant"],
-        optional: &["watch", "min_farmers", "link"],
+        optional: &["watch", "min_farmers", "farm_size", "link"],
         words: &[("watch", &["rebuild", "farmers"])],
         defers: &[],
         defers_optional: &[],
+        never_started: Some(
+            "a rebuild begins by itself once the farmers are there, and the service restarts it by itself",
+        ),
     },
 ];
 
@@ -51,6 +55,8 @@ pub struct BackendForm {
     pub defers: &'static [&'static str],
     /// Keys that may be given with them.
     pub defers_optional: &'static [&'static str],
+    /// Why its jobs are only watched, if they cannot be started.
+    pub never_started: Option<&'static str>,
 }
 
 /// stepherd's settings. Every one has a value; secrets never show in `Debug`.

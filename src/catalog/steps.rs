@@ -4,23 +4,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
 use crate::domain::edit::{Edit, EditAction};
 use crate::domain::ids::{BackendName, RoleName, StepName};
 use crate::domain::pipeline::{
-    AskOption, AskSpec, ChangeSpec, JobSpec, MoveSpec, OnFailure, ParamKind, StepKind, StepSpec, TellSpec, WorkSpec,
+    AskOption, AskSpec, ChangeSpec, HALF_AN_HOUR, JobSpec, MoveSpec, OnFailure, ParamKind, StepKind, StepSpec,
+    TellSpec, WorkSpec,
 };
 use crate::domain::template::Template;
 use crate::domain::values::parse_value;
 
 use super::backends;
 use super::diagnose::did_you_mean;
-use super::merge::{RawBy, RawDeferred, RawLeaves, RawMethod, leaves};
+use super::merge::leaves;
 use super::page::{At, Names, Page};
 use super::pipelines::{is_pointer, path, repo};
 use super::settings::BackendForm;
+use super::steps_raw::{RawEdit, RawInsertXml, RawJob, RawOnFailure, RawSet, RawStep, RawStepKind};
 use super::values::{Known, Scalar, stand_in};
 
 /// The longest label of a button, in characters.
@@ -28,170 +27,6 @@ const LABEL_MAX: usize = 80;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A step.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawStep {
-    /// Its name, unique in the pipeline; part of its branch's name.
-    pub(super) name: At<String>,
-    /// What people call it.
-    title: At<String>,
-    /// What it does.
-    kind: At<RawStepKind>,
-    /// How long one attempt may take, not counting time the back-end waits for something else: 90m, 7d. Without it
-    /// 15m for change and tell, 1h for work, 7d for merge and ask.
-    timeout: Option<At<String>>,
-    /// How many further attempts are made without asking, for failures that are not the user's. 0 to 10; without it, 0.
-    #[schemars(range(min = 0, max = 10))]
-    auto_retries: Option<u32>,
-    /// What the step leaves behind in the world, for whoever stops the run after it.
-    leaves: Option<RawLeaves>,
-
-    /// change: the repository, as owner/name or git@host:owner/name.git. A template.
-    repo: Option<At<String>>,
-    /// change: title of the pull request and first line of the commit. A template.
-    pr_title: Option<At<String>>,
-    /// change: body of the pull request, Markdown. A template; what expressions give is escaped.
-    pr_body: Option<At<String>>,
-    /// change: the edits, made in order as one commit.
-    edit: Option<At<Vec<RawEdit>>>,
-
-    /// merge: the earlier change step whose pull request is meant.
-    pub(super) branch_of: Option<At<String>>,
-    /// merge: who merges; without it, stepherd.
-    pub(super) by: Option<At<RawBy>>,
-    /// merge: how stepherd merges; without it, a merge commit.
-    pub(super) method: Option<At<RawMethod>>,
-    /// merge: applications that the merge feeds and that a later step brings to the running system. Each is read right
-    /// before the merge: if it is synced automatically, the step fails with that reason and nothing is merged; as long as
-    /// it cannot be read, nothing is merged either.
-    pub(super) deferred: Option<At<Vec<RawDeferred>>>,
-
-    /// work: the jobs, all at once. The step passes when every one succeeded.
-    job: Option<At<Vec<RawJob>>>,
-    /// work: what the first failed job does to the others; without it, they are left running.
-    on_failure: Option<At<RawOnFailure>>,
-    /// work: how often each job is looked at: 30s. Without it, 15s.
-    every: Option<At<String>>,
-
-    /// ask: the question. A template.
-    question: Option<At<String>>,
-    /// ask: the options; the first answer wins.
-    option: Option<At<Vec<RawOption>>>,
-    /// ask: who may answer, any of these roles.
-    roles: Option<At<Vec<At<String>>>>,
-    /// ask: whether neither who started the run nor who resumed it last may answer, from any of their accounts. Without
-    /// it, true if one of the roles has `approves = true` in people.toml.
-    not_the_asker: Option<At<bool>>,
-
-    /// tell: move a ticket.
-    move_ticket: Option<At<RawMove>>,
-    /// tell: post a note to every thread of the run. A template.
-    note: Option<At<String>>,
-}
-
-/// The five kinds of step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum RawStepKind {
-    /// Edit files in a repository on a branch of this step; open or find the pull request.
-    Change,
-    /// Merge, or wait for the merge of, the pull request that an earlier step opened.
-    Merge,
-    /// One job or a parallel set of jobs on back-ends.
-    Work,
-    /// A question with options to named roles.
-    Ask,
-    /// Move a ticket, post a note.
-    Tell,
-}
-
-/// One edit of one file: a path and one of `write`, `set`, `insert_xml`, `delete`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RawEdit {
-    /// The file's path in the repository. A template.
-    path: At<String>,
-    /// The file's whole content, created if absent. A template.
-    write: Option<At<String>>,
-    /// One value in a YAML, JSON or TOML file; everything else in it stays as it is.
-    set: Option<RawSet>,
-    /// An XML element inserted once.
-    insert_xml: Option<RawInsertXml>,
-    /// The file is removed.
-    delete: Option<At<bool>>,
-}
-
-/// One value in a file.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RawSet {
-    /// JSON pointer (RFC 6901); missing objects on the way are created. A template.
-    pointer: At<String>,
-    /// The value; text is read as JSON where it is JSON, else it is a string. A template.
-    value: At<Scalar>,
-}
-
-/// An XML element.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RawInsertXml {
-    /// The parent: element names from the root, /project/modules. A template.
-    parent: At<String>,
-    /// The element, as XML. A template.
-    element: At<String>,
-}
-
-/// One job.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RawJob {
-    /// Its name, unique in the step.
-    name: At<String>,
-    /// The back-end it runs on: argocd, dcr.
-    backend: At<String>,
-    /// Whether stepherd starts it; otherwise it only observes what starts by itself. Without it, true.
-    start: Option<bool>,
-    /// What the back-end needs to know. Templates. argocd: app, project; and revision, prune, app_namespace. dcr: tenant;
-    /// and watch (rebuild, farmers), min_farmers, link.
-    #[serde(default)]
-    with: BTreeMap<At<String>, At<Scalar>>,
-}
-
-/// What the first failed job does to the others, and what becomes of jobs that still run when the step fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum RawOnFailure {
-    /// The step fails at once; nothing more is started or looked at, and what runs is left running and listed.
-    Leave,
-    /// The step fails at once; what was started is told to end.
-    Cancel,
-    /// The step fails when the others have ended.
-    Drain,
-}
-
-/// One option of a question.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RawOption {
-    /// What to type.
-    value: At<String>,
-    /// What it says.
-    label: At<String>,
-    /// Whether the run goes on; otherwise it ends as canceled. Without it, true.
-    go_on: Option<bool>,
-}
-
-/// Moving a ticket.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct RawMove {
-    /// The ticket. A template; without it, the run's own.
-    ticket: Option<At<String>>,
-    /// The status it should have afterwards, by id or name.
-    to: At<String>,
-}
 
 /// The steps that are right. Every name that becomes known on the way is known to the steps after it.
 pub(super) fn compile(
@@ -254,10 +89,15 @@ impl Steps<'_> {
             RawStepKind::Merge | RawStepKind::Ask => 7 * DAY,
         };
         let timeout = raw.timeout.as_ref().map(|text| page.duration(text, SECOND, 365 * DAY));
+        // What has a bound on stalling needs no other.
+        let usual = raw.stall.is_none().then_some(usual);
         Some(StepSpec {
             title: page.worded("the title", &raw.title),
             name: name?,
-            timeout: timeout.unwrap_or(Some(usual))?,
+            timeout: match timeout {
+                Some(given) => Some(given?),
+                None => usual,
+            },
             auto_retries: raw.auto_retries.unwrap_or(0),
             kind: kind?,
             leaves: raw.leaves.as_ref().map(|raw| leaves(page, raw, later, &self.known)),
@@ -378,6 +218,15 @@ impl Steps<'_> {
             compiled.extend(self.job(page, job));
         }
         let every = raw.every.as_ref().map(|text| page.duration(text, SECOND, DAY));
+        let mut time = |given: &Option<At<String>>, usual: Option<Duration>| match given {
+            Some(text) => page.duration(text, SECOND, 365 * DAY),
+            None => usual,
+        };
+        let (stall, unsure_after, restart_within) = (
+            time(&raw.stall, None),
+            time(&raw.unsure_after, Some(HALF_AN_HOUR)),
+            time(&raw.restart_within, Some(HALF_AN_HOUR)),
+        );
         Some(WorkSpec {
             jobs: compiled,
             on_failure: match raw.on_failure.as_ref().map(At::get) {
@@ -386,12 +235,27 @@ impl Steps<'_> {
                 Some(RawOnFailure::Drain) => OnFailure::Drain,
             },
             every: every.unwrap_or(Some(15 * SECOND))?,
+            stall,
+            unsure_after: unsure_after?,
+            restart_within: restart_within?,
+            follow_restarts: raw.follow_restarts.as_ref().is_some_and(|said| *said.get()),
         })
     }
 
     fn job(&self, page: &mut Page, raw: &RawJob) -> Option<JobSpec> {
-        match self.backends.iter().find(|form| form.name == raw.backend.get()) {
-            Some(form) => backends::check_with(page, &raw.backend, &raw.with, form),
+        let form = self.backends.iter().find(|form| form.name == raw.backend.get());
+        let startable = form.is_none_or(|form| form.never_started.is_none());
+        match form {
+            Some(form) => {
+                backends::check_with(page, &raw.backend, &raw.with, form);
+                if let (Some(why), Some(start)) = (form.never_started, raw.start.as_ref().filter(|at| *at.get())) {
+                    page.say_hint(
+                        start.span(),
+                        format!("the back-end `{}` starts nothing: {why}", form.name),
+                        "start = false",
+                    );
+                }
+            }
             None => page.push(
                 raw.backend.span(),
                 format!("there is no back-end `{}`", raw.backend.get()),
@@ -401,7 +265,7 @@ impl Steps<'_> {
         Some(JobSpec {
             name: raw.name.get().clone(),
             backend: raw.backend.get().parse::<BackendName>().ok()?,
-            start: raw.start.unwrap_or(true),
+            start: raw.start.as_ref().map_or(startable, |said| *said.get()),
             with: self.with(page, &raw.with),
         })
     }
@@ -507,6 +371,10 @@ fn refuse_foreign(page: &mut Page, raw: &RawStep) {
         (Work, "job", raw.job.as_ref().map(At::span)),
         (Work, "on_failure", raw.on_failure.as_ref().map(At::span)),
         (Work, "every", raw.every.as_ref().map(At::span)),
+        (Work, "stall", raw.stall.as_ref().map(At::span)),
+        (Work, "unsure_after", raw.unsure_after.as_ref().map(At::span)),
+        (Work, "restart_within", raw.restart_within.as_ref().map(At::span)),
+        (Work, "follow_restarts", raw.follow_restarts.as_ref().map(At::span)),
         (Ask, "question", raw.question.as_ref().map(At::span)),
         (Ask, "option", raw.option.as_ref().map(At::span)),
         (Ask, "roles", raw.roles.as_ref().map(At::span)),

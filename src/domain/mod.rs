@@ -7,6 +7,7 @@
 pub mod branch;
 pub mod card;
 pub mod command;
+pub mod course;
 pub mod decide;
 pub mod doc;
 pub mod edit;
@@ -14,6 +15,7 @@ pub mod effect;
 pub mod grammar;
 pub mod ids;
 pub mod nearest;
+pub mod observation;
 pub mod pipeline;
 pub mod places;
 pub mod policy;

@@ -110,8 +110,9 @@ pub struct StepSpec {
     pub name: StepName,
     /// What people call it.
     pub title: String,
-    /// How long one attempt may take, not counting time the back-end spends waiting for something else.
-    pub timeout: Duration,
+    /// How long one attempt may take, not counting time the back-end spends waiting for something else. `Work` steps
+    /// may be bounded by a stall alone.
+    pub timeout: Option<Duration>,
     /// How many further attempts are made without asking, for failures that are not the user's.
     pub auto_retries: u32,
     /// What it does.
@@ -211,6 +212,29 @@ pub struct WorkSpec {
     pub on_failure: OnFailure,
     /// How often each job is observed.
     pub every: Duration,
+    /// How long the jobs may stay where they are; waits do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall: Option<Duration>,
+    /// How long a job may show what may be an earlier end before people are asked.
+    #[serde(default = "half_an_hour", skip_serializing_if = "is_half_an_hour")]
+    pub unsure_after: Duration,
+    /// How long a back-end that tries again by itself is waited for.
+    #[serde(default = "half_an_hour", skip_serializing_if = "is_half_an_hour")]
+    pub restart_within: Duration,
+    /// Whether a job that its back-end restarted after the step had failed is followed without asking.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follow_restarts: bool,
+}
+
+/// As long as the rebuild service waits before it tries again.
+pub const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
+
+fn half_an_hour() -> Duration {
+    HALF_AN_HOUR
+}
+
+fn is_half_an_hour(time: &Duration) -> bool {
+    *time == HALF_AN_HOUR
 }
 
 /// What the first failed job of a set does to the others.

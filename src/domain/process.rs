@@ -61,7 +61,7 @@ impl ProcessStatus {
             progress: ["progressPercentage", "rebuildPercentage"]
                 .iter()
                 .find_map(|name| fields.get(*name).and_then(percent)),
-            failure_reason: reason(fields)?,
+            failure_reason: reason(fields),
             restart_count: restarts(fields)?,
         })
     }
@@ -116,31 +116,34 @@ fn percent(value: &Value) -> Option<Percent> {
     (!number.is_nan()).then(|| Percent::clamped(number))
 }
 
-fn reason(fields: &Map<String, Value>) -> Result<Option<String>, String> {
-    match fields.get("failureReason") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.chars().take(REASON_MAX).collect())),
-        Some(other) => Err(format!(
-            "`failureReason` in the process status must be text, got {}",
-            kind(other)
-        )),
-    }
+/// A reason that is no text is kept as the JSON it is.
+fn reason(fields: &Map<String, Value>) -> Option<String> {
+    let text = match fields.get("failureReason")? {
+        Value::Null => return None,
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    (!text.trim().is_empty()).then(|| text.chars().take(REASON_MAX).collect())
 }
 
+/// A count that cannot be read is an error: a restart would be missed.
 fn restarts(fields: &Map<String, Value>) -> Result<u32, String> {
-    match fields.get("restartCount") {
-        None | Some(Value::Null) => Ok(0),
-        Some(value) => value
-            .as_u64()
-            .map(|count| u32::try_from(count).unwrap_or(u32::MAX))
-            .ok_or_else(|| {
-                format!(
-                    "`restartCount` in the process status must be a whole number from 0, got {}",
-                    kind(value)
-                )
-            }),
-    }
+    let value = match fields.get("restartCount") {
+        None | Some(Value::Null) => return Ok(0),
+        Some(value) => value,
+    };
+    let count = match value {
+        Value::String(text) => text.trim().parse().ok(),
+        value => value.as_u64(),
+    };
+    count
+        .map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+        .ok_or_else(|| {
+            format!(
+                "`restartCount` in the process status must be a whole number from 0, got {}",
+                kind(value)
+            )
+        })
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -1,15 +1,19 @@
 //! The questions that a run asks: which one is open, how the others were closed, and when an answer must say which
 //! one it means.
 //!
-//! At most one question of a run is open: it is the phase of the attempt under way. Every other one is closed, and
+//! At most one question of a run is open: it is the phase of the attempt under way, or what that attempt is in doubt
+//! about. Every other one is closed, and
 //! the run remembers how, so that a late answer can be told what became of its question.
+
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{QuestionId, StepName};
-use super::pipeline::{AskSpec, StepKind, StepSpec};
+use super::pipeline::{AskOption, AskSpec, StepKind, StepSpec};
 use super::run::{Attempt, By, Happened, History, Phase, Run, RunState};
+use super::template::Template;
 
 /// A question that is no longer open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +64,8 @@ pub struct Open<'a> {
     pub spec: &'a AskSpec,
     /// The question, rendered.
     pub text: &'a str,
+    /// When it was asked.
+    asked_at: Timestamp,
     /// The attempt that asks.
     attempt: &'a Attempt,
 }
@@ -67,7 +73,37 @@ pub struct Open<'a> {
 impl Open<'_> {
     /// When it was asked.
     pub fn asked_at(&self) -> Timestamp {
-        self.attempt.since
+        self.asked_at
+    }
+}
+
+/// The answer that says that an end is this run's.
+pub const THIS_RUNS: &str = "this";
+
+/// What people may answer when it cannot be told whose end a back-end shows. Whoever may answer at all may answer this.
+static WHOSE: LazyLock<AskSpec> = LazyLock::new(|| {
+    let option = |value: &str, label: &str| AskOption {
+        value: value.to_owned(),
+        label: label.to_owned(),
+        go_on: true,
+    };
+    AskSpec {
+        question: Template::new(""),
+        options: vec![
+            option(THIS_RUNS, "It is this run's: go on"),
+            option("wait", "An earlier one's: keep waiting"),
+        ],
+        roles: Vec::new(),
+        not_the_asker: false,
+    }
+});
+
+/// The options of the questions that a step asks.
+pub fn options(step: &StepSpec) -> &[AskOption] {
+    match &step.kind {
+        StepKind::Ask(ask) => &ask.options,
+        StepKind::Work(_) => &WHOSE.options,
+        _ => &[],
     }
 }
 
@@ -76,18 +112,18 @@ pub fn open(run: &Run) -> Option<Open<'_>> {
     let RunState::Active(attempt) = &run.state else {
         return None;
     };
-    let Phase::Asking { id, question } = &attempt.phase else {
-        return None;
-    };
     let step = &run.plan.steps[attempt.step];
-    let StepKind::Ask(spec) = &step.kind else {
-        return None;
+    let (id, text, asked_at, spec) = match (&attempt.phase, &step.kind, &attempt.doubt) {
+        (Phase::Asking { id, question }, StepKind::Ask(spec), _) => (id, question, attempt.since, spec),
+        (Phase::Watching { .. }, StepKind::Work(_), Some(doubt)) => (&doubt.id, &doubt.question, doubt.since, &*WHOSE),
+        _ => return None,
     };
     Some(Open {
         id,
         step,
         spec,
-        text: question,
+        text,
+        asked_at,
         attempt,
     })
 }
@@ -115,6 +151,10 @@ pub fn was_offered_before(run: &Run, open: &Open<'_>, value: &str) -> bool {
             || run.passed.iter().any(|passed| passed.step == step.name);
         let offers = |ask: &AskSpec| ask.options.iter().any(|o| o.value.eq_ignore_ascii_case(value));
         asked_before && matches!(&step.kind, StepKind::Ask(ask) if offers(ask))
+    }) || run.questions.iter().any(|closed| {
+        let step = run.plan.step(&closed.step).map(|(_, step)| step);
+        let work = step.filter(|step| matches!(step.kind, StepKind::Work(_)));
+        work.is_some_and(|step| options(step).iter().any(|o| o.value.eq_ignore_ascii_case(value)))
     })
 }
 

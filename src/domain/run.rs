@@ -7,9 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::course::{Course, Crew, Doubt};
 use super::ids::{
     BackendName, ParamName, Percent, PersonName, PrRef, QuestionId, Repo, RunId, Sha, StepName, ThreadRef, TicketKey,
 };
+pub use super::observation::{Observation, ObservedState};
 use super::pipeline::Pipeline;
 use super::question::ClosedQuestion;
 use super::signal::Account;
@@ -175,6 +177,12 @@ pub struct Attempt {
     pub waited: Duration,
     /// Since when the back-end has been waiting, if it is.
     pub waiting_since: Option<Timestamp>,
+    /// When one of its jobs was last seen to get on: another state, progress or count of restarts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Timestamp>,
+    /// What people are asked because it cannot be told by looking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
     /// The branch's own number: 1, or more when a pull request that was closed unmerged, or that conflicts with what was
     /// merged since, forced a new branch.
     pub branch: u32,
@@ -245,6 +253,9 @@ pub struct Job {
     pub state: JobState,
     /// The last observation; absent before the first.
     pub seen: Option<Observation>,
+    /// What is known about its course beyond the last observation.
+    #[serde(default, skip_serializing_if = "Course::is_unknown")]
+    pub course: Course,
 }
 
 /// Where a job stands with us. A start and a request to end are addressed to a job by its marker, and wanted only as
@@ -281,51 +292,6 @@ impl JobState {
             Self::Starting | Self::Unconfirmed | Self::Watched | Self::Canceling | Self::Ending => true,
             Self::NotStarted | Self::Ended => false,
         }
-    }
-}
-
-/// What a back-end says about a job, normalised.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Observation {
-    /// Its state.
-    pub state: ObservedState,
-    /// How far it is.
-    pub progress: Option<Percent>,
-    /// What it is doing or waiting for. Outside input.
-    pub detail: Option<String>,
-    /// Why it failed, as the back-end gave it. Outside input.
-    pub reason: Option<String>,
-    /// How often the back-end restarted it by itself.
-    pub restarts: u32,
-    /// Where a person can look.
-    pub link: Option<String>,
-}
-
-/// A job's state. Unknown vendor values become `Unknown`, which is never terminal and never success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum ObservedState {
-    /// Nothing runs there yet.
-    Pending,
-    /// It runs.
-    Running,
-    /// It was started and waits for something else (farmers below the minimum); the deadline stands still.
-    Waiting,
-    /// Done well.
-    Succeeded,
-    /// Failed.
-    Failed,
-    /// Canceled.
-    Canceled,
-    /// Not needed; counts as passed.
-    Skipped,
-    /// The back-end contradicts itself or says something new.
-    Unknown,
-}
-
-impl ObservedState {
-    /// Whether it will not change any more by itself.
-    pub fn is_terminal(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Canceled | Self::Skipped)
     }
 }
 
@@ -387,6 +353,9 @@ pub struct Failure {
     /// Jobs of the step that may still run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<LeftJob>,
+    /// Who worked on it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crew: Option<Crew>,
 }
 
 /// A job that its failed step left behind.
@@ -494,6 +463,40 @@ pub enum Happened {
         progress: Option<Percent>,
         /// The reason, if the back-end still tells. Outside input.
         reason: Option<String>,
+        /// How far it is now: less than before, and it began again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        now: Option<Percent>,
+        /// Who worked on it before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<Crew>,
+        /// Who works on it now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Crew>,
+        /// Whether the run had stopped on the failure before it, and takes no part in what runs now.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unattended: bool,
+    },
+    /// A job failed, and its back-end will try again by itself; the run waits for that.
+    Interrupted {
+        /// Which step.
+        step: StepName,
+        /// Which job.
+        job: String,
+        /// The reason as the back-end gave it. Outside input.
+        reason: String,
+        /// How far it was.
+        progress: Option<Percent>,
+        /// Who is there to work on it.
+        crew: Option<Crew>,
+        /// Until when the restart is waited for.
+        until: Timestamp,
+    },
+    /// After the run had stopped on its failure, the back-end completed the job by itself.
+    DoneSince {
+        /// Which step.
+        step: StepName,
+        /// Which job.
+        job: String,
     },
     /// A step failed and the run stopped.
     Failed(Failure),

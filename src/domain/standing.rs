@@ -8,9 +8,14 @@ use super::run::{
 
 /// The last observation that tells most about the attempt: of the first job that has not ended, else of the last.
 pub fn last_seen(attempt: &Attempt) -> Option<&Observation> {
+    live_job(attempt)?.seen.as_ref()
+}
+
+/// The job that tells most about the attempt, of those that were seen.
+pub fn live_job(attempt: &Attempt) -> Option<&Job> {
     let jobs = jobs(attempt);
     let live = jobs.iter().find(|job| job.state.may_run() && job.seen.is_some());
-    live.or(jobs.iter().rev().find(|job| job.seen.is_some()))?.seen.as_ref()
+    live.or(jobs.iter().rev().find(|job| job.seen.is_some()))
 }
 
 /// The attempt that the run is or was last on.
@@ -61,7 +66,8 @@ pub fn attempt_restarts(attempt: &Attempt) -> u32 {
         .fold(0, u32::saturating_add)
 }
 
-fn jobs(attempt: &Attempt) -> &[Job] {
+/// The attempt's jobs.
+pub fn jobs(attempt: &Attempt) -> &[Job] {
     match &attempt.phase {
         Phase::Checking { jobs } | Phase::Watching { jobs } | Phase::Stopping { jobs, .. } => jobs,
         Phase::Acting { .. } | Phase::Asking { .. } => &[],

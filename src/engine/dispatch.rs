@@ -326,7 +326,7 @@ impl Engine {
         };
         let history = self.store.history(id).await?;
         let entry = history.iter().find(|entry| entry.seq == seq);
-        let Some(doc) = entry.and_then(|entry| card::notice(&run, &entry.what)) else {
+        let Some(doc) = entry.and_then(|entry| card::notice(&run, entry)) else {
             return Ok(Went::So(EffectSettled::Done));
         };
         let Some(place) = self.below_card(id, thread).await? else {

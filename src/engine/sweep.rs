@@ -556,11 +556,7 @@ impl JobLook {
 
 fn unknown(detail: String) -> Observation {
     Observation {
-        state: ObservedState::Unknown,
-        progress: None,
         detail: Some(detail),
-        reason: None,
-        restarts: 0,
-        link: None,
+        ..Observation::of(ObservedState::Unknown)
     }
 }

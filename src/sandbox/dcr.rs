@@ -1,24 +1,26 @@
 //! The stand-in for the cache-rebuild service: one rebuild per tenant, seven fields of status, farmers that come
-//! and go. Nothing happens in it by itself: the caller moves each tenant on.
+//! and go. Time does nothing in it: the caller moves each tenant on, as the service would.
 //!
-//! The service is not idempotent: a `requestId` is kept for look-ups and never compared with an earlier one.
+//! Nobody starts a rebuild and nobody ends one, so there is nothing to call but what shows it. A rebuild begins by itself
+//! when the minimum of farmers has come. Too few farmers fail it; if they are back within half an hour it is restarted by
+//! itself. Every restart is counted, and forgets the failure.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use axum::routing::{get, post};
-use jiff::Timestamp;
+use axum::routing::get;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::Now;
 use super::stage::{Served, Stage, serve};
-use super::wire::{Handled, Reply, credential, is_json, lock};
+use super::wire::{Handled, Reply, credential, lock};
 
-const REQUEST_ID_CHARS_MAX: usize = 200;
+/// How long the service waits for its farmers before it gives a rebuild up.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 
 /// How `progressPercentage` is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,8 +49,6 @@ pub struct DcrOptions {
     pub style: ProgressStyle,
     /// Progress goes by the name `rebuildPercentage`.
     pub rebuild_percentage: bool,
-    /// A POST after a failure also counts up `restartCount`, as an automatic restart does.
-    pub resume_counts_as_restart: bool,
 }
 
 impl DcrOptions {
@@ -59,7 +59,6 @@ impl DcrOptions {
             now,
             style: ProgressStyle::Integer,
             rebuild_percentage: false,
-            resume_counts_as_restart: false,
         }
     }
 }
@@ -94,12 +93,8 @@ impl Flags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Idle,
-    /// Accepted, too few farmers.
-    Held,
     Starting,
     Running,
-    /// It ran, then farmers went away.
-    Aborted,
     Failed,
     Completed,
 }
@@ -111,20 +106,21 @@ struct Tenant {
     progress: f64,
     failure: Option<String>,
     restarts: u32,
-    request: Option<String>,
-    started_at: Option<Timestamp>,
+    /// When it failed for want of farmers.
+    abandoned_at: Option<Timestamp>,
     ready: u32,
     desired: u32,
     minimum: u32,
-    starts: u32,
+    begun: u32,
+    completed: usize,
 }
 
 impl Tenant {
     fn flags(&self) -> Flags {
         self.forced.unwrap_or_else(|| {
             Flags::of(match self.phase {
-                Phase::Idle | Phase::Held => "FFFF",
-                Phase::Starting | Phase::Aborted => "TFFF",
+                Phase::Idle => "FFFF",
+                Phase::Starting => "TFFF",
                 Phase::Running => "TTFF",
                 Phase::Failed => "TFFT",
                 Phase::Completed => "TFTF",
@@ -132,33 +128,56 @@ impl Tenant {
         })
     }
 
-    fn is_under_way(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Held | Phase::Starting | Phase::Running | Phase::Aborted
-        )
-    }
-
     fn enough_farmers(&self) -> bool {
         self.ready >= self.minimum
     }
 
-    fn begin(&mut self, request: Option<String>, now: Timestamp, resume_counts: bool) {
-        if self.phase == Phase::Failed {
-            self.restarts += u32::from(resume_counts);
-        } else {
-            self.progress = 0.0;
-            self.restarts = 0;
-        }
+    /// From nothing.
+    fn begin(&mut self) {
+        self.phase = Phase::Starting;
+        self.progress = 0.0;
+        self.restarts = 0;
         self.failure = None;
-        self.request = request;
-        self.started_at = Some(now);
-        self.starts += 1;
-        self.phase = if self.enough_farmers() {
-            Phase::Starting
-        } else {
-            Phase::Held
-        };
+        self.abandoned_at = None;
+        self.begun += 1;
+    }
+
+    fn restart(&mut self, progress: f64) {
+        self.phase = Phase::Running;
+        self.progress = progress;
+        self.restarts += 1;
+        self.failure = None;
+        self.abandoned_at = None;
+    }
+
+    fn fail(&mut self, reason: &str) {
+        self.phase = Phase::Failed;
+        self.failure = Some(reason.to_owned());
+    }
+
+    /// A tenant whose farmers were there all the time has begun by now.
+    fn has_begun(&mut self) {
+        if self.phase == Phase::Idle && self.enough_farmers() {
+            self.begin();
+        }
+    }
+
+    fn farmers_changed(&mut self, enough_before: bool, now: Timestamp) {
+        let enough = self.enough_farmers();
+        match self.phase {
+            Phase::Idle | Phase::Completed if enough && !enough_before => self.begin(),
+            Phase::Starting | Phase::Running if !enough => {
+                self.fail(&format!("{} of {} farmers left", self.ready, self.minimum));
+                self.abandoned_at = Some(now);
+            }
+            Phase::Failed if enough => {
+                let abandoned = self.abandoned_at.take();
+                if abandoned.is_some_and(|at| now.duration_since(at) <= PATIENCE) {
+                    self.restart(self.progress);
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -197,7 +216,7 @@ impl Dcr {
         })
     }
 
-    /// A tenant whose rebuild needs this many farmers, with all of them ready.
+    /// A tenant whose rebuild needs this many farmers, with all of them ready for long and nothing going on.
     pub fn add_tenant(&self, tenant: &str, minimum: u32) {
         let new = Tenant {
             phase: Phase::Idle,
@@ -205,12 +224,12 @@ impl Dcr {
             progress: 0.0,
             failure: None,
             restarts: 0,
-            request: None,
-            started_at: None,
+            abandoned_at: None,
             ready: minimum,
             desired: minimum,
             minimum,
-            starts: 0,
+            begun: 0,
+            completed: 0,
         };
         lock(&self.inner.tenants).insert(tenant.to_owned(), new);
     }
@@ -227,60 +246,60 @@ impl Dcr {
         self.change(tenant, |t| t.desired = desired);
     }
 
-    /// So many farmers are ready. Too few abort a running rebuild until they are back; enough release a held one.
+    /// So many farmers are in hidden state, which is when they count. When the minimum has come a rebuild begins; too few
+    /// fail it.
     pub fn set_farmers(&self, tenant: &str, ready: u32) {
+        let now = (lock(&self.inner.options).now)();
         self.change(tenant, |t| {
+            let enough_before = t.enough_farmers();
             t.ready = ready;
             t.desired = t.desired.max(ready);
-            t.phase = match (t.phase, t.enough_farmers()) {
-                (Phase::Running, false) => Phase::Aborted,
-                (Phase::Aborted, true) => Phase::Running,
-                (Phase::Held, true) => Phase::Starting,
-                (phase, _) => phase,
-            };
+            t.farmers_changed(enough_before, now);
         });
     }
 
-    /// Somebody else starts the rebuild, without a request id.
-    pub fn start_by_hand(&self, tenant: &str) {
-        let now = self.now();
-        self.change(tenant, |t| t.begin(None, now, false));
+    /// A rebuild begins from nothing, whatever there was before.
+    pub fn begin(&self, tenant: &str) {
+        self.change(tenant, Tenant::begin);
     }
 
-    /// The rebuild gets to this percentage. With too few farmers it gets no further than started.
+    /// The rebuild gets to this percentage.
     pub fn advance(&self, tenant: &str, percent: f64) {
-        self.change(tenant, |t| match t.phase {
-            Phase::Held => t.phase = Phase::Starting,
-            Phase::Starting | Phase::Running if t.enough_farmers() => {
+        self.change(tenant, |t| {
+            t.has_begun();
+            if matches!(t.phase, Phase::Starting | Phase::Running) {
                 t.phase = Phase::Running;
                 t.progress = percent;
             }
-            _ => {}
         });
     }
 
     /// The rebuild fails where it is.
     pub fn fail(&self, tenant: &str, reason: &str) {
         self.change(tenant, |t| {
-            t.phase = Phase::Failed;
-            t.failure = Some(reason.to_owned());
+            t.has_begun();
+            t.fail(reason);
         });
     }
 
-    /// The supervisor starts the failed rebuild again by itself: the failure is forgotten, the restart counted.
+    /// The service restarts the rebuild by itself, from where it was: the failure is forgotten, the restart counted.
     pub fn auto_restart(&self, tenant: &str) {
-        self.change(tenant, |t| {
-            t.phase = Phase::Running;
-            t.failure = None;
-            t.restarts += 1;
-        });
+        self.change(tenant, |t| t.restart(t.progress));
+    }
+
+    /// The same, from nothing.
+    pub fn restart_anew(&self, tenant: &str) {
+        self.change(tenant, |t| t.restart(0.0));
     }
 
     /// The rebuild is done.
     pub fn complete(&self, tenant: &str) {
         self.change(tenant, |t| {
+            t.has_begun();
             t.phase = Phase::Completed;
+            t.completed += 1;
             t.progress = 100.0;
+            t.failure = None;
         });
     }
 
@@ -289,18 +308,30 @@ impl Dcr {
         self.change(tenant, |t| t.forced = flags);
     }
 
-    /// How many rebuilds were started for the tenant, resumed ones included, automatic restarts not.
-    pub fn starts(&self, tenant: &str) -> u32 {
-        lock(&self.inner.tenants).get(tenant).map_or(0, |t| t.starts)
+    /// How many rebuilds have begun for the tenant, restarts of them not counted.
+    pub fn begun(&self, tenant: &str) -> u32 {
+        lock(&self.inner.tenants).get(tenant).map_or(0, |t| t.begun)
+    }
+
+    /// How many rebuilds were completed, of all tenants.
+    pub fn completed(&self) -> usize {
+        let tenants = lock(&self.inner.tenants);
+        tenants.values().map(|t| t.completed).sum()
+    }
+
+    /// How often the rebuild that there is was restarted.
+    pub fn restarts(&self, tenant: &str) -> u32 {
+        lock(&self.inner.tenants).get(tenant).map_or(0, |t| t.restarts)
+    }
+
+    /// How many calls were anything but a look: there is nothing else that it would do.
+    pub fn changing_calls(&self) -> usize {
+        self.stage.calls().iter().filter(|call| call.method != "GET").count()
     }
 
     /// The flags as served now.
     pub fn flags(&self, tenant: &str) -> Option<Flags> {
         lock(&self.inner.tenants).get(tenant).map(Tenant::flags)
-    }
-
-    fn now(&self) -> Timestamp {
-        (lock(&self.inner.options).now)()
     }
 
     fn change(&self, tenant: &str, how: impl FnOnce(&mut Tenant)) {
@@ -314,8 +345,6 @@ fn routes(inner: Arc<Inner>) -> Router {
     Router::new()
         .route("/api/v1/tenants/{tenant}/processStatus", get(process_status))
         .route("/api/v1/tenants/{tenant}/farmers", get(farmers))
-        .route("/api/v1/tenants/{tenant}/rebuild", get(rebuild).post(start_rebuild))
-        .route("/api/v1/tenants/{tenant}/rebuild/cancel", post(cancel_rebuild))
         .fallback(async || error(404, "no such resource"))
         .with_state(inner)
 }
@@ -350,55 +379,6 @@ async fn farmers(State(inner): Service, Path(tenant): Path<String>, headers: Hea
     inner.with_tenant(&headers, &tenant, |t| {
         Ok(Reply::json(200, json!({"ready": t.ready, "desired": t.desired})))
     })
-}
-
-async fn rebuild(State(inner): Service, Path(tenant): Path<String>, headers: HeaderMap) -> Handled {
-    inner.with_tenant(&headers, &tenant, |t| {
-        let started_at = t.started_at.map(|at| at.to_string());
-        Ok(Reply::json(
-            200,
-            json!({"requestId": t.request, "startedAt": started_at}),
-        ))
-    })
-}
-
-async fn start_rebuild(State(inner): Service, Path(tenant): Path<String>, headers: HeaderMap, body: Bytes) -> Handled {
-    let (now, resume_counts) = {
-        let options = lock(&inner.options);
-        ((options.now)(), options.resume_counts_as_restart)
-    };
-    inner.with_tenant(&headers, &tenant, |t| {
-        let request = request_id(&headers, &body)?;
-        if t.is_under_way() {
-            let body = json!({"error": "a rebuild is already running", "requestId": t.request});
-            return Err(Reply::json(409, body));
-        }
-        t.begin(Some(request.clone()), now, resume_counts);
-        Ok(Reply::json(202, json!({"requestId": request})))
-    })
-}
-
-async fn cancel_rebuild(State(inner): Service, Path(tenant): Path<String>, headers: HeaderMap) -> Handled {
-    inner.with_tenant(&headers, &tenant, |t| {
-        if !t.is_under_way() {
-            return Err(error(409, "no rebuild is running"));
-        }
-        t.phase = Phase::Failed;
-        t.failure = Some("canceled".to_owned());
-        Ok(Reply::json(202, json!({"requestId": t.request})))
-    })
-}
-
-fn request_id(headers: &HeaderMap, body: &Bytes) -> Result<String, Reply> {
-    if !is_json(headers) {
-        return Err(error(415, "the body must be application/json"));
-    }
-    let body: Value = serde_json::from_slice(body).map_err(|_| error(400, "the body is not JSON"))?;
-    let request = body.get("requestId").and_then(Value::as_str).unwrap_or_default();
-    if request.is_empty() || request.chars().count() > REQUEST_ID_CHARS_MAX {
-        return Err(error(400, "requestId must be a string of 1 to 200 characters"));
-    }
-    Ok(request.to_owned())
 }
 
 fn written(percent: f64, style: ProgressStyle) -> Value {

@@ -211,17 +211,22 @@ fn text_that_looks_like_a_number_is_set_as_text() {
 }
 
 #[test]
-fn the_dcr_pipeline_waits_longer_than_a_healthy_node_may_take() {
+fn the_dcr_pipeline_starts_no_rebuild_and_waits_longer_than_a_healthy_one_may_take() {
     let catalog = catalog::load(&shipped().join("config"), &Env::new()).expect("the shipped files");
     let dcr = &catalog.pipelines[&"dcr".parse().expect("a name")];
     let (_, wait) = dcr.step(&"WaitForFarmers".parse().expect("a name")).expect("the step");
-    assert!(wait.timeout > Duration::from_secs(55 * 60));
+    assert!(wait.timeout > Some(Duration::from_secs(55 * 60)));
     let StepKind::Work(work) = &wait.kind else {
         panic!("not a work step: {wait:?}");
     };
     assert!(!work.jobs[0].start);
     let (_, rebuild) = dcr.step(&"Rebuild".parse().expect("a name")).expect("the step");
-    assert_eq!(rebuild.timeout, Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(rebuild.timeout, None, "a healthy rebuild may take nine days");
+    let StepKind::Work(work) = &rebuild.kind else {
+        panic!("not a work step: {rebuild:?}");
+    };
+    assert!(!work.jobs[0].start);
+    assert_eq!(work.stall, Some(Duration::from_secs(12 * 3600)));
     assert_eq!(dcr.ticket_param().map(|param| param.name.as_str()), Some("ticket"));
     let min = dcr
         .params
@@ -542,7 +547,7 @@ fn the_table_of_commands_is_made_from_the_commands() {
     | `/dcr start <tenant> [ticket] [farmers_min=1..100] [sha]` | Start a rebuild for a tenant | operator | github, jira, discord |
     | `/dcr status [run]` | Show where a run stands | viewer, operator | github, jira, discord |
     | `/dcr retry [run] [failure]` | Resume a run that stopped, at the step that failed | operator | github, jira, discord |
-    | `/dcr stop [run]` | Cancel what runs and end the run | operator | github, jira, discord |
+    | `/dcr stop [run]` | End the run and what it started; a rebuild goes on without it | operator | github, jira, discord |
     | `/dcr answer <value> [run] [question]` | Answer a run's question | operator, approver | github, jira, discord |
     | `/dcr list` | List the runs that are under way | viewer, operator | github, jira, discord |
     | `/dcr why [run]` | Say why a run stands where it does: its decisions, by whom and under which role | viewer, operator | github, jira, discord |

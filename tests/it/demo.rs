@@ -55,14 +55,21 @@ fn the_demo_tells_the_main_job_to_its_end() {
     let run = told["run"].as_str().unwrap();
     let name = format!("✅ DCR rebuild comcast · SREPROV-3072 · {run}");
     let card = format!("{name} — completed");
-    let notices = ["❌ Rebuild failed at 42 %".to_owned(), format!("{name} completed.")];
+    let restarted = "🔁 Rebuild failed at 42 % and was restarted by the service (restart 1): it goes on at 42 %";
+    let notices = [
+        "❌ Rebuild failed at 42 %".to_owned(),
+        restarted.to_owned(),
+        format!("{name} completed."),
+    ];
     assert_eq!(said(0), [std::slice::from_ref(&card), &notices[..]].concat());
     assert_eq!(said(1), [std::slice::from_ref(&card), &notices[..]].concat());
     assert_eq!(
         said(2),
         [
-            &[card.clone(), notices[0].clone(), "/dcr retry".to_owned()],
-            &notices[1..]
+            std::slice::from_ref(&card),
+            &notices[..2],
+            &["/dcr retry".to_owned()],
+            &notices[2..]
         ]
         .concat()
     );

@@ -114,14 +114,7 @@ fn dcr(place: &Place) -> Result<Dcr, String> {
 }
 
 fn done() -> Observation {
-    Observation {
-        state: ObservedState::Succeeded,
-        progress: None,
-        detail: None,
-        reason: None,
-        restarts: 0,
-        link: None,
-    }
+    Observation::of(ObservedState::Succeeded)
 }
 
 /// The delivery, and the decision to start.

@@ -168,7 +168,6 @@ impl Outside {
                 }))
             }
             "farmers" => Some(json!({ "ready": 3 })),
-            "rebuild" => Some(json!({ "requestId": null })),
             _ => None,
         }
     }

@@ -55,13 +55,13 @@ async fn farm(show: &mut Show) -> Result<(), Trouble> {
         .await?;
     }
     show.town.dcr.set_farmers(TENANT, FARMERS);
-    show.until("the rebuild to be started", |_, town| town.dcr.starts(TENANT) == 1)
+    show.until("the rebuild to begin", |_, town| town.dcr.begun(TENANT) == 1)
         .await
 }
 
 async fn rebuild(show: &mut Show) -> Result<(), Trouble> {
     show.screen
-        .stage(&format!("{FARMERS} farmers are ready. The rebuild has started."));
+        .stage(&format!("{FARMERS} farmers are ready. The rebuild begins by itself."));
     for percent in [4, 11, 19, 30, FAILS_AT] {
         progress(show, percent).await?;
     }
@@ -80,13 +80,27 @@ async fn rebuild(show: &mut Show) -> Result<(), Trouble> {
 }
 
 async fn resume(show: &mut Show) -> Result<(), Trouble> {
+    show.screen
+        .stage("The rebuild service restarts it by itself, from where it was.");
+    show.town.dcr.auto_restart(TENANT);
+    show.until("the restart to be told in every thread", |scene, _| {
+        let is_notice = |said: &Message| !said.is_card() && said.text.contains("was restarted by the service");
+        let told = scene
+            .threads
+            .iter()
+            .filter(|thread| thread.messages.iter().any(is_notice));
+        told.count() >= 4
+    })
+    .await?;
     show.screen.stage(&format!(
-        "Ada writes “/dcr retry” on {REPO}#{RETRY_ON}. What is done stays done."
+        "Ada writes “/dcr retry” on {REPO}#{RETRY_ON}. stepherd follows what runs; what is done stays done."
     ));
     let said = show.town.github.comment(REPO, RETRY_ON, "ada", "/dcr retry");
     said.map_err(stuck)?;
-    show.until("the rebuild to be resumed", |_, town| town.dcr.starts(TENANT) == 2)
-        .await?;
+    show.until("the run to follow the rebuild again", |scene, _| {
+        !scene.card().contains("failed")
+    })
+    .await?;
     progress(show, 58).await?;
     show.screen.stage("Ada asks in Discord: /dcr status");
     let asked = show

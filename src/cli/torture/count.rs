@@ -10,7 +10,7 @@
 //! | order (`start`, `retry`, `stop`, an approval) | it got a 2xx and neither took effect nor was answered; on a pull request also: no 👀 and no answer | two answers to one; more effects and refusals than orders were given for that ticket or run |
 //! | pull request | a step recorded one that is not there, or is not merged though the step that merges it passed | two for one run and step, two commits on its branch, one for a run that nobody knows |
 //! | sync | a run passed its sync and none was accepted | two accepted for one run, step and attempt; one for an attempt that the run never made |
-//! | rebuild | the same for starts of the rebuild | the same |
+//! | rebuild | more runs passed theirs than rebuilds were completed: one passed on the end of another's | any call that is more than a look: rebuilds begin by themselves |
 //! | ticket | a run completed and its ticket was not moved or is not done | moved twice; moved though no run of it completed |
 //! | card | a thread of the run has none, or it does not show how the run stands | two in one thread |
 //! | notice | a thread that the run had when it was to be told has not got it | two with one marker, or with one text, in one thread |
@@ -113,8 +113,10 @@ pub struct Seen {
     pub pulls: Vec<Pull>,
     /// The marker of every sync that was accepted.
     pub syncs: Vec<String>,
-    /// The marker of every start of a rebuild that was accepted.
-    pub rebuilds: Vec<String>,
+    /// How many rebuilds were completed.
+    pub rebuilds: usize,
+    /// Every call of the rebuild service that was more than a look.
+    pub rebuild_calls: Vec<String>,
     /// The ticket of every move by stepherd.
     pub moves: Vec<String>,
     /// The statuses of tickets.
@@ -217,7 +219,7 @@ pub fn count(given: &[Given], seen: &Seen, memory: &Memory) -> Vec<Row> {
         orders(given, seen, memory),
         pulls(seen, memory),
         jobs("syncs", "Sync", &seen.syncs, memory),
-        jobs("rebuilds", "Rebuild", &seen.rebuilds, memory),
+        rebuilds(seen, memory),
         tickets(seen, memory),
         cards(seen, memory),
         notices(seen, memory),
@@ -407,6 +409,22 @@ fn jobs(what: &'static str, step: &str, markers: &[String], memory: &Memory) -> 
             row.lost.push(format!("any start of {own}…, which {} passed", run.id));
         }
     }
+    row
+}
+
+/// An end counts for one run only, because an end needs a beginning.
+fn rebuilds(seen: &Seen, memory: &Memory) -> Row {
+    let mut row = Row::of("rebuilds");
+    row.counted = memory.runs.iter().filter(|run| run.passed.contains("Rebuild")).count();
+    if row.counted > seen.rebuilds {
+        row.lost.push(format!(
+            "{} runs passed their rebuild, and only {} were completed",
+            row.counted, seen.rebuilds
+        ));
+    }
+    let calls = seen.rebuild_calls.iter();
+    row.doubled
+        .extend(calls.map(|call| format!("the rebuild service was told to {call}")));
     row
 }
 

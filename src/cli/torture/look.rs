@@ -169,12 +169,10 @@ fn jobs(town: &Town, seen: &mut Seen) {
             seen.syncs.push(marker.unwrap_or("a sync without a name").to_owned());
         }
     }
-    for call in town.dcr.stage.calls_to("POST", "/rebuild") {
-        if is_good(call.status) && call.path.ends_with("/rebuild") {
-            let marker = body(&call.body)["requestId"].as_str().unwrap_or_default().to_owned();
-            seen.rebuilds.push(marker);
-        }
-    }
+    seen.rebuilds = town.dcr.completed();
+    let more_than_looks = town.dcr.stage.calls().into_iter().filter(|call| call.method != "GET");
+    seen.rebuild_calls
+        .extend(more_than_looks.map(|call| format!("{} {}", call.method, call.path)));
     for call in town.jira.stage.calls_to("POST", "/transitions") {
         let ticket = call.path.split('/').rev().nth(1).unwrap_or_default().to_owned();
         if is_good(call.status) {
@@ -261,7 +259,7 @@ fn kept(run: &Run, history: &[History]) -> Kept {
             Happened::StopAsked { .. } => kept.stops += 1,
             _ => {}
         }
-        if card::notice(run, &entry.what).is_some() {
+        if card::notice(run, entry).is_some() {
             // A thread hears only of what happens after it has joined.
             let places = kept.places.iter();
             let hearing = places.filter(|place| opened_at.get(*place).is_none_or(|opened| *opened < entry.seq));

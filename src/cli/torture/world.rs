@@ -19,64 +19,75 @@ const POST: Duration = Duration::from_millis(300);
 /// More than any torture uses up.
 const CALLS: u64 = 10_000_000;
 
-/// A rebuild under way.
-struct Rebuild {
-    progress: u64,
-    /// Where it fails.
-    fails_at: Option<u64>,
-}
+/// For how many beats an end stands before the farm is switched off, so that everybody has seen it.
+const STANDS: u32 = 20;
 
-/// One tenant's farmers and rebuilds, for ever.
+/// One tenant's farmers and rebuilds, for ever. A rebuild begins when the farmers come, and when it is done they go.
 pub(super) async fn rebuild(field: Arc<Field>, tenant: Tenant, mut dice: Dice) {
     let town = &field.town;
     let name = tenant.name.as_str();
-    let mut seen = 0;
-    let mut now: Option<Rebuild> = None;
+    let (mut progress, mut fails_at, mut beats) = (0, None, 0);
     town.dcr.set_farmers(name, 0);
     loop {
         tokio::time::sleep(BEAT).await;
         let hurry = field.winding_down.is_cancelled();
-        if hurry || dice.one_in(8) {
-            town.dcr.set_farmers(name, FARMERS);
-        } else if dice.one_in(40) {
+        let Some(flags) = town.dcr.flags(name) else { return };
+        beats += 1;
+        if flags.has_completed {
+            if beats >= STANDS {
+                (progress, beats) = (0, 0);
+                town.dcr.set_farmers(name, 0);
+                // The farm is switched on again for the next one.
+                tokio::time::sleep(BEAT).await;
+                town.dcr.set_farmers(name, FARMERS);
+            }
+        } else if flags.has_failed {
+            if hurry || dice.one_in(8) {
+                town.dcr.set_farmers(name, FARMERS);
+            }
+            // The service restarts it by itself, from where it was or from nothing.
+            if town.dcr.flags(name).is_some_and(|flags| flags.has_failed) && beats >= STANDS {
+                (fails_at, beats) = (None, 0);
+                if dice.one_in(2) {
+                    town.dcr.auto_restart(name);
+                } else {
+                    progress = 0;
+                    town.dcr.restart_anew(name);
+                }
+            }
+        } else if !flags.has_started {
+            if hurry || dice.one_in(8) {
+                fails_at = dice.one_in(3).then(|| dice.between(5, 90));
+                town.dcr.set_farmers(name, FARMERS);
+            }
+        } else if !hurry && dice.one_in(40) {
             town.dcr.set_farmers(name, FARMERS - 1);
+        } else {
+            progress += if hurry { 60 } else { dice.between(2, 20) };
+            let fails = fails_at.filter(|at| !hurry && progress >= *at);
+            beats = go_on(town, name, progress, fails, &mut dice).unwrap_or(beats);
         }
-        let starts = town.dcr.starts(name);
-        if starts > seen {
-            seen = starts;
-            let fails_at = dice.one_in(3).then(|| dice.between(5, 90));
-            now = Some(Rebuild { progress: 0, fails_at });
-        }
-        now = now.and_then(|rebuild| go_on(town, name, rebuild, hurry, &mut dice));
     }
 }
 
-/// What is left of the rebuild after a beat.
-fn go_on(town: &Town, tenant: &str, mut rebuild: Rebuild, hurry: bool, dice: &mut Dice) -> Option<Rebuild> {
-    let flags = town.dcr.flags(tenant)?;
-    if flags.has_failed || flags.has_completed {
-        // Somebody has cancelled it.
+/// One beat of a rebuild that runs; a new count of beats if it has ended.
+fn go_on(town: &Town, tenant: &str, progress: u64, fails: Option<u64>, dice: &mut Dice) -> Option<u32> {
+    if let Some(at) = fails {
+        town.dcr.advance(tenant, percent(at));
+        let reason = format!("shard {} is damaged", dice.between(1, 4096));
+        town.dcr.fail(tenant, &reason);
+    } else if progress >= 100 {
+        town.dcr.complete(tenant);
+    } else {
+        town.dcr.advance(tenant, percent(progress));
         return None;
     }
-    rebuild.progress += if hurry { 60 } else { dice.between(2, 20) };
-    let fails_at = rebuild.fails_at.filter(|_| !hurry);
-    #[expect(clippy::cast_precision_loss, reason = "a percentage")]
-    let percent = rebuild.progress.min(fails_at.unwrap_or(99)) as f64;
-    town.dcr.advance(tenant, percent);
-    if !flags.is_running {
-        rebuild.progress = rebuild.progress.min(20);
-        return Some(rebuild);
-    }
-    if fails_at.is_some_and(|at| rebuild.progress >= at) {
-        town.dcr
-            .fail(tenant, &format!("shard {} is damaged", dice.between(1, 4096)));
-        None
-    } else if rebuild.progress >= 100 {
-        town.dcr.complete(tenant);
-        None
-    } else {
-        Some(rebuild)
-    }
+    Some(0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a percentage")]
+fn percent(progress: u64) -> f64 {
+    progress.min(99) as f64
 }
 
 /// Argo CD notices each merge, in the application that it is for, for ever. Now and then the sync after it fails.

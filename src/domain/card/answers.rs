@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{at_progress, card, command_line, commas, headline, minute, name, values};
+use super::{at_progress, by_itself, card, command_line, commas, headline, minute, name, values};
 use crate::domain::command::{Arg, Command, Invocation, Misread, Verb};
 use crate::domain::decide::{Doubt, NoRun};
 use crate::domain::doc::{Block, Doc, Span};
@@ -385,17 +385,8 @@ pub fn happened(what: &Happened) -> String {
         Happened::MadeAnew { step, pr } => {
             format!("{step}: {pr} conflicts with what was merged since; the same edits are made anew")
         }
-        Happened::Restarted {
-            step,
-            job,
-            restarts,
-            progress,
-            ..
-        } => {
-            format!(
-                "{step}: {job} was restarted by its back-end{} (restart {restarts})",
-                at_progress(*progress)
-            )
+        Happened::Restarted { .. } | Happened::Interrupted { .. } | Happened::DoneSince { .. } => {
+            by_itself::happened(what)
         }
         Happened::Failed(failure) => format!(
             "{}: failed{}: {}{}",

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{commas, headline, minute, name, retry_line};
 use crate::domain::doc::{Block, Button, Doc, Span, Tone};
 use crate::domain::ids::QuestionId;
-use crate::domain::pipeline::{AskOption, StepKind};
+use crate::domain::pipeline::AskOption;
 use crate::domain::question::{self, ClosedQuestion, Closing, Open};
 use crate::domain::run::{By, Failure, Happened, History, Run, RunState};
 
@@ -75,10 +75,8 @@ fn no_longer_asking(run: &Run, closed: &ClosedQuestion) -> Doc {
 
 /// What the option that was chosen says.
 fn label(run: &Run, closed: &ClosedQuestion, value: &str) -> String {
-    let options = match run.plan.step(&closed.step).map(|(_, step)| &step.kind) {
-        Some(StepKind::Ask(ask)) => ask.options.as_slice(),
-        _ => &[],
-    };
+    let step = run.plan.step(&closed.step).map(|(_, step)| step);
+    let options = step.map(question::options).unwrap_or_default();
     let option = options.iter().find(|option| option.value == value);
     option.map_or(value, |option| &option.label).to_owned()
 }

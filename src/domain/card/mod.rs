@@ -6,6 +6,7 @@
 
 mod answers;
 mod asked;
+mod by_itself;
 mod notice;
 
 pub use answers::{
@@ -99,8 +100,8 @@ pub fn name(run: &Run) -> String {
 fn icon(run: &Run) -> &'static str {
     match &run.state {
         RunState::Queued { .. } => "⏳",
+        RunState::Active(_) if question::open(run).is_some() => "❓",
         RunState::Active(attempt) => match attempt.phase {
-            Phase::Asking { .. } => "❓",
             Phase::Stopping { .. } => "⏹️",
             _ => "▶️",
         },
@@ -122,12 +123,13 @@ fn state(run: &Run) -> String {
         RunState::Active(attempt) => {
             let title = &run.plan.steps[attempt.step].title;
             match &attempt.phase {
-                Phase::Asking { .. } => format!("{title}: waits for an answer"),
+                _ if question::open(run).is_some() => format!("{title}: waits for an answer"),
                 Phase::Stopping { by, .. } => format!("{title}: stopping, asked by {}", by.name),
                 Phase::Checking { .. } => format!("{title}: looking at what is running"),
                 Phase::Acting { waiting_for: Some(_) } => format!("{title}: waiting"),
                 _ => match standing::last_seen(attempt).map(|seen| seen.state) {
                     Some(state) if is_waiting(state) => format!("{title}: waiting"),
+                    Some(ObservedState::Starting) => format!("{title}: starting"),
                     _ if attempt.number > 1 => format!("{title}: resumed"),
                     _ => title.clone(),
                 },
@@ -160,6 +162,15 @@ fn fields(run: &Run) -> Vec<(String, Vec<Span>)> {
         field("Attempt", vec![Span::text(attempt.number.to_string())]);
         if let Some((label, doing)) = doing(attempt) {
             field(label, vec![Span::text(doing)]);
+        }
+        if let Some(open) = question::open(run) {
+            field("Question", vec![Span::text(open.text)]);
+        }
+        if let Some(crew) = standing::last_seen(attempt).and_then(|seen| seen.crew.as_ref()) {
+            field("There", vec![Span::text(crew.to_string())]);
+        }
+        if let Some(eta) = eta(attempt).filter(|_| matches!(run.state, RunState::Active(_))) {
+            field("Done by", vec![Span::text(eta)]);
         }
         if let Some(url) = standing::last_seen(attempt).and_then(|seen| seen.link.clone()) {
             field("Back-end", vec![Span::link("open", url)]);
@@ -233,13 +244,23 @@ pub fn doing(attempt: &Attempt) -> Option<(&'static str, String)> {
     const WAITING: &str = "Waiting for";
     match &attempt.phase {
         Phase::Acting { waiting_for } => waiting_for.clone().map(|what| (WAITING, what)),
-        Phase::Asking { question, .. } => Some(("Question", question.clone())),
+        Phase::Asking { .. } => None,
         _ => {
             let seen = standing::last_seen(attempt)?;
             let label = if is_waiting(seen.state) { WAITING } else { "Doing" };
             seen.detail.clone().map(|detail| (label, detail))
         }
     }
+}
+
+/// When what goes by itself and runs will be done, at the rate of late.
+fn eta(attempt: &Attempt) -> Option<String> {
+    let job = standing::live_job(attempt)?;
+    let runs = job.seen.as_ref()?.state == ObservedState::Running;
+    (runs && job.course.baseline.is_some()).then(|| match job.course.eta {
+        Some(at) => format!("{}, at the rate of late", minute(at)),
+        None => "unknown".to_owned(),
+    })
 }
 
 fn is_waiting(state: ObservedState) -> bool {
@@ -292,7 +313,9 @@ fn next(run: &Run) -> Vec<Span> {
             command("stop"),
         ],
         RunState::Active(attempt) => match &attempt.phase {
-            Phase::Asking { .. } => question::open(run).map_or_else(Vec::new, |open| asked::to_answer(run, &open)),
+            Phase::Asking { .. } | Phase::Watching { .. } if question::open(run).is_some() => {
+                question::open(run).map_or_else(Vec::new, |open| asked::to_answer(run, &open))
+            }
             Phase::Stopping { look: true, .. } => {
                 vec![Span::text(
                     "It ends as soon as stepherd has looked what became of the last try.",
@@ -301,13 +324,23 @@ fn next(run: &Run) -> Vec<Span> {
             Phase::Stopping { .. } => vec![Span::text("It ends as soon as what runs has ended.")],
             _ => vec![
                 Span::text(outlook(attempt)),
-                Span::text(" To cancel: "),
+                Span::text(if only_watched(attempt) {
+                    " To end the run, while what it watches goes on without it: "
+                } else {
+                    " To cancel: "
+                }),
                 command("stop"),
             ],
         },
         RunState::Stopped { why, attempt } => after_failure(run, why, !standing::left(attempt).is_empty()),
         RunState::Finished { .. } => vec![Span::text("Nothing left to do.")],
     }
+}
+
+/// Whether stepherd only watches what runs: to stop the run ends nothing else.
+fn only_watched(attempt: &Attempt) -> bool {
+    let jobs = standing::jobs(attempt);
+    !jobs.is_empty() && jobs.iter().all(|job| !job.start)
 }
 
 /// What to type after a failure, and what that does to jobs that were left behind.

@@ -1,39 +1,18 @@
 //! New messages in a thread: failures, restarts, notes and the end of a run, each said once.
 
-use super::{after_failure, at_progress, class_text, failed_at, left_behind, name, progress_text};
+use super::{after_failure, by_itself, class_text, failed_at, left_behind, name, progress_text};
 use crate::domain::doc::{Block, Doc, Span, Tone};
 use crate::domain::ids::StepName;
 use crate::domain::pipeline::StepKind;
-use crate::domain::run::{Failure, Happened, Run, Verdict};
+use crate::domain::run::{Failure, Happened, History, Run, Verdict};
 
 /// What a history entry says as a message of its own; `None` for entries that only the card shows.
-pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
-    match what {
+pub fn notice(run: &Run, entry: &History) -> Option<Doc> {
+    match &entry.what {
         Happened::Failed(failure) => Some(failed(run, failure)),
         Happened::AutoRetried(failure) => Some(auto_retried(run, failure)),
-        Happened::Restarted {
-            step,
-            job,
-            restarts,
-            progress,
-            reason,
-        } => {
-            let spans = vec![
-                Span::text("🔁 "),
-                Span::strong(step.as_str()),
-                Span::text(format!(
-                    "{} failed{} and was restarted by its back-end (restart {restarts}). ",
-                    of_several(run, step, job),
-                    at_progress(*progress)
-                )),
-                Span::text("It runs again from where it was; nothing to do."),
-            ];
-            let mut doc = Doc {
-                tone: Tone::Busy,
-                ..Doc::paragraph(spans)
-            };
-            doc.blocks.extend(reason.clone().map(Block::Verbatim));
-            Some(doc)
+        Happened::Restarted { .. } | Happened::Interrupted { .. } | Happened::DoneSince { .. } => {
+            by_itself::notice(run, entry)
         }
         Happened::Noted { text, .. } => Some(Doc::paragraph(vec![Span::text(text)])),
         Happened::Finished {
@@ -76,7 +55,7 @@ pub fn notice(run: &Run, what: &Happened) -> Option<Doc> {
 }
 
 /// The job's name where the step has several.
-fn of_several(run: &Run, step: &StepName, job: &str) -> String {
+pub(super) fn of_several(run: &Run, step: &StepName, job: &str) -> String {
     match run.plan.step(step).map(|(_, spec)| &spec.kind) {
         Some(StepKind::Work(work)) if work.jobs.len() > 1 => format!(" ({job})"),
         _ => String::new(),
@@ -114,6 +93,9 @@ fn failure_doc(run: &Run, title: &str, failure: &Failure) -> Doc {
         ("Restarts".to_owned(), vec![Span::text(failure.restarts.to_string())]),
         ("Class".to_owned(), vec![Span::text(class_text(failure.class))]),
     ];
+    if let Some(crew) = &failure.crew {
+        fields.push(("There".to_owned(), vec![Span::text(crew.to_string())]));
+    }
     if let Some(url) = &failure.link {
         let label = match run.plan.step(&failure.step).map(|(_, step)| &step.kind) {
             Some(StepKind::Change(_) | StepKind::Merge(_)) => "Pull request",

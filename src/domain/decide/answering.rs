@@ -6,7 +6,7 @@
 use super::asked::{accept, answer};
 use super::draft::Draft;
 use super::{AnswerFacts, Asked, Decision, Facts};
-use super::{ending, steps};
+use super::{aftermath, ending, steps};
 use crate::domain::card;
 use crate::domain::doc::Doc;
 use crate::domain::ids::RoleName;
@@ -30,7 +30,9 @@ pub(super) fn decide(run: &Run, asked: &Asked, known: AnswerFacts, facts: &Facts
         id: open.id.clone(),
         value: option.value.clone(),
     });
-    if option.go_on {
+    if matches!(open.step.kind, StepKind::Work(_)) {
+        aftermath::answered(&mut draft, &option.value);
+    } else if option.go_on {
         steps::pass(&mut draft, Some(format!("{}: {}", asked.by.name, option.label)));
     } else {
         ending::finish_canceled(&mut draft, asked.by.clone(), &[]);

@@ -146,7 +146,10 @@ fn what_became_of(job: &Job) -> String {
             format!("{}: ended as failed{at}{reason}", job.name)
         }
         Some(S::Skipped) => format!("{}: had not been needed", job.name),
-        _ if !job.start => format!("{}: was only watched and is left as it is", job.name),
+        _ if job.course.unsure().is_some() => {
+            format!("{}: had not begun; stepherd does not look at it any more", job.name)
+        }
+        _ if !job.start => format!("{}: goes on{at} without stepherd, which only watched it", job.name),
         Some(S::Pending) if job.state == JobState::Ended => {
             format!("{}: was told to end, and nothing of it is there", job.name)
         }

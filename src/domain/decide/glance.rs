@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{steps, watched};
+use super::{aftermath, steps, watched};
 use crate::domain::effect::{Act, Deed, JobIntent, MergeIntent};
 use crate::domain::ids::StepName;
-use crate::domain::pipeline::StepKind;
-use crate::domain::run::{Attempt, JobState, Phase, Run, RunState, Verdict};
+use crate::domain::pipeline::{StepKind, StepSpec};
+use crate::domain::run::{Attempt, Job, JobState, Phase, Run, RunState, Verdict};
 use crate::domain::standing;
 
 /// How often a pull request that cannot be merged yet is looked at; webhooks make it sooner.
@@ -56,7 +56,7 @@ pub enum Look {
     Done(Act),
 }
 
-/// What the run needs looked at. Nothing for runs that wait for a person, an effect, or that ended.
+/// What the run needs looked at. Nothing for runs that wait for an effect, or that ended.
 pub fn glance(run: &Run) -> Glance {
     let attempt = match &run.state {
         RunState::Active(attempt) => attempt,
@@ -66,7 +66,8 @@ pub fn glance(run: &Run) -> Glance {
                 ..Glance::default()
             };
         }
-        RunState::Stopped { .. } | RunState::Finished { .. } => return Glance::default(),
+        RunState::Stopped { attempt, .. } => return after_failure(run, attempt),
+        RunState::Finished { .. } => return Glance::default(),
     };
     let spec = &run.plan.steps[attempt.step];
     let deadline = watched::deadline(run, attempt);
@@ -89,17 +90,8 @@ pub fn glance(run: &Run) -> Glance {
             (looks.into_iter().collect(), LAST_LOOK_EVERY)
         }
         (phase, StepKind::Work(work)) => {
-            let jobs = steps::jobs_of(phase).into_iter().flatten();
-            let looks = jobs
-                .filter(|job| watched::is_looked_at(phase, job))
-                .map(|job| Look::Job {
-                    step: spec.name.clone(),
-                    attempt: attempt.number,
-                    intent: steps::job_intent(job),
-                    started: job.start,
-                    ending: job.state == JobState::Ending,
-                });
-            (looks.collect(), work.every)
+            let looks = jobs_to_look_at(spec, attempt, |job| watched::is_looked_at(phase, job));
+            (looks, work.every)
         }
         _ => (Vec::new(), Duration::ZERO),
     };
@@ -109,6 +101,31 @@ pub fn glance(run: &Run) -> Glance {
         deadline,
         queued: false,
     }
+}
+
+/// After a failure only what goes by itself is looked at, in case its back-end restarts it without a word.
+fn after_failure(run: &Run, attempt: &Attempt) -> Glance {
+    let spec = &run.plan.steps[attempt.step];
+    match &spec.kind {
+        StepKind::Work(work) => Glance {
+            looks: jobs_to_look_at(spec, attempt, aftermath::is_looked_at),
+            every: work.every,
+            ..Glance::default()
+        },
+        _ => Glance::default(),
+    }
+}
+
+fn jobs_to_look_at(spec: &StepSpec, attempt: &Attempt, which: impl Fn(&Job) -> bool) -> Vec<Look> {
+    let jobs = steps::jobs_of(&attempt.phase).into_iter().flatten();
+    let looks = jobs.filter(|job| which(job)).map(|job| Look::Job {
+        step: spec.name.clone(),
+        attempt: attempt.number,
+        intent: steps::job_intent(job),
+        started: job.start,
+        ending: job.state == JobState::Ending,
+    });
+    looks.collect()
 }
 
 /// Whether the run waits for the outcome of an act.

@@ -6,7 +6,8 @@
 //! can do nothing to a job that a later one has taken up.
 
 use super::draft::Draft;
-use super::steps::{self, What};
+use super::steps;
+use super::what::What;
 use super::{Decision, Facts, ending, watched};
 use crate::domain::effect::{Act, Deed, Outcome};
 use crate::domain::pipeline::{OnFailure, StepKind};
@@ -246,11 +247,7 @@ pub(super) fn is_awaited(job: &Job) -> bool {
 
 fn because(state: ObservedState, reason: &str) -> Observation {
     Observation {
-        state,
-        progress: None,
-        detail: None,
         reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
-        restarts: 0,
-        link: None,
+        ..Observation::of(state)
     }
 }

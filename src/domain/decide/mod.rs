@@ -4,6 +4,7 @@
 //! [`Failure`](super::run::Failure) of the run, and what no longer matters (an outcome of an old attempt, a second
 //! observation of the same thing) becomes a decision that changes nothing.
 
+mod aftermath;
 mod age;
 mod answering;
 mod asked;
@@ -15,6 +16,7 @@ mod outcome;
 mod steps;
 mod target;
 mod watched;
+mod what;
 
 use jiff::Timestamp;
 

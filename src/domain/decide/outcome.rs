@@ -2,7 +2,8 @@
 
 use super::draft::Draft;
 use super::ending::{self, Looked};
-use super::steps::{self, What};
+use super::steps;
+use super::what::What;
 use super::{Decision, Facts, jobs};
 use crate::domain::effect::{Act, Deed, Outcome};
 use crate::domain::ids::Sha;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
+use super::what::What;
 use super::{LockChange, jobs, steps_context, watched};
 use crate::domain::branch::{self, StepBranch};
-use crate::domain::effect::{ChangeIntent, Deed, DeferredApp, JobIntent, MergeIntent, MoveIntent, Outcome};
-use crate::domain::ids::{Percent, PrRef, Repo};
+use crate::domain::course::Course;
+use crate::domain::effect::{ChangeIntent, Deed, DeferredApp, JobIntent, MergeIntent, MoveIntent};
+use crate::domain::ids::{PrRef, Repo};
 use crate::domain::pipeline::{AskSpec, ChangeSpec, JobSpec, MergeBy, MergeSpec, StepKind, TellSpec, WorkSpec};
 use crate::domain::run::{
     Attempt, Failure, FailureClass, Happened, Job, JobState, Passed, Phase, Run, RunState, Verdict,
@@ -117,6 +119,8 @@ fn fresh(draft: &Draft<'_>, step: usize, number: u32) -> Attempt {
         phase: Phase::Acting { waiting_for: None },
         waited: std::time::Duration::ZERO,
         waiting_since: None,
+        moved: None,
+        doubt: None,
         branch: 1,
         unclear: false,
         replaces: false,
@@ -334,31 +338,6 @@ pub(super) fn pass(draft: &mut Draft<'_>, note: Option<String>) {
     begin(draft, attempt.step + 1);
 }
 
-/// What went wrong, before it is known which step and attempt it belongs to.
-pub(super) struct What {
-    pub(super) reason: String,
-    pub(super) class: FailureClass,
-    pub(super) progress: Option<Percent>,
-    pub(super) link: Option<String>,
-}
-
-impl What {
-    pub(super) fn new(reason: String, class: FailureClass) -> Self {
-        Self {
-            reason,
-            class,
-            progress: None,
-            link: None,
-        }
-    }
-
-    /// An outcome that does not belong to its act is a fault of ours: the run stops visibly rather than hang.
-    pub(super) fn unexpected(outcome: &Outcome) -> Self {
-        let reason = format!("stepherd got an outcome it did not expect: {outcome:?}");
-        Self::new(reason, FailureClass::Infrastructure)
-    }
-}
-
 /// The attempt failed: it is tried again without asking if the plan allows and it may help, else the run stops.
 pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
     let spec = &draft.run.plan.steps[attempt.step];
@@ -374,12 +353,13 @@ pub(super) fn fail(draft: &mut Draft<'_>, attempt: &Attempt, what: What) {
         link: what.link.or_else(|| pull_request(&draft.run, attempt)),
         at: draft.facts.now,
         left: Vec::new(),
+        crew: what.crew,
     };
     let may_help = matches!(
         what.class,
         FailureClass::Infrastructure | FailureClass::Flaky | FailureClass::RateLimit
     );
-    if may_help && attempt.auto < spec.auto_retries {
+    if may_help && !what.by_itself && attempt.auto < spec.auto_retries {
         draft.announce(Happened::AutoRetried(failure));
         return resume(draft, attempt, true);
     }
@@ -414,11 +394,14 @@ pub(super) fn resume(draft: &mut Draft<'_>, old: &Attempt, auto: bool) {
                 auto: old.auto + u32::from(auto),
                 waited: std::time::Duration::ZERO,
                 waiting_since: None,
+                moved: None,
+                doubt: None,
                 phase: Phase::Checking {
                     jobs: jobs
                         .iter()
                         .map(|job| Job {
                             seen: None,
+                            course: job.course.taken_up(job.seen.as_ref()),
                             ..job.clone()
                         })
                         .collect(),
@@ -484,6 +467,7 @@ fn new_job(run: &Run, attempt: &Attempt, spec: &JobSpec) -> Result<Job, String> 
             JobState::Watched
         },
         seen: None,
+        course: Course::default(),
     })
 }
 

@@ -6,13 +6,18 @@ use jiff::Timestamp;
 
 use super::draft::Draft;
 use super::ending::{self, Looked};
-use super::steps::{self, What};
-use super::{Decision, Facts, jobs};
+use super::steps;
+use super::what::What;
+use super::{Decision, Facts, aftermath, jobs};
+use crate::domain::course::{self, Course, Followed, News};
 use crate::domain::ids::{RunId, StepName};
-use crate::domain::pipeline::OnFailure;
+use crate::domain::pipeline::{OnFailure, StepKind, StepSpec};
 use crate::domain::run::{
     Attempt, FailureClass, Happened, Job, JobState, Observation, ObservedState, Phase, Run, RunState,
 };
+use crate::domain::standing;
+
+const NO_REASON: &str = "the back-end gave no reason";
 
 /// How long a canceled job may take to end, and a look may take, before the run ends without it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(600);
@@ -44,7 +49,7 @@ pub(super) fn observed(
     seen: &Observation,
     facts: &Facts,
 ) -> Decision {
-    let RunState::Active(attempt) = &run.state else {
+    let Some(attempt) = standing::attempt(run) else {
         return Decision::default();
     };
     if run.plan.steps[attempt.step].name != *step || attempt.number != number {
@@ -53,21 +58,32 @@ pub(super) fn observed(
     let Some(before) = steps::jobs_of(&attempt.phase).and_then(|jobs| jobs.iter().find(|j| j.name == job)) else {
         return Decision::default();
     };
+    if matches!(run.state, RunState::Stopped { .. }) {
+        return aftermath::observed(run, attempt, before, seen, facts);
+    }
     if !is_looked_at(&attempt.phase, before) {
         return Decision::default();
     }
-    let seen = &remembering(before.seen.as_ref(), seen);
-    if before.seen.as_ref() == Some(seen) && !has_ended(before, seen) {
+    let followed = course::follow(before, seen, facts.now, restart_within(run, attempt));
+    let seen = &followed.seen;
+    if before.seen.as_ref() == Some(seen) && before.course == followed.course && !has_ended(before, seen) {
         return Decision::default();
     }
     let mut draft = Draft::change(run, facts);
-    announce_restart(&mut draft, before, seen, step);
+    announce(&mut draft, before, &followed, step);
     let mut attempt = attempt.clone();
+    if has_moved(before.seen.as_ref(), seen) {
+        attempt.moved = Some(facts.now);
+    }
+    if followed.course.unsure().is_none() {
+        attempt.doubt.take_if(|doubt| doubt.job == job);
+    }
     if let Some(job) = jobs_mut(&mut attempt.phase).iter_mut().find(|j| j.name == job) {
         if has_ended(job, seen) {
             job.state = JobState::Ended;
         }
         job.seen = Some(seen.clone());
+        job.course = followed.course;
     }
     match &attempt.phase {
         Phase::Checking { .. } => settle_checking(&mut draft, attempt),
@@ -75,6 +91,25 @@ pub(super) fn observed(
         _ => settle_watching(&mut draft, attempt),
     }
     draft.done()
+}
+
+/// How long the attempt's step waits for a restart by the back-end.
+fn restart_within(run: &Run, attempt: &Attempt) -> Option<Duration> {
+    match &run.plan.steps[attempt.step].kind {
+        StepKind::Work(work) => Some(work.restart_within),
+        _ => None,
+    }
+}
+
+/// Whether the job got on. A look that told nothing is no change, and neither is the first one after it.
+fn has_moved(before: Option<&Observation>, seen: &Observation) -> bool {
+    if seen.state == ObservedState::Unknown {
+        return false;
+    }
+    before.is_none_or(|before| {
+        let state = before.state != ObservedState::Unknown && before.state != seen.state;
+        state || before.progress != seen.progress || before.restarts != seen.restarts
+    })
 }
 
 /// Whether what is seen of the job counts now. A job whose start was never confirmed tells nothing about this run:
@@ -96,36 +131,30 @@ fn has_ended(job: &Job, seen: &Observation) -> bool {
     job.state == JobState::Ending && (seen.state.is_terminal() || seen.state == ObservedState::Pending)
 }
 
-/// A look that told nothing forgets nothing: the last known figures stay. Neither does a failure that does not say how
-/// far it was.
-fn remembering(before: Option<&Observation>, seen: &Observation) -> Observation {
-    match before {
-        Some(before) if matches!(seen.state, ObservedState::Failed | ObservedState::Canceled) => Observation {
-            progress: seen.progress.or(before.progress),
-            link: seen.link.clone().or_else(|| before.link.clone()),
-            ..seen.clone()
-        },
-        Some(before) if seen.state == ObservedState::Unknown => Observation {
-            progress: seen.progress.or(before.progress),
-            restarts: seen.restarts.max(before.restarts),
-            link: seen.link.clone().or_else(|| before.link.clone()),
-            ..seen.clone()
-        },
-        _ => seen.clone(),
-    }
-}
-
-/// The back-end restarted the job by itself: there was a failure, seen or not.
-fn announce_restart(draft: &mut Draft<'_>, before: &Job, seen: &Observation, step: &StepName) {
-    let Some(old) = &before.seen else { return };
-    if seen.restarts > old.restarts {
-        draft.announce(Happened::Restarted {
+/// What people are to know at once of a job that goes on.
+fn announce(draft: &mut Draft<'_>, job: &Job, followed: &Followed, step: &StepName) {
+    let seen = &followed.seen;
+    match followed.news.clone() {
+        Some(News::Restarted { was, reason, before }) => draft.announce(Happened::Restarted {
             step: step.clone(),
-            job: before.name.clone(),
+            job: job.name.clone(),
             restarts: seen.restarts,
-            progress: old.progress,
-            reason: seen.reason.clone().or_else(|| old.reason.clone()),
-        });
+            progress: was,
+            reason,
+            now: seen.progress,
+            before,
+            after: seen.crew.clone(),
+            unattended: false,
+        }),
+        Some(News::Interrupted { until }) => draft.announce(Happened::Interrupted {
+            step: step.clone(),
+            job: job.name.clone(),
+            reason: seen.reason.clone().unwrap_or_else(|| NO_REASON.to_owned()),
+            progress: seen.progress,
+            crew: seen.crew.clone(),
+            until,
+        }),
+        None => {}
     }
 }
 
@@ -149,13 +178,20 @@ pub(super) fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
         draft.run.state = RunState::Active(attempt);
         return;
     }
+    if let Some(what) = jobs.iter().find_map(still_failed) {
+        return fail_again(draft, attempt, what);
+    }
     let mut jobs = jobs.to_vec();
     let runs_or_done = |job: &Job| {
         job.state != JobState::NotStarted
             && job.seen.as_ref().is_some_and(|s| {
                 matches!(
                     s.state,
-                    ObservedState::Running | ObservedState::Waiting | ObservedState::Succeeded | ObservedState::Skipped
+                    ObservedState::Starting
+                        | ObservedState::Running
+                        | ObservedState::Waiting
+                        | ObservedState::Succeeded
+                        | ObservedState::Skipped
                 )
             })
     };
@@ -180,6 +216,7 @@ pub(super) fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
             _ => {
                 job.marker = steps::marker(&draft.run, &attempt, &job.name);
                 job.seen = None;
+                job.course = Course::default();
                 JobState::Starting
             }
         };
@@ -197,6 +234,34 @@ pub(super) fn settle_checking(draft: &mut Draft<'_>, mut attempt: Attempt) {
     }
 }
 
+/// Back to where the run had stopped: what failed by itself is ended as it was.
+fn fail_again(draft: &mut Draft<'_>, mut attempt: Attempt, what: What) {
+    let mut jobs = jobs_mut(&mut attempt.phase).to_vec();
+    for job in jobs.iter_mut().filter(|job| still_failed(job).is_some()) {
+        job.state = JobState::Ended;
+    }
+    attempt.phase = Phase::Watching { jobs };
+    draft.run.state = RunState::Active(attempt.clone());
+    steps::fail(draft, &attempt, what);
+}
+
+/// The failure of a job that begins by itself, seen after a retry: nobody but its back-end can begin it again.
+fn still_failed(job: &Job) -> Option<What> {
+    let seen = job.seen.as_ref().filter(|seen| seen.state == ObservedState::Failed)?;
+    let broken = job.course.broken.as_ref().filter(|_| goes_by_itself(job))?;
+    let mut what = failure_seen(job, seen)?;
+    // Told before, unless it is another one.
+    if broken.still {
+        what.reason = format!("still failed: {}", what.reason);
+    }
+    Some(what)
+}
+
+/// Whether the job begins, ends and is restarted by itself, and its back-end tells one end from another.
+pub(super) fn goes_by_itself(job: &Job) -> bool {
+    !job.start && job.course.baseline.is_some()
+}
+
 /// While stopping: the run ends once every job has.
 pub(super) fn settle_stopping(draft: &mut Draft<'_>, mut attempt: Attempt) {
     let Phase::Stopping { by, jobs, .. } = &mut attempt.phase else {
@@ -211,7 +276,7 @@ pub(super) fn settle_stopping(draft: &mut Draft<'_>, mut attempt: Attempt) {
     }
 }
 
-fn settle_watching(draft: &mut Draft<'_>, mut attempt: Attempt) {
+pub(super) fn settle_watching(draft: &mut Draft<'_>, mut attempt: Attempt) {
     stretch_deadline(&mut attempt, draft.facts.now);
     let jobs = jobs_mut(&mut attempt.phase);
     end_those_seen_ended(jobs);
@@ -266,9 +331,13 @@ pub(super) fn start_failed(draft: &mut Draft<'_>, attempt: Attempt, what: What) 
 }
 
 fn failure_of(job: &Job) -> Option<What> {
-    let seen = job.seen.as_ref().filter(|_| is_over(job))?;
+    failure_seen(job, job.seen.as_ref().filter(|_| is_over(job))?)
+}
+
+/// What the failure says that is seen of the job, if it is one.
+pub(super) fn failure_seen(job: &Job, seen: &Observation) -> Option<What> {
     let fallback = match seen.state {
-        ObservedState::Failed => "the back-end gave no reason",
+        ObservedState::Failed => NO_REASON,
         ObservedState::Canceled => "it was canceled at the back-end",
         _ if job.state == JobState::Unconfirmed => "whether its start got through is not known",
         _ => return None,
@@ -286,8 +355,8 @@ fn failure_of(job: &Job) -> Option<What> {
     Some(What {
         class,
         reason,
-        progress: seen.progress,
-        link: seen.link.clone(),
+        by_itself: goes_by_itself(job),
+        ..What::seen(seen)
     })
 }
 
@@ -323,27 +392,40 @@ pub(super) fn classify(reason: &str) -> FailureClass {
     named.map_or(FailureClass::Infrastructure, |(class, _)| *class)
 }
 
+/// What is due at a deadline.
+pub(super) enum Due {
+    /// The attempt's patience is over.
+    Total,
+    /// Nothing has got on for too long.
+    Stall,
+    /// The job with this name was not restarted in time.
+    Restart(String),
+    /// Whose end it is that the job with this name shows could not be told.
+    Doubt(String),
+}
+
 /// The clock has gone on.
 pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
     let RunState::Active(attempt) = &run.state else {
         return Decision::default();
     };
-    if deadline(run, attempt).is_none_or(|at| at > facts.now) {
+    let Some((_, due)) = first_due(run, attempt).filter(|(at, _)| *at <= facts.now) else {
         return Decision::default();
-    }
+    };
     let mut draft = Draft::change(run, facts);
-    let patience = in_words(run.plan.steps[attempt.step].timeout);
-    match &attempt.phase {
-        Phase::Stopping { by, look: true, .. } => {
+    let spec = &run.plan.steps[attempt.step];
+    let patience = in_words(spec.timeout.unwrap_or_default());
+    match (&attempt.phase, due) {
+        (Phase::Stopping { by, look: true, .. }, _) => {
             let why = format!("it could not be looked at within {}", in_words(CANCEL_PATIENCE));
             ending::finish_acting(&mut draft, attempt, by.clone(), Some(Looked::Unknown(why)));
         }
-        Phase::Stopping { by, jobs, .. } => ending::finish_canceled(&mut draft, by.clone(), jobs),
-        Phase::Asking { .. } => {
+        (Phase::Stopping { by, jobs, .. }, _) => ending::finish_canceled(&mut draft, by.clone(), jobs),
+        (Phase::Asking { .. }, _) => {
             let what = What::new(format!("nobody answered within {patience}"), FailureClass::User);
             steps::fail(&mut draft, attempt, what);
         }
-        Phase::Acting { waiting_for } => {
+        (Phase::Acting { waiting_for }, _) => {
             let waiting = waiting_for.as_deref().unwrap_or("the forge");
             let what = What::new(
                 format!("timed out after {patience}; it waited for: {waiting}"),
@@ -351,45 +433,78 @@ pub(super) fn woke(run: &Run, facts: &Facts) -> Decision {
             );
             steps::fail(&mut draft, attempt, what);
         }
-        Phase::Checking { jobs } | Phase::Watching { jobs } => {
-            let last = jobs.iter().find(|job| job.state.may_run() && job.seen.is_some());
-            let told = match last {
-                Some(job) if job.waits_to_start() => "it waited for",
-                _ => "last seen",
+        (_, Due::Doubt(job)) => aftermath::ask_whose(&mut draft, attempt.clone(), &job),
+        (_, Due::Restart(job)) => aftermath::not_restarted(&mut draft, attempt.clone(), &job),
+        (Phase::Checking { jobs } | Phase::Watching { jobs }, due) => {
+            let over = match (due, stall_of(spec)) {
+                (Due::Stall, Some(stall)) => {
+                    format!("no progress and no change of state for {}", in_words(stall))
+                }
+                _ => format!("timed out after {patience}"),
             };
-            let last = last.and_then(|job| job.seen.as_ref());
-            let doing = last
-                .and_then(|seen| seen.detail.clone())
-                .map(|d| format!("; {told}: {d}"))
-                .unwrap_or_default();
-            let what = What {
-                reason: format!("timed out after {patience}{doing}"),
-                class: FailureClass::Infrastructure,
-                progress: last.and_then(|seen| seen.progress),
-                link: last.and_then(|seen| seen.link.clone()),
-            };
-            steps::fail(&mut draft, attempt, what);
+            steps::fail(&mut draft, attempt, over_time(over, jobs));
         }
     }
     draft.done()
 }
 
-/// When the attempt's patience ends. None while an effect is on its way: that has limits of its own. Time that the
-/// back-end spends waiting for something else does not count.
+fn over_time(over: String, jobs: &[Job]) -> What {
+    let last = jobs.iter().find(|job| job.state.may_run() && job.seen.is_some());
+    let told = match last {
+        Some(job) if job.waits_to_start() => "it waited for",
+        _ => "last seen",
+    };
+    let last = last.and_then(|job| job.seen.as_ref());
+    let doing = last
+        .and_then(|seen| seen.detail.clone())
+        .map(|d| format!("; {told}: {d}"))
+        .unwrap_or_default();
+    let what = last.map_or_else(What::nothing, What::seen);
+    What {
+        reason: format!("{over}{doing}"),
+        class: FailureClass::Infrastructure,
+        ..what
+    }
+}
+
+/// When the attempt's patience ends. None while an effect is on its way: that has limits of its own.
 pub(super) fn deadline(run: &Run, attempt: &Attempt) -> Option<Timestamp> {
-    let patience = run.plan.steps[attempt.step].timeout + attempt.waited;
+    first_due(run, attempt).map(|(at, _)| at)
+}
+
+fn first_due(run: &Run, attempt: &Attempt) -> Option<(Timestamp, Due)> {
+    let spec = &run.plan.steps[attempt.step];
+    // Time that the back-end spends waiting for something else does not count.
+    let total = spec
+        .timeout
+        .map(|timeout| later(attempt.since, timeout + attempt.waited));
+    let total = total.map(|at| (at, Due::Total));
     match &attempt.phase {
         Phase::Stopping { since, jobs, look, .. } => {
-            (*look || !jobs.is_empty()).then(|| later(*since, CANCEL_PATIENCE))
+            (*look || !jobs.is_empty()).then(|| (later(*since, CANCEL_PATIENCE), Due::Total))
         }
         Phase::Acting { waiting_for: None } => None,
-        // However patiently: what was waited for may never come.
-        Phase::Watching { .. } if attempt.waiting_since.is_some() => attempt
-            .waiting_since
-            .map(|since| later(since, run.plan.steps[attempt.step].timeout)),
-        // What a back-end puts off has no end but this.
+        // What a back-end puts off has no end but the attempt's.
         Phase::Watching { jobs } if jobs.iter().any(|job| start_is_on_its_way(job) && !job.waits_to_start()) => None,
-        _ => Some(later(attempt.since, patience)),
+        Phase::Watching { jobs } => {
+            let moved = attempt.moved.map_or(attempt.since, |at| at.max(attempt.since));
+            let bound = match attempt.waiting_since {
+                // However patiently: what was waited for may never come.
+                Some(since) => vec![spec.timeout.map(|timeout| (later(since, timeout), Due::Total))],
+                None => vec![total, stall_of(spec).map(|stall| (later(moved, stall), Due::Stall))],
+            };
+            let of_jobs = jobs.iter().flat_map(|job| aftermath::due(spec, attempt, job));
+            bound.into_iter().flatten().chain(of_jobs).min_by_key(|(at, _)| *at)
+        }
+        Phase::Checking { .. } => total.or_else(|| Some((later(attempt.since, stall_of(spec)?), Due::Stall))),
+        Phase::Acting { .. } | Phase::Asking { .. } => total,
+    }
+}
+
+fn stall_of(spec: &StepSpec) -> Option<Duration> {
+    match &spec.kind {
+        StepKind::Work(work) => work.stall,
+        _ => None,
     }
 }
 
@@ -413,7 +528,7 @@ fn stretch_deadline(attempt: &mut Attempt, now: Timestamp) {
 }
 
 /// `7 days`, `90 minutes`: in the largest unit that leaves no rest.
-fn in_words(time: Duration) -> String {
+pub(super) fn in_words(time: Duration) -> String {
     let minutes = time.as_secs() / 60;
     let (count, unit) = match minutes {
         m if m >= 1440 && m % 1440 == 0 => (m / 1440, "day"),
@@ -424,7 +539,7 @@ fn in_words(time: Duration) -> String {
     format!("{count} {unit}{s}")
 }
 
-fn later(at: Timestamp, by: Duration) -> Timestamp {
+pub(super) fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 

@@ -6,9 +6,9 @@ use super::told;
 
 #[test]
 fn the_old_word_for_cancel_is_told_the_new_ones() {
-    let seven_days = "timeout = \"7d\"";
-    let old = format!("{seven_days}\non_failure = \"fail-fast\"");
-    let told = told("config/pipelines/dcr.toml", &[(seven_days, old.as_str())]);
+    let stall = "stall = \"12h\"";
+    let old = format!("{stall}\non_failure = \"fail-fast\"");
+    let told = told("config/pipelines/dcr.toml", &[(stall, old.as_str())]);
     assert!(
         told.contains("must be one of leave, cancel, drain, not `fail-fast`"),
         "{told}"
@@ -258,17 +258,17 @@ fn broken_pipelines_are_told_what_and_where() {
       hint: did you mean `revision`?
 
     > watch = "farmer", tennant
-    config/pipelines/dcr.toml:167:18: `watch` must be one of rebuild, farmers, not `farmer`
+    config/pipelines/dcr.toml:151:18: `watch` must be one of rebuild, farmers, not `farmer`
       hint: did you mean `farmers`?
-    config/pipelines/dcr.toml:167:28: the back-end `dcr` knows no key `tennant`
+    config/pipelines/dcr.toml:151:28: the back-end `dcr` knows no key `tennant`
       hint: did you mean `tenant`?
 
     > zzz = 1
-    config/pipelines/dcr.toml:167:54: the back-end `dcr` knows no key `zzz`
-      hint: there is: tenant, watch, min_farmers, link
+    config/pipelines/dcr.toml:151:54: the back-end `dcr` knows no key `zzz`
+      hint: there is: tenant, watch, min_farmers, farm_size, link
 
     > # with = { watch = "rebuild"
-    config/pipelines/dcr.toml:179:11: the back-end `dcr` needs `tenant` under `with`
+    config/pipelines/dcr.toml:172:11: the back-end `dcr` needs `tenant` under `with`
 
     > {{ steps.StartFram.merged }}
     config/pipelines/dcr.toml:151:68: in this template: nothing called `steps.StartFram.merged` is known here
@@ -279,7 +279,7 @@ fn broken_pipelines_are_told_what_and_where() {
       hint: did you mean `steps.HistoryUpdate.merged`?
 
     > # nothing
-    config/pipelines/dcr.toml:187:8: the tell step `CloseTicket` has nothing to tell
+    config/pipelines/dcr.toml:180:8: the tell step `CloseTicket` has nothing to tell
       hint: move_ticket = { to = "Done" } or note = "…", or both
     "#);
 }

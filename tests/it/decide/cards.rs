@@ -60,7 +60,7 @@ fn newest_notice(script: &Script) -> String {
         .history
         .iter()
         .rev()
-        .find_map(|entry| card::notice(script.run(), &entry.what));
+        .find_map(|entry| card::notice(script.run(), entry));
     shown(&entry.expect("something was announced"))
 }
 
@@ -164,10 +164,12 @@ fn a_failure_says_everything_that_helps() {
 fn a_restart_a_question_and_both_ends_have_words_of_their_own() {
     let mut script = rebuild();
     script.saw("dcr", running(40.0, 0)).saw("dcr", running(2.0, 1));
-    insta::assert_snapshot!(newest_notice(&script), @r#"
-    🔁 Rebuild failed at 40 % and was restarted by its back-end (restart 1). It runs again from where it was; nothing to do.
+    insta::assert_snapshot!(newest_notice(&script), @r"
+    # 🔁 Rebuild failed at 40 % and was restarted by the service (restart 1): it began again at 2 %, was 40 %
+    Seen: 2027-01-15 08:00 UTC
+    The run follows it. Nothing for you to do.
     (Busy)
-    "#);
+    ");
     script.saw("dcr", seen(ObservedState::Succeeded));
     let asked = question::open(script.run()).expect("it asks").id.clone();
     let face = |script: &Script| shown(&card::question(script.run(), &asked).expect("it has a face").doc);

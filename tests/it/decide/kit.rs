@@ -18,8 +18,8 @@ use stepherd::domain::edit::{Edit, EditAction};
 use stepherd::domain::effect::{Act, Deed, Effect, Outcome};
 use stepherd::domain::ids::{Percent, PrRef, QuestionId, RunId, Sha, ThreadRef};
 use stepherd::domain::pipeline::{
-    AskOption, AskSpec, ChangeSpec, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, Param, ParamKind,
-    Pipeline, StepKind, StepSpec, TellSpec, WorkSpec,
+    AskOption, AskSpec, ChangeSpec, HALF_AN_HOUR, JobSpec, MergeBy, MergeMethod, MergeSpec, MoveSpec, OnFailure, Param,
+    ParamKind, Pipeline, StepKind, StepSpec, TellSpec, WorkSpec,
 };
 use stepherd::domain::policy::{Permission, SamePerson};
 use stepherd::domain::run::{By, FailureClass, History, Observation, ObservedState, OpenedPr, Run, RunState};
@@ -74,7 +74,7 @@ pub fn step(called: &str, kind: StepKind) -> StepSpec {
     StepSpec {
         name: name(called),
         title: format!("The {called}"),
-        timeout: Duration::from_secs(600),
+        timeout: Some(Duration::from_secs(600)),
         auto_retries: 0,
         kind,
         leaves: None,
@@ -114,6 +114,10 @@ pub fn work(on_failure: OnFailure, jobs: &[&str]) -> StepKind {
         jobs: jobs.iter().map(job).collect(),
         on_failure,
         every: Duration::from_secs(30),
+        stall: None,
+        unsure_after: HALF_AN_HOUR,
+        restart_within: HALF_AN_HOUR,
+        follow_restarts: false,
     })
 }
 
@@ -161,14 +165,7 @@ pub fn plan(steps: Vec<StepSpec>) -> Pipeline {
 }
 
 pub fn seen(state: ObservedState) -> Observation {
-    Observation {
-        state,
-        progress: None,
-        detail: None,
-        reason: None,
-        restarts: 0,
-        link: None,
-    }
+    Observation::of(state)
 }
 
 pub fn running(percent: f64, restarts: u32) -> Observation {

@@ -235,7 +235,7 @@ fn everybody_hears(decision: &Decision, after: &Run) {
             expected,
             "each once"
         );
-        let has_words = card::notice(after, &entry.what).is_some();
+        let has_words = card::notice(after, entry).is_some();
         assert_eq!(
             has_words,
             is_announced(&entry.what),
@@ -264,11 +264,7 @@ fn it_can_be_shown(decision: &Decision, after: &Run) {
     }
     is_harmless(&card::why(after, &decision.history));
     is_harmless(&card::list(std::slice::from_ref(after)));
-    for notice in decision
-        .history
-        .iter()
-        .filter_map(|entry| card::notice(after, &entry.what))
-    {
+    for notice in decision.history.iter().filter_map(|entry| card::notice(after, entry)) {
         is_harmless(&notice);
     }
     let status = standing::process_status(after);

@@ -54,7 +54,7 @@ fn pipeline() -> impl Strategy<Value = Pipeline> {
             let made = step(&format!("S{index}"), made(&kind, &steps));
             steps.push(StepSpec {
                 auto_retries,
-                timeout: Duration::from_secs(timeout),
+                timeout: Some(Duration::from_secs(timeout)),
                 ..made
             });
         }
@@ -129,6 +129,7 @@ const ACTIONS: [Action; 8] = [
 fn observation() -> impl Strategy<Value = Observation> {
     let states = prop::sample::select(vec![
         ObservedState::Pending,
+        ObservedState::Starting,
         ObservedState::Running,
         ObservedState::Running,
         ObservedState::Waiting,
@@ -142,12 +143,12 @@ fn observation() -> impl Strategy<Value = Observation> {
     let said = || prop::option::of("[a-z@#<`*:. ]{0,12}(rate limit|denied|flaky|invalid)?");
     (states, prop::option::of(0.0..100.0_f64), said(), said(), 0..4_u32).prop_map(
         |(state, progress, detail, reason, restarts)| Observation {
-            state,
             progress: progress.map(Percent::clamped),
             detail,
             reason,
             restarts,
             link: Some("https://ci.example/1".to_owned()),
+            ..Observation::of(state)
         },
     )
 }

@@ -46,25 +46,27 @@ fn a_job_that_still_runs_is_watched_on_and_not_started() {
     script
         .saw("a", running(60.0, 1))
         .saw("a", seen(ObservedState::Succeeded));
-    insta::assert_snapshot!(script.take(), @r#"
+    insta::assert_snapshot!(script.take(), @r"
     0s a is Running at 60 % after 1 restarts
        = Sync#1 watches a=Watched/Running
-       5. Sync: found still running or done; nothing was started
+       5. Sync: a was restarted by the service (restart 1): it is at 60 %, and how far it was before is not known
+       6. Sync: found still running or done; nothing was started
+       > notice 5 to jira:SREPROV-3072 discord:400
        > report to jira:SREPROV-3072 discord:400
     0s a is Succeeded
        = After#1 acts
-       6. Sync: passed
-       7. After: attempt 1 began
+       7. Sync: passed
+       8. After: attempt 1 began
        > After#1 change SREPROV-3072_URMO7YZ2_StepAfter
        > report to jira:SREPROV-3072 discord:400
-    "#);
+    ");
 }
 
 #[test]
 fn a_job_that_has_succeeded_meanwhile_lets_the_run_go_on() {
     let mut script = retried(OnFailure::Leave, &["a"]);
     script.saw("a", seen(ObservedState::Succeeded));
-    insta::assert_snapshot!(script.take(), @r#"
+    insta::assert_snapshot!(script.take(), @r"
     0s a is Succeeded
        = After#1 acts
        5. Sync: found still running or done; nothing was started
@@ -72,7 +74,7 @@ fn a_job_that_has_succeeded_meanwhile_lets_the_run_go_on() {
        7. After: attempt 1 began
        > After#1 change SREPROV-3072_URMO7YZ2_StepAfter
        > report to jira:SREPROV-3072 discord:400
-    "#);
+    ");
 }
 
 #[test]
@@ -126,7 +128,7 @@ fn a_job_that_is_only_watched_is_given_another_chance() {
     script
         .saw("a", failed(42.0, "farmer-3 lost"))
         .saw("a", running(43.0, 0));
-    insta::assert_snapshot!(script.take(), @r#"
+    insta::assert_snapshot!(script.take(), @r"
     0s a is Failed at 42 %: farmer-3 lost
        = Sync#1 watches a=Watched/unseen
        5. Sync: found still running or done; nothing was started
@@ -134,7 +136,7 @@ fn a_job_that_is_only_watched_is_given_another_chance() {
     0s a is Running at 43 %
        = Sync#1 watches a=Watched/Running
        > report to jira:SREPROV-3072 discord:400
-    "#);
+    ");
 }
 
 #[test]
@@ -397,7 +399,7 @@ fn offered(script: &Script) -> String {
         .last
         .history
         .iter()
-        .find_map(|entry| card::notice(script.run(), &entry.what))
+        .find_map(|entry| card::notice(script.run(), entry))
         .unwrap();
     let typed = format!("/zap retry run=URMO7YZ2 failure={failure}");
     assert!(format!("{notice:?}").contains(&typed), "{notice:?}");
@@ -434,14 +436,10 @@ fn a_retry_offered_for_one_failure_does_nothing_to_the_next() {
     assert_ne!(first, second);
     script.says(Action::Retry, &[("failure", &first)]);
     assert!(script.last.run.is_none(), "offered for the first failure");
-    insta::assert_snapshot!(told(&script), @r#"
-    This retry was offered for an earlier failure (Sync, attempt 1): Ada resumed it at 2027-01-15 08:01 UTC. Nothing was started now. Where it stands: ❌ Zap · SREPROV-3072 · URMO7YZ2 — Sync failed at 51 %. To go on from there: `/zap retry run=URMO7YZ2 failure=6`
-    "#);
+    insta::assert_snapshot!(told(&script), @"This retry was offered for an earlier failure (Sync, attempt 1): Ada resumed it at 2027-01-15 08:01 UTC. Nothing was started now. Where it stands: ❌ Zap · SREPROV-3072 · URMO7YZ2 — Sync failed at 51 %. To go on from there: `/zap retry run=URMO7YZ2 failure=6`");
     script.says_at(59, Action::Retry, &[]);
     assert!(script.last.run.is_none(), "said before it failed again");
-    insta::assert_snapshot!(told(&script), @r#"
-    This was said at 2027-01-15 08:00:59 UTC, before Sync (attempt 1) failed at 2027-01-15 08:01:00 UTC. Nothing was started. If you still want it: `/zap retry run=URMO7YZ2 failure=6`
-    "#);
+    insta::assert_snapshot!(told(&script), @"This was said at 2027-01-15 08:00:59 UTC, before Sync (attempt 1) failed at 2027-01-15 08:01:00 UTC. Nothing was started. If you still want it: `/zap retry run=URMO7YZ2 failure=6`");
     script.says(Action::Retry, &[("failure", "999")]);
     insta::assert_snapshot!(told(&script), @r#"
     Zap · SREPROV-3072 · URMO7YZ2 had no failure 999. Where it stands: ❌ Zap · SREPROV-3072 · URMO7YZ2 — Sync failed at 51 %

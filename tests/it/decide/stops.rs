@@ -77,7 +77,7 @@ fn jobs_are_told_to_end_and_waited_for() {
         ..seen(ObservedState::Canceled)
     };
     script.came(Outcome::JobCanceled).saw("a", canceled);
-    insta::assert_snapshot!(script.take(), @r#"
+    insta::assert_snapshot!(script.take(), @r"
     0s stop
        = Sync#1 is being stopped a=Canceling/Running b=Ended/Succeeded c=Watched/unseen
        6. Ada said stop
@@ -90,12 +90,12 @@ fn jobs_are_told_to_end_and_waited_for() {
        > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
     0s a is Canceled at 43 %
        = canceled by Ada
-       7. stopped by Ada: a: canceled at 43 %; b: had already succeeded, which is not undone; c: was only watched and is left as it is; Edit: acme/deploy#7 stays merged as bbbbbbb
+       7. stopped by Ada: a: canceled at 43 %; b: had already succeeded, which is not undone; c: goes on without stepherd, which only watched it; Edit: acme/deploy#7 stays merged as bbbbbbb
        > check aaaaaaa
        > notice 7 to jira:SREPROV-3072 discord:400 github:acme/deploy#7
        > report to jira:SREPROV-3072 discord:400 github:acme/deploy#7
        > leave the locks
-    "#);
+    ");
 }
 
 #[test]

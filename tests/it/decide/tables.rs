@@ -212,7 +212,7 @@ fn time_is_up_in_every_place_that_has_a_deadline() {
         };
         let _ = writeln!(table, "{place:22} {said}");
     }
-    insta::assert_snapshot!(table, @r#"
+    insta::assert_snapshot!(table, @r"
     queued                 waits on
     change on its way      waits on
     merge on its way       waits on
@@ -223,12 +223,12 @@ fn time_is_up_in_every_place_that_has_a_deadline() {
     asking                 stopped in Now#1 (User): nobody answered within 10 minutes; Now: failed: nobody answered within 10 minutes
     moving the ticket      waits on
     stopping a change      waits on
-    stopping a job         canceled by Ada; stopped by Ada: sync: was told to end at 10 %, but may still run; pods: was only watched and is left as it is; Edit: acme/deploy#7 is left as it is; locks freed
+    stopping a job         canceled by Ada; stopped by Ada: sync: was told to end at 10 %, but may still run; pods: goes on without stepherd, which only watched it; Edit: acme/deploy#7 is left as it is; locks freed
     failed in a job        waits on
     failed in a change     waits on
     completed              waits on
     canceled               waits on
-    "#);
+    ");
 }
 
 /// What is still to be done about an act: before it was tried, and after a try that may have got through.

@@ -6,7 +6,7 @@ use stepherd::domain::command::Action;
 use stepherd::domain::decide::{Event, Wanted, decide, glance, next_wake, wanted};
 use stepherd::domain::effect::Outcome;
 use stepherd::domain::pipeline::OnFailure;
-use stepherd::domain::run::{FailureClass, Observation, ObservedState, RunState};
+use stepherd::domain::run::{FailureClass, Happened, Observation, ObservedState, RunState};
 use stepherd::domain::standing;
 
 use super::kit::{Script, at, change, facts, failed, name, plan, running, seen, step, went_wrong, work};
@@ -232,10 +232,10 @@ fn a_restart_that_was_never_seen_failing_is_told_exactly_once() {
         .saw("rebuild", seen(ObservedState::Unknown))
         .saw("rebuild", running(10.0, 1))
         .saw("rebuild", running(10.0, 3));
-    insta::assert_snapshot!(script.take(), @r#"
+    insta::assert_snapshot!(script.take(), @r"
     0s rebuild is Running at 3 % after 1 restarts
        = Sync#1 watches rebuild=Watched/Running
-       3. Sync: rebuild was restarted by its back-end at 42 % (restart 1)
+       3. Sync: rebuild failed at 42 % and was restarted by the service (restart 1): it began again at 3 %, was 42 %
        > notice 3 to jira:SREPROV-3072 discord:400
        > report to jira:SREPROV-3072 discord:400
     0s rebuild is Running at 3 % after 1 restarts
@@ -251,18 +251,22 @@ fn a_restart_that_was_never_seen_failing_is_told_exactly_once() {
        > report to jira:SREPROV-3072 discord:400
     0s rebuild is Running at 10 % after 3 restarts
        = Sync#1 watches rebuild=Watched/Running
-       4. Sync: rebuild was restarted by its back-end at 10 % (restart 3)
+       4. Sync: rebuild failed at 10 % and was restarted by the service (restart 3): it goes on at 10 %
        > notice 4 to jira:SREPROV-3072 discord:400
        > report to jira:SREPROV-3072 discord:400
-    "#);
+    ");
     assert_eq!(standing::restarts(script.run()), 3);
 }
 
 #[test]
-fn restarts_before_the_first_look_are_shown_but_are_no_news() {
+fn restarts_before_the_first_look_are_told_once() {
     let mut script = one();
-    script.saw("rebuild", running(42.0, 2));
-    assert_eq!(script.last.history, [], "nobody knows when they were");
+    script.saw("rebuild", running(42.0, 2)).saw("rebuild", running(43.0, 2));
+    let told = script
+        .history
+        .iter()
+        .filter(|entry| matches!(entry.what, Happened::Restarted { .. }));
+    assert_eq!(told.count(), 1);
     assert_eq!(standing::restarts(script.run()), 2);
 }
 

@@ -6,8 +6,7 @@ use stepherd::sandbox::dcr::{Dcr, DcrOptions, Flags, ProgressStyle};
 use super::{Caller, Turned};
 
 const STATUS: &str = "/api/v1/tenants/comcast/processStatus";
-const REBUILD: &str = "/api/v1/tenants/comcast/rebuild";
-const CANCEL: &str = "/api/v1/tenants/comcast/rebuild/cancel";
+const FARMERS: &str = "/api/v1/tenants/comcast/farmers";
 
 async fn service() -> (Dcr, Caller) {
     let dcr = Dcr::start(DcrOptions::new("t0ken", Turned::at_noon().now()), 0)
@@ -37,17 +36,9 @@ async fn a_rebuild_goes_from_waiting_to_done_in_seven_fields() {
     let idle = json!({"hasStarted": false, "isRunning": false, "hasCompleted": false, "hasFailed": false,
         "progressPercentage": 0, "failureReason": null, "restartCount": 0});
     assert_eq!((status, body), (200, idle));
-    assert_eq!(
-        caller.get(REBUILD).await.1,
-        json!({"requestId": null, "startedAt": null})
-    );
-    assert_eq!(
-        caller.post(REBUILD, json!({"requestId": "r1"})).await,
-        (202, json!({"requestId": "r1"}))
-    );
+    dcr.set_farmers("comcast", 0);
+    dcr.set_farmers("comcast", 3);
     assert_eq!(flags(&caller).await, "TFFF");
-    let said = caller.get(REBUILD).await.1;
-    assert_eq!(said, json!({"requestId": "r1", "startedAt": "2026-11-20T12:00:00Z"}));
     dcr.advance("comcast", 42.0);
     assert_eq!(flags(&caller).await, "TTFF");
     dcr.complete("comcast");
@@ -55,57 +46,54 @@ async fn a_rebuild_goes_from_waiting_to_done_in_seven_fields() {
 }
 
 #[tokio::test]
-async fn a_second_post_while_one_runs_is_refused_even_with_the_same_id() {
+async fn a_rebuild_begins_by_itself_once_the_minimum_of_farmers_has_come() {
     let (dcr, caller) = service().await;
-    caller.post(REBUILD, json!({"requestId": "r1"})).await;
-    let refused = json!({"error": "a rebuild is already running", "requestId": "r1"});
-    assert_eq!(
-        caller.post(REBUILD, json!({"requestId": "r1"})).await,
-        (409, refused.clone())
-    );
-    assert_eq!(caller.post(REBUILD, json!({"requestId": "r2"})).await, (409, refused));
-    assert_eq!(dcr.starts("comcast"), 1);
+    dcr.set_farmers("comcast", 2);
+    dcr.set_desired_farmers("comcast", 30);
+    assert_eq!(caller.get(FARMERS).await.1, json!({"ready": 2, "desired": 30}));
+    dcr.advance("comcast", 10.0);
+    assert_eq!(flags(&caller).await, "FFFF");
+    dcr.set_farmers("comcast", 3);
+    assert_eq!(flags(&caller).await, "TFFF");
+    dcr.set_farmers("comcast", 12);
+    assert_eq!(dcr.begun("comcast"), 1, "more of them change nothing");
     dcr.complete("comcast");
-    assert_eq!(
-        caller.post(REBUILD, json!({"requestId": "r1"})).await.0,
-        202,
-        "and it is not idempotent afterwards"
-    );
-    assert_eq!(dcr.starts("comcast"), 2);
+    dcr.set_farmers("comcast", 0);
+    assert_eq!(flags(&caller).await, "TFTF", "it stays done when the farm goes");
+    dcr.set_farmers("comcast", 3);
+    assert_eq!((flags(&caller).await.as_str(), dcr.begun("comcast")), ("TFFF", 2));
 }
 
 #[tokio::test]
-async fn too_few_farmers_hold_a_rebuild_and_losing_them_aborts_it() {
-    let (dcr, caller) = service().await;
-    dcr.set_farmers("comcast", 2);
-    assert_eq!(
-        caller.get("/api/v1/tenants/comcast/farmers").await.1,
-        json!({"ready": 2, "desired": 3})
-    );
-    assert_eq!(caller.post(REBUILD, json!({"requestId": "r1"})).await.0, 202);
-    assert_eq!(flags(&caller).await, "FFFF");
-    dcr.advance("comcast", 10.0);
-    dcr.advance("comcast", 20.0);
-    assert_eq!(
-        flags(&caller).await,
-        "TFFF",
-        "started, and not running before the farmers are there"
-    );
-    dcr.set_farmers("comcast", 3);
-    dcr.advance("comcast", 20.0);
-    assert_eq!(flags(&caller).await, "TTFF");
-    dcr.set_farmers("comcast", 1);
-    assert_eq!(flags(&caller).await, "TFFF");
-    dcr.advance("comcast", 30.0);
-    assert_eq!(caller.get(STATUS).await.1["progressPercentage"], 20);
-    dcr.set_farmers("comcast", 3);
-    assert_eq!(flags(&caller).await, "TTFF");
+async fn losing_farmers_fails_it_and_it_is_restarted_if_they_are_back_within_half_an_hour() {
+    let turned = Turned::at_noon();
+    let dcr = Dcr::start(DcrOptions::new("t0ken", turned.now()), 0)
+        .await
+        .expect("a port");
+    dcr.add_tenant("comcast", 3);
+    let caller = Caller::new(&dcr.url, "Bearer t0ken");
+    for (minutes, flags_then, restarts) in [(30, "TTFF", 1), (31, "TFFT", 1)] {
+        dcr.advance("comcast", 20.0);
+        dcr.set_farmers("comcast", 1);
+        let failed = caller.get(STATUS).await.1;
+        assert_eq!(
+            (letters(&failed).as_str(), &failed["failureReason"]),
+            ("TFFT", &json!("1 of 3 farmers left"))
+        );
+        turned.forward(minutes * 60);
+        dcr.set_farmers("comcast", 3);
+        let status = caller.get(STATUS).await.1;
+        assert_eq!(
+            (letters(&status).as_str(), &status["restartCount"]),
+            (flags_then, &json!(restarts))
+        );
+        assert_eq!(status["progressPercentage"], 20);
+    }
 }
 
 #[tokio::test]
 async fn a_failure_is_told_with_its_reason_and_resumed_from_its_progress() {
     let (dcr, caller) = service().await;
-    caller.post(REBUILD, json!({"requestId": "r1"})).await;
     dcr.advance("comcast", 42.0);
     dcr.fail("comcast", "farmer-3 lost");
     let failed = caller.get(STATUS).await.1;
@@ -113,7 +101,7 @@ async fn a_failure_is_told_with_its_reason_and_resumed_from_its_progress() {
         (letters(&failed).as_str(), &failed["failureReason"]),
         ("TFFT", &json!("farmer-3 lost"))
     );
-    assert_eq!(caller.post(REBUILD, json!({"requestId": "r2"})).await.0, 202);
+    dcr.auto_restart("comcast");
     let resumed = caller.get(STATUS).await.1;
     assert_eq!(
         (&resumed["progressPercentage"], &resumed["failureReason"]),
@@ -124,7 +112,6 @@ async fn a_failure_is_told_with_its_reason_and_resumed_from_its_progress() {
 #[tokio::test]
 async fn an_automatic_restart_hides_the_failure_and_counts() {
     let (dcr, caller) = service().await;
-    caller.post(REBUILD, json!({"requestId": "r1"})).await;
     dcr.advance("comcast", 42.0);
     dcr.fail("comcast", "farmer-3 lost");
     dcr.auto_restart("comcast");
@@ -133,24 +120,25 @@ async fn an_automatic_restart_hides_the_failure_and_counts() {
         (letters(&status).as_str(), &status["restartCount"]),
         ("TTFF", &json!(1))
     );
-    assert_eq!(dcr.starts("comcast"), 1);
+    assert_eq!(dcr.begun("comcast"), 1);
 }
 
 #[tokio::test]
-async fn cancel_ends_what_runs_and_refuses_when_nothing_does() {
+async fn a_restart_may_begin_from_nothing() {
     let (dcr, caller) = service().await;
-    assert_eq!(caller.post(CANCEL, json!({})).await.0, 409);
-    caller.post(REBUILD, json!({"requestId": "r1"})).await;
-    dcr.advance("comcast", 5.0);
-    assert_eq!(caller.post(CANCEL, json!({})).await, (202, json!({"requestId": "r1"})));
-    assert_eq!(flags(&caller).await, "TFFT");
-    assert_eq!(caller.post(CANCEL, json!({})).await.0, 409);
+    dcr.advance("comcast", 42.0);
+    dcr.fail("comcast", "farmer-3 lost");
+    dcr.restart_anew("comcast");
+    let status = caller.get(STATUS).await.1;
+    assert_eq!(
+        (&status["progressPercentage"], &status["restartCount"]),
+        (&json!(0), &json!(1))
+    );
 }
 
 #[tokio::test]
 async fn progress_is_written_in_each_of_its_styles() {
     let (dcr, caller) = service().await;
-    caller.post(REBUILD, json!({"requestId": "r1"})).await;
     dcr.advance("comcast", 20.0);
     let styles = [
         (ProgressStyle::Integer, "20"),
@@ -177,7 +165,7 @@ async fn any_combination_of_flags_can_be_forced_and_ended() {
 }
 
 #[tokio::test]
-async fn strangers_unknown_tenants_and_bad_bodies_are_refused() {
+async fn strangers_unknown_tenants_and_all_but_looks_are_refused() {
     let (dcr, caller) = service().await;
     assert_eq!(Caller::new(&dcr.url, "").get(STATUS).await.0, 401);
     assert_eq!(Caller::new(&dcr.url, "Bearer other").get(STATUS).await.0, 401);
@@ -185,15 +173,10 @@ async fn strangers_unknown_tenants_and_bad_bodies_are_refused() {
         caller.get("/api/v1/tenants/nobody/processStatus").await,
         (404, json!({"error": "unknown tenant"}))
     );
-    for body in [
-        json!({}),
-        json!({"requestId": ""}),
-        json!({"requestId": 7}),
-        json!([]),
-        json!({"requestId": "x".repeat(201)}),
-    ] {
-        assert_eq!(caller.post(REBUILD, body).await.0, 400);
+    // There is nothing to start and nothing to end.
+    for path in [STATUS, FARMERS] {
+        assert_eq!(caller.post(path, json!({})).await.0, 405);
     }
-    assert_eq!(caller.call("POST", REBUILD, None).await.0, 415);
-    assert_eq!(dcr.starts("comcast"), 0);
+    assert_eq!(caller.post("/api/v1/tenants/comcast/rebuild", json!({})).await.0, 404);
+    assert_eq!(dcr.begun("comcast"), 0);
 }

@@ -142,6 +142,7 @@ pub(super) async fn everything_is_counted(store: Store) {
         link: None,
         at: at(0),
         left: Vec::new(),
+        crew: None,
     };
     let states = [
         RunState::Queued { ahead: vec![id(9)] },

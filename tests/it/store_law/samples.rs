@@ -72,7 +72,7 @@ pub(crate) fn run(number: u64) -> Run {
             steps: vec![StepSpec {
                 name: name("Tell"),
                 title: "Tell".to_owned(),
-                timeout: Duration::from_secs(60),
+                timeout: Some(Duration::from_secs(60)),
                 auto_retries: 0,
                 leaves: None,
                 kind: StepKind::Tell(TellSpec {
@@ -119,6 +119,8 @@ pub(crate) fn attempt() -> Attempt {
         phase: Phase::Acting { waiting_for: None },
         waited: Duration::ZERO,
         waiting_since: None,
+        moved: None,
+        doubt: None,
         branch: 1,
         replaces: false,
         unclear: false,

@@ -1,7 +1,9 @@
 //! The main job: an approved ticket becomes a rebuilt cache, and every thread says where it stands.
 
 mod api;
+mod beginnings;
 mod failure;
+mod nine_days;
 mod truth;
 
 use std::time::Duration;
@@ -200,7 +202,7 @@ async fn each_change_has_a_branch_of_its_own_and_the_second_is_not_skipped_becau
 // Row 7.
 
 #[tokio::test]
-async fn the_rebuild_is_not_started_before_the_farmers_are_there() {
+async fn the_rebuild_is_not_waited_for_before_the_farmers_are_there() {
     let world = World::new().await;
     synced(&world).await;
     for ready in 0..3 {
@@ -208,10 +210,12 @@ async fn the_rebuild_is_not_started_before_the_farmers_are_there() {
         minutes(&world, 2).await;
         let card = ticket(&world).await;
         assert!(
-            card.contains(&format!("Waiting for: {ready} of min 3 farmers ready")),
+            card.contains(&format!(
+                "Waiting for: {ready} of min 3, {ready} of 3 farmers in hidden state"
+            )),
             "{card}"
         );
-        assert_eq!(world.town.dcr.starts(TENANT), 0);
+        assert_eq!(world.town.dcr.begun(TENANT), 0);
     }
     insta::assert_snapshot!(ticket(&world).await, @r"
     --- stepherd
@@ -219,7 +223,7 @@ async fn the_rebuild_is_not_started_before_the_farmers_are_there() {
     ░░░░░░░░░░░░░░░░░░░░ 0 %
     - Step: 6 of 8: WaitForFarmers
     - Attempt: 1
-    - Waiting for: 2 of min 3 farmers ready
+    - Waiting for: 2 of min 3, 2 of 3 farmers in hidden state
     - Back-end: open (https://dcr.example.org/ui/tenants/comcast)
     - Restarts: 0
     - Pull requests: acme/deployment#1 (https://github/acme/deployment/pull/1), acme/deployment#2 (https://github/acme/deployment/pull/2)
@@ -232,7 +236,7 @@ async fn the_rebuild_is_not_started_before_the_farmers_are_there() {
     - ▶️ Wait for farmers
     - ▫️ Rebuild the cache
     - ▫️ Close the ticket
-    It goes on by itself once that is there. To cancel: /dcr stop run=RUN
+    It goes on by itself once that is there. To end the run, while what it watches goes on without it: /dcr stop run=RUN
     ");
     insta::assert_snapshot!(channel(&world, CHANNEL).await, @r"
     --- bot
@@ -246,10 +250,10 @@ async fn the_rebuild_is_not_started_before_the_farmers_are_there() {
     - ▶️ Wait for farmers
     - ▫️ Rebuild the cache
     - ▫️ Close the ticket
-    It goes on by itself once that is there. To cancel: `/dcr stop run=RUN`
+    It goes on by itself once that is there. To end the run, while what it watches goes on without it: `/dcr stop run=RUN`
     Step: 6 of 8: **WaitForFarmers**
     Attempt: 1
-    Waiting for: 2 of min 3 farmers ready
+    Waiting for: 2 of min 3, 2 of 3 farmers in hidden state
     Back-end: [open](https://dcr.example.org/ui/tenants/comcast)
     Restarts: 0
     Pull requests: [acme/deployment#1](https://github/acme/deployment/pull/1), [acme/deployment#2](https://github/acme/deployment/pull/2)
@@ -258,11 +262,11 @@ async fn the_rebuild_is_not_started_before_the_farmers_are_there() {
     ");
     world.town.dcr.set_farmers(TENANT, 3);
     minutes(&world, 1).await;
-    assert_eq!(world.town.dcr.starts(TENANT), 1);
+    assert_eq!(world.town.dcr.begun(TENANT), 1);
     assert!(
         ticket(&world)
             .await
-            .contains("✅ Wait for farmers — 3 of min 3 farmers ready")
+            .contains("✅ Wait for farmers — 3 of min 3, 3 of 3 farmers in hidden state")
     );
 }
 
@@ -289,7 +293,7 @@ async fn a_tenants_own_minimum_in_the_repository_overrides_the_default() {
     world.town.argocd.git_moved("dcr-globex", &merged);
     world.town.argocd.finish("dcr-globex");
     minutes(&world, 2).await;
-    assert_eq!(world.town.dcr.starts("globex"), 0, "three would do elsewhere");
+    assert_eq!(world.town.dcr.begun("globex"), 0, "three would do elsewhere");
     insta::assert_snapshot!(channel(&world, CHANNEL).await, @r"
     --- bot
     **DCR rebuild globex · RUN**: started. Where it stands: `/dcr status run=RUN`
@@ -304,10 +308,10 @@ async fn a_tenants_own_minimum_in_the_repository_overrides_the_default() {
     - ▶️ Wait for farmers
     - ▫️ Rebuild the cache
     - ▫️ Close the ticket
-    It goes on by itself once that is there. To cancel: `/dcr stop run=RUN`
+    It goes on by itself once that is there. To end the run, while what it watches goes on without it: `/dcr stop run=RUN`
     Step: 6 of 8: **WaitForFarmers**
     Attempt: 1
-    Waiting for: 4 of min 5 farmers ready
+    Waiting for: 4 of min 5, 4 of 5 farmers in hidden state
     Back-end: [open](https://dcr.example.org/ui/tenants/globex)
     Restarts: 0
     Pull requests: [acme/deployment#1](https://github/acme/deployment/pull/1), [acme/deployment#2](https://github/acme/deployment/pull/2)
@@ -316,7 +320,7 @@ async fn a_tenants_own_minimum_in_the_repository_overrides_the_default() {
     ");
     world.town.dcr.set_farmers("globex", 5);
     minutes(&world, 1).await;
-    assert_eq!(world.town.dcr.starts("globex"), 1);
+    assert_eq!(world.town.dcr.begun("globex"), 1);
     world.town.dcr.complete("globex");
     minutes(&world, 1).await;
     assert!(is_completed(&world.run().await));

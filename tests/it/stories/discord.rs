@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepherd::adapters::discord::{Discord, registration};
 use stepherd::catalog;
-use stepherd::domain::run::RunState;
+use stepherd::domain::run::{Happened, RunState};
 use stepherd::sandbox::discord::{Interacted, Shown};
 use stepherd::sandbox::town::{APP, CHANNEL, GUILD, REPO, TENANT, Town};
 use stepherd::wiring;
@@ -124,7 +124,7 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     - ✅ Switch the farmers on — acme/deployment#2 opened
     - ✅ Merge the farm's start — merged as SHA
     - ✅ Sync the farm
-    - ✅ Wait for farmers — 3 of min 3 farmers ready
+    - ✅ Wait for farmers — 3 of min 3, 3 of 3 farmers in hidden state
     - ❌ Rebuild the cache
     - ▫️ Close the ticket
     To go on: `/dcr retry run=RUN failure=17`. To give up and free its locks: `/dcr stop run=RUN`
@@ -136,6 +136,7 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     - **channel** = 400, from tenants/comcast/farm.yaml in acme/deployment
     Step: 7 of 8: **Rebuild**
     Attempt: 1
+    There: 3 of min 3, 3 of 3 farmers in hidden state
     Back-end: [open](https://dcr.example.org/ui/tenants/comcast)
     Class: infrastructure: a machine, a network or a service
     Restarts: 0
@@ -159,7 +160,7 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     - 2026-11-18 11:06 UTC — Sync: attempt 1 began
     - 2026-11-18 11:07 UTC — Sync: passed
     - 2026-11-18 11:07 UTC — WaitForFarmers: attempt 1 began
-    - 2026-11-18 11:08 UTC — WaitForFarmers: passed (3 of min 3 farmers ready)
+    - 2026-11-18 11:08 UTC — WaitForFarmers: passed (3 of min 3, 3 of 3 farmers in hidden state)
     - 2026-11-18 11:08 UTC — Rebuild: attempt 1 began
     - 2026-11-18 11:10 UTC — Rebuild: failed at 42 %: farmer-3 lost
     - **tenant** = comcast, from the command
@@ -170,28 +171,31 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     - **channel** = 400, from tenants/comcast/farm.yaml in acme/deployment
     Plan and parameters as of its start. Asked in jira:SREPROV-3072.
     ");
+    world.town.dcr.auto_restart(TENANT);
     say(&world, &thread, "retry", &[]).await;
     insta::assert_snapshot!(newest(&world, &thread).await, @"**DCR rebuild comcast · SREPROV-3072 · RUN**: resumed. Where it stands: `/dcr status run=RUN`");
-    assert_eq!(world.town.dcr.starts(TENANT), 2);
+    minutes(&world, 1).await;
     say(&world, &thread, "retry", &[]).await;
     insta::assert_snapshot!(newest(&world, &thread).await, @r"
     There is nothing to retry: only a run that has failed can be resumed. Nothing was started. Where it stands:
-    ### ▶️ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild the cache: resumed
+    ### ▶️ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild the cache
     ▰▰▰▰▱▱▱▱▱▱ 42 %
     - ✅ Note the rebuild in the tenant's history — acme/deployment#1 opened
     - ✅ Merge the history — merged as SHA
     - ✅ Switch the farmers on — acme/deployment#2 opened
     - ✅ Merge the farm's start — merged as SHA
     - ✅ Sync the farm
-    - ✅ Wait for farmers — 3 of min 3 farmers ready
+    - ✅ Wait for farmers — 3 of min 3, 3 of 3 farmers in hidden state
     - ▶️ Rebuild the cache
     - ▫️ Close the ticket
-    Nothing to do. To cancel: `/dcr stop run=RUN`
+    Nothing to do. To end the run, while what it watches goes on without it: `/dcr stop run=RUN`
     Step: 7 of 8: **Rebuild**
-    Attempt: 2
-    Doing: starting
+    Attempt: 1
+    Doing: restarted 1 time by the service
+    There: 3 of min 3, 3 of 3 farmers in hidden state
+    Done by: unknown
     Back-end: [open](https://dcr.example.org/ui/tenants/comcast)
-    Restarts: 0
+    Restarts: 1
     Pull requests: [acme/deployment#1](https://github/acme/deployment/pull/1), [acme/deployment#2](https://github/acme/deployment/pull/2)
     Asked by: Ada, 2026-11-18 11:06 UTC
     ");
@@ -199,7 +203,7 @@ async fn a_command_in_the_runs_thread_means_the_run() {
     minutes(&world, 1).await;
     insta::assert_snapshot!(newest(&world, &thread).await, @r"
     ⏹️ **DCR rebuild comcast · SREPROV-3072 · RUN** was stopped by ada. What is left:
-    - rebuild: ended as failed at 42 %: canceled
+    - rebuild: goes on at 42 % without stepherd, which only watched it
     - Sync: had passed, which is not undone
     - HistoryUpdate: acme/deployment#1 stays merged as SHA
     - StartFarm: acme/deployment#2 stays merged as SHA
@@ -224,7 +228,7 @@ async fn list_and_help_answer_where_no_run_is() {
     - `/dcr start <tenant> [ticket=…] [farmers_min=…] [sha=…]` — Start a rebuild for a tenant. Who may: operator.
     - `/dcr status [run=…]` — Show where a run stands. Who may: viewer or operator.
     - `/dcr retry [run=…] [failure=…]` — Resume a run that stopped, at the step that failed. Who may: operator.
-    - `/dcr stop [run=…]` — Cancel what runs and end the run. Who may: operator.
+    - `/dcr stop [run=…]` — End the run and what it started; a rebuild goes on without it. Who may: operator.
     - `/dcr answer <value> [run=…] [question=…]` — Answer a run's question. Who may: operator or approver.
     - `/dcr list` — List the runs that are under way. Who may: viewer or operator.
     - `/dcr why [run=…]` — Say why a run stands where it does: its decisions, by whom and under which role. Who may: viewer or operator.
@@ -277,7 +281,6 @@ async fn who_lacks_the_role_is_told_which_and_nothing_happens() {
     assert_eq!(pressed.problem, None);
     minutes(&world, 1).await;
     assert!(matches!(world.run().await.state, RunState::Stopped { .. }));
-    assert_eq!(world.town.dcr.starts(TENANT), 1);
 }
 
 #[tokio::test]
@@ -366,6 +369,7 @@ async fn the_retry_button_on_the_card_works_once() {
     failed(&world).await;
     let card_then = card(&world);
     let retry = button(&card_then, "Retry");
+    world.town.dcr.auto_restart(TENANT);
     let pressed = world
         .town
         .discord
@@ -374,7 +378,7 @@ async fn the_retry_button_on_the_card_works_once() {
         .unwrap();
     assert_eq!((pressed.kind(), pressed.problem), (6, None), "deferred without a word");
     minutes(&world, 1).await;
-    assert_eq!(world.town.dcr.starts(TENANT), 2);
+    assert!(matches!(world.run().await.state, RunState::Active(_)));
     assert!(card(&world).buttons.is_empty(), "what cannot be pressed is not shown");
     // Somebody whose client still shows the button presses it as well.
     world
@@ -384,11 +388,15 @@ async fn the_retry_button_on_the_card_works_once() {
         .await
         .unwrap();
     minutes(&world, 1).await;
-    assert_eq!(world.town.dcr.starts(TENANT), 2);
-    insta::assert_snapshot!(newest(&world, CHANNEL).await, @r#"
-    This retry was offered for an earlier failure (Rebuild, attempt 1): ada resumed it at 2026-11-18 11:11 UTC. Nothing was started now. Where it stands: ▶️ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild the cache: resumed
-    stepherd · reply/discord:interaction:1572569979289600000
-    "#);
+    let history = world.store.history(&world.run().await.id).await.unwrap();
+    let resumed = history
+        .iter()
+        .filter(|entry| matches!(entry.what, Happened::Retried { .. }));
+    assert_eq!(resumed.count(), 1);
+    insta::assert_snapshot!(newest(&world, CHANNEL).await, @r"
+    This retry was offered for an earlier failure (Rebuild, attempt 1): ada resumed it at 2026-11-18 11:11 UTC. Nothing was started now. Where it stands: ▶️ DCR rebuild comcast · SREPROV-3072 · RUN — Rebuild the cache
+    stepherd · reply/discord:interaction:1572569979289600001
+    ");
     assert_eq!(card(&world).id, card_then.id, "the card is still the card");
 }
 
@@ -513,6 +521,7 @@ async fn a_card_that_people_deleted_comes_back() {
     failed(&world).await;
     let before = card(&world).id;
     world.town.discord.delete_message(&before);
+    world.town.dcr.auto_restart(TENANT);
     say(
         &world,
         CHANNEL,

@@ -131,9 +131,10 @@ async fn a_failed_run_keeps_its_lock_until_somebody_decides() {
     world.pass(Duration::from_secs(3600)).await;
     assert_eq!(standing(&world).await, ["stopped at Rebuild", "queued behind 1"]);
     let first = nth(&world, 1).await.id;
+    world.town.dcr.auto_restart(TENANT);
     world.say(number, "ada", &format!("/dcr retry run={first}")).await;
     world.pass(Duration::from_secs(30)).await;
-    assert_eq!(standing(&world).await, ["Rebuild 2", "queued behind 1"]);
+    assert_eq!(standing(&world).await, ["Rebuild 1", "queued behind 1"]);
     world.town.dcr.fail(TENANT, "farmer-1 lost");
     world.pass(Duration::from_secs(30)).await;
     stop(&world, number, 1).await;
@@ -269,44 +270,26 @@ async fn a_stop_while_a_merge_waits_leaves_the_pull_request_open() {
 }
 
 #[tokio::test]
-async fn a_stop_cancels_the_rebuild_waits_for_its_end_and_tells_what_is_left() {
+async fn a_stop_leaves_the_rebuild_as_it_is_and_says_so() {
     let world = World::new().await;
     let number = world.rebuilding().await;
-    let cancels = || world.town.dcr.stage.calls_to("POST", "/rebuild/cancel").len();
-    // The back-end does not answer at first.
-    world
-        .town
-        .dcr
-        .stage
-        .misbehave(Fault::new("POST", "/rebuild/cancel", 2, FaultKind::Cut));
-    world.say(number, "ada", "/dcr stop").await;
-    assert_eq!((standing(&world).await, cancels()), (vec!["Rebuild 1".to_owned()], 1));
-    let card = world.messages(number)[1].clone();
-    world.pass(Duration::from_secs(10)).await;
     assert!(
-        world.messages(number)[1].body.contains("stopping, asked by ada"),
-        "{}",
-        card.body
+        world.messages(number)[1]
+            .body
+            .contains("what it watches goes on without it")
     );
     world.say(number, "ada", "/dcr stop").await;
-    assert!(
-        world
-            .last_reply(number)
-            .await
-            .starts_with("There is nothing more to stop")
-    );
-    world.pass(Duration::from_secs(60)).await;
-    assert_eq!((standing(&world).await, cancels()), (vec!["canceled".to_owned()], 3));
+    assert_eq!(standing(&world).await, ["canceled"]);
     insta::assert_snapshot!(ending(&world, number).await, @r"
     ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
 
-    - rebuild\: ended as failed at 42 %\: canceled
+    - rebuild\: goes on at 42 % without stepherd, which only watched it
     - Sync\: had passed, which is not undone
     - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
     - StartFarm\: acme/deployment\#3 stays merged as COMMIT
-    - the farm of comcast stays on; to switch it off\: set farmers\.enabled to false in tenants/comcast/farm\.yaml of acme/deployment, and sync dcr\-comcast
     ");
-    assert!(!world.town.dcr.flags(TENANT).unwrap().is_running);
+    assert!(world.town.dcr.flags(TENANT).unwrap().is_running);
+    assert_eq!(world.town.dcr.changing_calls(), 0);
     world.say(number, "ada", "/dcr stop").await;
     assert!(
         world
@@ -317,27 +300,57 @@ async fn a_stop_cancels_the_rebuild_waits_for_its_end_and_tells_what_is_left() {
 }
 
 #[tokio::test]
+async fn a_stop_ends_the_sync_waits_for_its_end_and_tells_what_is_left() {
+    let world = World::new().await;
+    let number = world.started().await;
+    world.town.argocd.advance(APP);
+    let stage = &world.town.argocd.stage;
+    let cancels = || stage.calls_to("DELETE", "/operation").len();
+    // The back-end does not answer at first.
+    stage.misbehave(Fault::new("DELETE", "/operation", 2, FaultKind::Cut));
+    world.say(number, "ada", "/dcr stop").await;
+    assert_eq!((standing(&world).await, cancels()), (vec!["Sync 1".to_owned()], 1));
+    world.pass(Duration::from_secs(10)).await;
+    let card = world.messages(number)[1].clone();
+    assert!(card.body.contains("stopping, asked by ada"), "{}", card.body);
+    world.say(number, "ada", "/dcr stop").await;
+    assert!(
+        world
+            .last_reply(number)
+            .await
+            .starts_with("There is nothing more to stop")
+    );
+    world.pass(Duration::from_secs(60)).await;
+    world.town.argocd.finish(APP);
+    world.pass(Duration::from_secs(60)).await;
+    assert_eq!((standing(&world).await, cancels()), (vec!["canceled".to_owned()], 3));
+    insta::assert_snapshot!(ending(&world, number).await, @r"
+    ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
+
+    - sync\: ended as failed\: Operation terminated
+    - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
+    - StartFarm\: acme/deployment\#3 stays merged as COMMIT
+    ");
+}
+
+#[tokio::test]
 async fn a_stop_that_the_back_end_never_honours_ends_the_run_and_says_so() {
     let world = World::new().await;
-    let number = world.rebuilding().await;
-    world
-        .town
-        .dcr
-        .stage
-        .misbehave(Fault::answer("POST", "/rebuild/cancel", 1, 202, vec![], "{}"));
+    let number = world.started().await;
+    world.town.argocd.advance(APP);
+    let stage = &world.town.argocd.stage;
+    stage.misbehave(Fault::answer("DELETE", "/operation", 1, 200, vec![], "{}"));
     world.say(number, "ada", "/dcr stop").await;
     world.pass(Duration::from_secs(300)).await;
-    assert_eq!(standing(&world).await, ["Rebuild 1"]);
+    assert_eq!(standing(&world).await, ["Sync 1"]);
     world.pass(Duration::from_secs(330)).await;
     assert_eq!(standing(&world).await, ["canceled"]);
     insta::assert_snapshot!(ending(&world, number).await, @r"
     ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
 
-    - rebuild\: was told to end at 42 %, but may still run
-    - Sync\: had passed, which is not undone
+    - sync\: was told to end, but may still run
     - HistoryUpdate\: acme/deployment\#2 stays merged as COMMIT
     - StartFarm\: acme/deployment\#3 stays merged as COMMIT
-    - the farm of comcast stays on; to switch it off\: set farmers\.enabled to false in tenants/comcast/farm\.yaml of acme/deployment, and sync dcr\-comcast
     ");
 }
 
@@ -389,10 +402,6 @@ async fn a_stop_ends_a_run_that_had_failed() {
     let number = world.failed().await;
     world.say(number, "ada", "/dcr stop").await;
     assert_eq!(standing(&world).await, ["canceled"]);
-    assert!(
-        world.town.dcr.stage.calls_to("POST", "/rebuild/cancel").is_empty(),
-        "nothing runs"
-    );
     insta::assert_snapshot!(ending(&world, number).await, @r"
     ⏹️ **DCR rebuild comcast · SREPROV\-3072 · RUN1** was stopped by ada\. What is left\:
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use stepherd::sandbox::town::{REPO, TENANT, TICKET};
+use stepherd::sandbox::town::{APP, REPO, TENANT, TICKET};
 use stepherd::store::{Store, backup};
 
 use super::scene::at;
@@ -97,7 +97,7 @@ async fn goes_on(world: &World, before: &str, number: u64) {
     world.pass(Duration::from_secs(60)).await;
     assert_eq!(at(&world.run().await), "completed");
     assert_eq!(world.town.jira.status(TICKET).as_deref(), Some("Done"));
-    assert_eq!(world.town.dcr.starts(TENANT), 1);
+    assert_eq!(world.town.argocd.syncs(APP), 1);
     let branches: std::collections::BTreeSet<String> = world
         .town
         .github

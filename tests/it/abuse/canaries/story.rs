@@ -208,6 +208,7 @@ async fn a_story_full_of_failures_tells_no_secret_anywhere() {
     town.dcr.fail(TENANT, "farmer-3 lost");
     minutes(&world, 5).await;
     // A reason that quotes the token comes with a good answer.
+    town.dcr.auto_restart(TENANT);
     town.github.comment(REPO, 1, "ada", "/dcr retry").unwrap();
     minutes(&world, 2).await;
     town.dcr.fail(

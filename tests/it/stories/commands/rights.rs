@@ -70,11 +70,9 @@ async fn a_right_that_was_revoked_since_the_start_is_not_enough_for_a_retry() {
     world.town.dcr.fail("comcast", "farmer-3 lost");
     world.pass(Duration::from_secs(30)).await;
     world.town.github.remove_team_member("acme", "sre", "grace").unwrap();
-    let starts = world.town.dcr.starts("comcast");
     world.say(number, "grace", "/dcr retry").await;
     insta::assert_snapshot!(world.last_reply(number).await, @r#"You may not say `/dcr retry`\: it takes the role `operator`\. Roles are given in people\.toml by an administrator\."#);
     assert!(matches!(world.run().await.state, RunState::Stopped { .. }));
-    assert_eq!(world.town.dcr.starts("comcast"), starts);
 }
 
 #[tokio::test]

@@ -64,6 +64,8 @@ impl Tale {
         self.rest().await;
         self.world().town.dcr.fail(TENANT, "farmer-3 lost");
         self.rest().await;
+        self.world().town.dcr.auto_restart(TENANT);
+        self.rest().await;
         self.world().write(1, "ada", "/dcr retry");
         self.rest().await;
         self.world().town.dcr.complete(TENANT);
@@ -218,8 +220,8 @@ impl Tale {
             seen.push(format!("thread {name}"));
         }
         seen.push(format!(
-            "rebuilds: {}, syncs: {}",
-            town.dcr.starts(TENANT),
+            "more than looks at the rebuild: {}, syncs: {}",
+            town.dcr.changing_calls(),
             town.argocd.syncs(APP)
         ));
         let parked = world.store.effects(Some("parked"), 100).await.unwrap();

@@ -94,6 +94,7 @@ async fn the_run_itself_has_a_seven_field_status_in_every_phase() {
     world.town.dcr.fail(TENANT, "farmer-3 lost");
     minutes(&world, 1).await;
     note(now().await);
+    world.town.dcr.auto_restart(TENANT);
     world.town.jira.comment(TICKET, ADA, "/dcr retry").await.unwrap();
     minutes(&world, 1).await;
     world.town.dcr.complete(TENANT);
@@ -108,7 +109,7 @@ async fn the_run_itself_has_a_seven_field_status_in_every_phase() {
     TTFF 12.5 null 0
     TTFF 12.5 null 1
     TFFT 12.5 "farmer-3 lost" 1
-    TFTF 100.0 null 1
+    TFTF 100.0 null 2
     "#);
 }
 
@@ -318,7 +319,7 @@ async fn the_api_lists_runs_and_shows_one_to_those_who_hold_the_token() {
     Sync: attempt 1 began
     Sync: passed
     WaitForFarmers: attempt 1 began
-    WaitForFarmers: passed (3 of min 3 farmers ready)
+    WaitForFarmers: passed (3 of min 3, 3 of 3 farmers in hidden state)
     Rebuild: attempt 1 began
     Rebuild: failed at 42 %: farmer-3 lost
     ");
